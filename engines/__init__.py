@@ -1,0 +1,1 @@
+"""From a network to something that runs fast: weights, export, compilation, verification, execution."""

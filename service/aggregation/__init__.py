@@ -1,0 +1,1 @@
+"""From estimates to affect: smoothing, windows, baseline, abstention."""

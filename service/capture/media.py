@@ -1,0 +1,50 @@
+"""What capture hands on: pictures and sound on one session clock, and the state of the source."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 44_100  # Hz, mono; the rate of TSAV's sound branch (Kuhnke et al. 2020)
+
+
+class State(StrEnum):
+    """Where a source stands. Sent on by capture at each change."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    STALLED = "stalled"
+    RECONNECTING = "reconnecting"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture."""
+
+    image: NDArray[np.uint8]  # (height, width, 3) RGB, upright; not written to after it was handed on
+    t: float  # seconds on the session clock; never goes back within a session
+    entered: float = field(default_factory=time.perf_counter)  # seconds, when the decoded frame entered the process
+    captured_at: float = field(default_factory=time.time)  # the same moment, UTC Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Consecutive mono samples at `SAMPLE_RATE`."""
+
+    samples: NDArray[np.float32]  # (n,) in [-1, 1]
+    t: float  # seconds on the session clock of samples[0]
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """The source went into `state`; `detail` is a sentence for people (credentials already redacted)."""
+
+    state: State
+    detail: str = ""
+
+
+Item = Frame | Sound | StateChange

@@ -1,0 +1,23 @@
+"""Prometheus metrics (contract: architecture page). No session names or ids in labels: they would be personal data
+and unbounded."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_STAGE_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.033, 0.066, 0.133, 0.5, 2.0)
+_EVENT_SECONDS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.25, 0.5, 1.0, 2.0)
+
+FRAMES = Counter("affect_frames", "Frames that left a stage", ["stage"])
+FRAMES_DROPPED = Counter("affect_frames_dropped", "Frames dropped, by reason", ["reason"])
+STAGE_SECONDS = Histogram("affect_stage_seconds", "Time spent in a stage", ["stage"], buckets=_STAGE_SECONDS)
+EVENT_LATENCY = Histogram(
+    "affect_event_latency_seconds", "From the decoded frame's entering to the hub", buckets=_EVENT_SECONDS
+)
+SESSIONS = Gauge("affect_sessions", "Open sessions, by state", ["state"])
+FACES = Gauge("affect_faces", "Faces in view, over all sessions")
+SUBSCRIBERS = Gauge("affect_subscribers", "Subscribers now", ["sink"])
+EVENTS_DROPPED = Counter("affect_events_dropped", "Events that a slow sink lost", ["sink"])
+PUBLISH_ERRORS = Counter("affect_publish_errors", "Failed attempts to publish", ["sink"])
+RECONNECTS = Counter("affect_reconnects", "Reconnections", ["kind"])  # source, redis
+ABSTENTIONS = Counter("affect_abstentions", "Faces not estimated, by reason", ["reason"])
+BATCH_SIZE = Histogram("affect_batch_size", "Requests per engine call", buckets=(1, 2, 4, 8, 16, 32, 64))
+ENGINE_INFO = Gauge("affect_engine_info", "1 for each loaded engine", ["model", "weights", "engine", "precision"])

@@ -1,0 +1,1 @@
+"""From a frame to faces, from samples to mel columns."""

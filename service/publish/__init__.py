@@ -1,0 +1,1 @@
+"""Where events go: hub, WebSocket, Redis, files."""

@@ -1,0 +1,34 @@
+"""What every test may use: the public-domain portrait, the shared data where it exists, a cache that is the user's."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of reference numbers."""
+    return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The team's data folder, which users do not have; tests that need it skip there."""
+    path = Path(os.environ.get("AFFECTSTREAM_SHARED", ROOT.parent / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip("needs the shared data folder, which is not on this machine")
+    return path
+
+
+@pytest.fixture(scope="session")
+def portrait() -> NDArray[np.uint8]:
+    """(512, 512, 3) RGB: NASA's portrait of the astronaut Eileen Collins, public domain."""
+    from skimage import data
+
+    image: NDArray[np.uint8] = data.astronaut()
+    return image
