@@ -12,7 +12,7 @@ STAGE_SECONDS = Histogram("affect_stage_seconds", "Time spent in a stage", ["sta
 EVENT_LATENCY = Histogram(
     "affect_event_latency_seconds", "From the decoded frame's entering to the hub", buckets=_EVENT_SECONDS
 )
-SESSIONS = Gauge("affect_sessions", "Open sessions, by state", ["state"])
+SESSIONS = Gauge("affect_sessions", "Open sessions")
 FACES = Gauge("affect_faces", "Faces in view, over all sessions")
 SUBSCRIBERS = Gauge("affect_subscribers", "Subscribers now", ["sink"])
 EVENTS_DROPPED = Counter("affect_events_dropped", "Events that a slow sink lost", ["sink"])

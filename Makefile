@@ -1,0 +1,47 @@
+# Everything a person types first. `make help` explains the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+TORCH := torch==2.13.0
+
+.PHONY: help serve test check bench format clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+serve: $(VENV)/.serve ## set everything up and serve http://localhost:8000 (ARGS='--source demo:' adds options)
+	@$(BIN)/affectstream serve $(ARGS)
+
+test: $(VENV)/.test ## set everything up and run the tests (ARGS='-k hub' adds options)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.test ## ruff and mypy strict
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: $(VENV)/.serve ## measure this machine: one live stream, then as many as it carries
+	@$(BIN)/affectstream bench live $(ARGS)
+
+format: $(VENV)/.test ## let ruff format and sort the code
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean: ## remove what make made
+	@rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing; install it: sudo apt-get install python3 python3-venv"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make virtual environments; install that: sudo apt-get install python3-venv"; exit 2; }
+
+$(VENV)/.serve: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what serving needs (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.serve
+	@echo "Installing what the tests need, PyTorch among it ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
+	@touch $@

@@ -1,0 +1,168 @@
+"""What goes out: schema `affect/1`. The pydantic models are the published schema; events themselves are plain dicts."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.labels import ACTION_UNITS, COMPOUND_EXPRESSIONS, EXPRESSIONS
+
+SCHEMA = "affect/1"
+
+Unit = Field(ge=0, le=1)
+StateName = Literal["connecting", "live", "stalled", "reconnecting", "ended", "failed"]
+FaceReason = Literal["turned_away", "blurred", "too_small", "too_dark", "not_in_model", "engine_failed"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TimingMs(_Model):
+    """Milliseconds spent on this event; `total` from the decoded frame's entering to the hub."""
+
+    perception: float
+    queue: float
+    inference: float
+    total: float
+
+
+class ModelInfo(_Model):
+    """Which weights ran where."""
+
+    name: str
+    weights: str
+    engine: str
+    precision: str
+    trained: bool
+    missing: list[str] = Field(default=[], description="Inputs that the model was trained with and does not get here")
+
+
+class Audio(_Model):
+    """The session's sound; with several faces it is fused into none of them."""
+
+    status: Literal["speech", "silence", "no_sound"]
+    age_ms: int | None = Field(description="Age of the newest sound used")
+    level_db: float | None = Field(default=None, description="Level of the last 100 ms, dB relative to full scale")
+
+
+class HeadPose(_Model):
+    """Degrees."""
+
+    pitch: float
+    yaw: float
+    roll: float
+
+
+class Pair(_Model):
+    """One number for valence, one for arousal."""
+
+    valence: float | None
+    arousal: float | None
+
+
+class Expression(_Model):
+    """Probabilities of the seven basic expressions; they sum to 1 within 0.001."""
+
+    label: Literal[EXPRESSIONS]  # type: ignore[valid-type]
+    probabilities: dict[Literal[EXPRESSIONS], float]  # type: ignore[valid-type]
+    other: float | None = Field(default=None, description="An eighth class, before the seven were renormalised")
+
+
+class WindowStatistics(_Model):
+    """Over a trailing window; slope per second by least squares."""
+
+    mean: float
+    std: float
+    range: float
+    slope: float
+
+
+class Window(_Model):
+    """A trailing window of so many seconds."""
+
+    valence: WindowStatistics | None
+    arousal: WindowStatistics | None
+    expression: Literal[EXPRESSIONS] | None  # type: ignore[valid-type]
+
+
+class FaceAffect(_Model):
+    """One tracked face. Unknown is null with a reason, never 0."""
+
+    track: int
+    status: Literal["ok", "warming_up", "held", "abstained"]
+    reasons: list[FaceReason]
+    age_ms: int = Field(description="Age of the newest picture that these values rest on")
+    box: list[float] = Field(min_length=4, max_length=4, description="x, y, width, height in pixels")
+    confidence: float = Unit
+    head_pose: HeadPose
+    valence: float | None = Field(ge=-1, le=1)
+    arousal: float | None = Field(ge=-1, le=1)
+    raw: Pair
+    std: Pair
+    from_baseline: Pair
+    expression: Expression | None
+    aus: dict[Literal[tuple(ACTION_UNITS)], float]  # type: ignore[valid-type]
+    windows: dict[Literal["1s", "6s", "12s"], Window | None]
+    compound: dict[Literal[COMPOUND_EXPRESSIONS], float] | None = None  # type: ignore[valid-type]
+    landmarks: list[list[float]] | None = Field(default=None, description="68 points in pixels, when asked for")
+
+
+class AffectEvent(_Model):
+    """One moment of one session."""
+
+    schema_: Literal["affect/1"] = Field(alias="schema")
+    session: str
+    seq: int = Field(ge=0)
+    state: StateName
+    reasons: list[Literal["no_face", "stale"]]
+    t: float = Field(description="Seconds on the session clock; never goes back")
+    captured_at: str | None = Field(description="UTC, ISO 8601, when the decoded frame entered the process")
+    timing_ms: TimingMs | None
+    model: ModelInfo
+    image_size: list[int] | None = Field(min_length=2, max_length=2)
+    audio: Audio
+    faces: list[FaceAffect]
+    detail: str | None = Field(default=None, description="A sentence at a change of state")
+    file: str | None = Field(default=None, description="Name of the picture, when a folder is analysed")
+
+
+def event_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of an event."""
+    schema = AffectEvent.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": SCHEMA}
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event on its way to the sinks; encoded at most once per form, however many subscribers there are."""
+
+    session: str
+    seq: int
+    data: dict[str, Any]
+    landmarks: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # track -> (68, 2) pixels
+
+    @cached_property
+    def text(self) -> str:
+        """JSON of the event without landmarks."""
+        return _encode(self.data)
+
+    @cached_property
+    def text_with_landmarks(self) -> str:
+        """JSON of the event with each visible face's 68 points."""
+        faces = [
+            {**face, "landmarks": np.round(self.landmarks[face["track"]], 1).tolist()}
+            if face["track"] in self.landmarks
+            else face
+            for face in self.data["faces"]
+        ]
+        return _encode({**self.data, "faces": faces})
+
+
+def _encode(data: dict[str, Any]) -> str:
+    # allow_nan=False: NaN is no JSON, and an unknown must have become null long before.
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)

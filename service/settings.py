@@ -1,0 +1,67 @@
+"""All settings of the service, one place. Each is an option of `serve` or an `AFFECTSTREAM_` environment variable."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from engines.errors import UserError
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Settings(BaseSettings):
+    """Defaults are safe: loopback only, no origins allowed, API-opened sources limited to demo and cameras."""
+
+    model_config = SettingsConfigDict(env_prefix="AFFECTSTREAM_", env_nested_delimiter=None)
+
+    host: str = Field("127.0.0.1", description="Address to bind; any other than loopback needs a token")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    token: SecretStr | None = Field(None, description="Bearer token that guards every route but /healthz")
+    tls_cert: Path | None = Field(None, description="Certificate chain (PEM); browsers give cameras only to https")
+    tls_key: Path | None = Field(None, description="Private key (PEM)")
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        [], description="Web origins besides its own that may call the API, comma separated"
+    )
+    allowed_sources: Annotated[list[str], NoDecode] = Field(
+        ["demo:", "camera:"], description="Prefixes of sources that the API may open, comma separated"
+    )
+    source: Annotated[list[str], NoDecode] = Field([], description="Sources opened at start, [NAME=]SRC")
+    redis: SecretStr | None = Field(None, description="Redis URL; events go to streams affect:{session}")
+    model: str = Field("face-mt", description="Model that reads the faces")
+    engine: str = Field("openvino", description="BACKEND[:PRECISION]")
+    ice_servers: Annotated[list[str], NoDecode] = Field([], description="STUN/TURN URLs for WebRTC, comma separated")
+    max_sessions: int = Field(16, ge=1, description="Sessions open at once")
+    max_subscribers: int = Field(64, ge=1, description="WebSocket and preview clients at once")
+    max_request_bytes: int = Field(65_536, ge=1024, description="Largest request body and WebSocket message")
+    max_faces: int = Field(20, ge=1, le=100, description="Faces read per frame")
+
+    @field_validator("allowed_origins", "allowed_sources", "source", "ice_servers", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        if self.host not in LOOPBACK and self.token is None:
+            raise ValueError(f"host {self.host} is reachable from other machines: set --token (or AFFECTSTREAM_TOKEN)")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key belong together: give both")
+        for path in (self.tls_cert, self.tls_key):
+            if path is not None and not path.is_file():
+                raise ValueError(f"{path}: no such file; give a PEM file")
+        return self
+
+
+def load_settings(**options: object) -> Settings:
+    """Settings from `options` that are not None, else the environment, else the defaults.
+
+    Raises `UserError` with one sentence for the first bad value."""
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "".join(str(part) for part in first["loc"][:1])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"--{name.replace('_', '-')}: {message}" if name else message) from None
