@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import EngineError
+
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -22,3 +24,11 @@ class Engine(Protocol):
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name for `inputs` by name; all share the batch size of axis 0. The arrays are the caller's."""
+
+
+def require_finite(outputs: Mapping[str, NDArray[np.generic]], who: str) -> None:
+    """Raises `EngineError` when an output holds NaN or Inf: such a number must never become an estimate."""
+    for name, values in outputs.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            count = int(np.size(values) - np.isfinite(values).sum())
+            raise EngineError(f"{who} gave {count} values that are not finite in {name!r}; its result was discarded.")

@@ -1,0 +1,163 @@
+"""OpenVINO on a CPU: the default engine. Runs ONNX and TFLite files.
+
+A network whose batch axis is dynamic takes any batch in one call; one with a fixed batch of 1 (MediaPipe's TFLite
+files, where batching was measured to gain nothing) is run sample by sample: every caller sees a dynamic batch.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from queue import LifoQueue
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from engines.cache import cache_dir
+from engines.engine import Arrays, require_finite
+from engines.errors import EngineError
+
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+# int8 is in the file (quantised beforehand); what remains in floating point stays in float32.
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+@cache
+def core() -> ov.Core:
+    """The process's only OpenVINO runtime."""
+    return ov.Core()
+
+
+def capabilities() -> tuple[str, ...]:
+    """What this CPU computes natively, such as ("FP32", "BF16", "INT8")."""
+    return tuple(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def resolve_precision(precision: str) -> str:
+    """ "auto" becomes bf16 where the CPU has it, else fp32. Raises `EngineError` for what this CPU cannot do."""
+    if precision not in PRECISIONS:
+        raise EngineError(f"There is no precision {precision!r} in OpenVINO; choose one of {', '.join(PRECISIONS)}.")
+    has_bf16 = "BF16" in capabilities()
+    if precision == "auto":
+        return "bf16" if has_bf16 else "fp32"
+    if precision == "bf16" and not has_bf16:
+        raise EngineError("This CPU has no bf16 arithmetic; choose openvino:fp32 or openvino:int8.")
+    return precision
+
+
+class OpenVinoEngine:
+    """A network compiled for the CPU, callable from any number of threads.
+
+    `model`: path of an .onnx, .tflite or .xml file, or an `openvino.Model`. `threads`: cores over all streams together,
+    0 leaves it to OpenVINO. `streams`: calls that run at the same time, each on its share of the threads. `check`:
+    raise `EngineError` for outputs with NaN or Inf. Raises `EngineError` if the file cannot be compiled.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        model: Path | ov.Model,
+        *,
+        precision: str = "fp32",
+        threads: int = 0,
+        streams: int = 1,
+        check: bool = False,
+        caching: bool = True,
+    ) -> None:
+        self.precision = resolve_precision(precision)
+        self._check = check
+        self._label = model.name if isinstance(model, Path) else model.get_friendly_name()
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],  # unset, a CPU with bf16 would use it unasked
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": threads,
+            # Pinned threads of several engines would share the first cores and leave the others idle.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if caching:
+            config["CACHE_DIR"] = str(cache_dir() / "openvino")
+        try:
+            network = core().read_model(model) if isinstance(model, Path) else model
+            self._compiled = _compile(network, config)
+        except RuntimeError as e:
+            raise EngineError(f"OpenVINO cannot compile {self._label}: {_reason(e)}.") from e
+        self.inputs = {_input_name(port): _shape(port) for port in self._compiled.inputs}
+        self.types = {_input_name(port): port.element_type.to_dtype().name for port in self._compiled.inputs}
+        self.outputs = {_output_name(port): _shape(port) for port in self._compiled.outputs}
+        self._one_by_one = any(shape[0] == 1 for shape in self.inputs.values())
+        self._idle: LifoQueue[ov.InferRequest] = LifoQueue()  # last used first: its memory is warm
+        for _ in range(streams):
+            self._idle.put(self._compiled.create_infer_request())
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names or shapes."""
+        batch = self._batch(inputs)
+        request = self._idle.get()
+        try:
+            if self._one_by_one and batch != 1:
+                each = [self._infer(request, {k: v[i : i + 1] for k, v in inputs.items()}) for i in range(batch)]
+                outputs = {k: np.concatenate([one[k] for one in each]) for k in self.outputs} if each else self._empty()
+            else:
+                outputs = self._infer(request, inputs)
+        except RuntimeError as e:
+            raise EngineError(f"{self._label} failed: {_reason(e)}.") from e
+        finally:
+            self._idle.put(request)
+        if self._check:
+            require_finite(outputs, self._label)
+        return outputs
+
+    def _batch(self, inputs: Mapping[str, NDArray[np.generic]]) -> int:
+        """The batch size that all inputs share. Raises `EngineError` for wrong names or shapes."""
+        if inputs.keys() != self.inputs.keys():
+            raise EngineError(f"{self._label} takes the inputs {sorted(self.inputs)}, but was given {sorted(inputs)}.")
+        for name, shape in self.inputs.items():
+            given = inputs[name].shape
+            if len(given) != len(shape) or any(d not in (-1, g) for d, g in zip(shape[1:], given[1:], strict=True)):
+                raise EngineError(f"{self._label} takes {name!r} of shape {shape}, but was given {given}.")
+        sizes = {values.shape[0] for values in inputs.values()}
+        if len(sizes) != 1:
+            raise EngineError(f"{self._label} was given inputs of different batch sizes: {sorted(sizes)}.")
+        return sizes.pop()
+
+    def _infer(self, request: ov.InferRequest, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        # Inputs are read where they lie; outputs are copied out, because the request is used again at once.
+        results = request.infer(dict(inputs), share_inputs=True, share_outputs=False)
+        return dict(zip(self.outputs, results.values(), strict=True))
+
+    def _empty(self) -> Arrays:
+        return {k: np.zeros((0, *shape[1:]), np.float32) for k, shape in self.outputs.items()}
+
+
+def _compile(network: ov.Model, config: dict[str, Any]) -> ov.CompiledModel:
+    try:
+        return core().compile_model(network, "CPU", config)
+    except RuntimeError:
+        if "CACHE_DIR" not in config:
+            raise
+        # A full, read-only or corrupt cache must not keep a network from running.
+        return core().compile_model(network, "CPU", {k: v for k, v in config.items() if k != "CACHE_DIR"})
+
+
+def _reason(error: RuntimeError) -> str:
+    """OpenVINO's last line says what is wrong; those before it say where in its sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "no reason given"
+
+
+def _input_name(port: Any) -> str:
+    name = port.node.friendly_name
+    return str(name if name in port.names else port.any_name)
+
+
+def _output_name(port: Any) -> str:
+    """A folded Identity leaves several names on one tensor; the graph's own is in the name of the result node."""
+    name = port.node.friendly_name.removesuffix("/sink_port_0")
+    return str(name if name in port.names else port.any_name)
+
+
+def _shape(port: Any) -> tuple[int, ...]:
+    """Dimensions, -1 for dynamic ones."""
+    return tuple(d.get_length() if d.is_static else -1 for d in port.partial_shape)

@@ -1,0 +1,90 @@
+"""Does an engine still compute what its float32 reference computes? Asked before it serves, in the users' own units.
+
+The limits stand here and nowhere else. Outputs are recognised by their names: "valence_arousal" (N, 2), "expression"
+logits or probabilities (N, classes), "aus" logits (N, units); any other output is compared by its relative error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Engine, require_finite
+
+MAX_VA_ERROR = 0.10  # of valence and arousal, which span [-1, 1]
+MIN_VA_CCC = 0.99  # concordance with the reference, each of valence and arousal
+MIN_TOP_EXPRESSION = 0.97  # share of samples whose most likely expression is the reference's
+MIN_AU_F1 = 0.95  # of "present at 0.5", over all units, with the reference as truth
+MAX_RELATIVE_ERROR = 0.05  # root mean square of the difference over that of the reference, other outputs
+_TIE = 0.05  # margin (logits or probabilities) under which the reference's own top expression is a toss-up
+_MIN_VARIED = 8  # samples that a concordance needs to mean anything
+_MIN_STD = 0.02  # of the reference; below it concordance measures noise
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far an engine lies from its reference. `excess` says which limit was broken, None if none was."""
+
+    samples: int
+    values: dict[str, float]
+    excess: str | None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{k} {v:.4g}" for k, v in self.values.items())
+
+
+def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np.generic]]) -> Figures:
+    """Figures of `candidate` on the inputs `probe` (by name, batch along axis 0). Raises `EngineError` for NaN."""
+    expected, found = reference(probe), candidate(probe)
+    require_finite(found, f"The engine {candidate.name}:{candidate.precision}")
+    samples = len(next(iter(probe.values())))
+    values: dict[str, float] = {}
+    broken: list[str] = []
+
+    def note(what: str, value: float, limit: float, *, at_least: bool) -> None:
+        values[what] = value
+        if (value < limit) if at_least else (value > limit):
+            broken.append(f"{what} {value:.4g}, {'at least' if at_least else 'at most'} {limit:g} is allowed")
+
+    for name in expected:
+        a = np.asarray(expected[name], np.float64).reshape(samples, -1)
+        b = np.asarray(found[name], np.float64).reshape(samples, -1)
+        if name == "valence_arousal":
+            note("valence/arousal error", float(np.abs(a - b).max()), MAX_VA_ERROR, at_least=False)
+            for column, label in enumerate(("valence", "arousal")):
+                if samples >= _MIN_VARIED and a[:, column].std() >= _MIN_STD:
+                    note(f"{label} CCC", concordance(a[:, column], b[:, column]), MIN_VA_CCC, at_least=True)
+        elif name == "expression":
+            same = a.argmax(1) == b.argmax(1)
+            top = np.sort(a, 1)[:, -2:]
+            note(
+                "top expression",
+                float((same | (top[:, 1] - top[:, 0] < _TIE)).mean()),
+                MIN_TOP_EXPRESSION,
+                at_least=True,
+            )
+        elif name == "aus":
+            if a.shape[1]:
+                note("AU F1", _f1(a > 0, b > 0), MIN_AU_F1, at_least=True)
+        else:
+            scale = max(float(np.sqrt((a**2).mean())), 1e-12)
+            note(
+                f"{name} relative error",
+                float(np.sqrt(((a - b) ** 2).mean())) / scale,
+                MAX_RELATIVE_ERROR,
+                at_least=False,
+            )
+    return Figures(samples, values, "; ".join(broken) or None)
+
+
+def concordance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Concordance correlation coefficient (Lin 1989), population form."""
+    spread = a.var() + b.var() + (a.mean() - b.mean()) ** 2
+    return float(2 * ((a - a.mean()) * (b - b.mean())).mean() / spread) if spread else 1.0
+
+
+def _f1(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
+    hits = int((truth & found).sum())
+    wrong = int((truth ^ found).sum())
+    return 2 * hits / (2 * hits + wrong) if hits + wrong else 1.0
