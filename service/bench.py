@@ -1,0 +1,226 @@
+"""`affectstream bench live`: what the whole service costs on this machine, measured from outside through its own doors."""
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+from tqdm import tqdm
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from engines.errors import UserError
+from service.capture.media import SAMPLE_RATE, Frame, Sound
+from service.capture.open import open_source
+
+CLIP_SECONDS = 20
+CLIP_FPS = 30
+WARM_UP = 5.0  # s that are not measured
+STREAMS_SECONDS = 20.0  # s measured for each number of streams
+MOST_DROPS = 0.01  # share of frames a stream may lose and still count as carried
+START_TIMEOUT = 120.0  # s; the first start on a machine fetches weights
+
+
+@dataclass
+class _Received:
+    """What one subscriber got, by session."""
+
+    at: list[float] = field(default_factory=list)  # s, monotonic
+    total_ms: list[float] = field(default_factory=list)
+
+    sessions: list[str] = field(default_factory=list)
+
+
+def live(clip: str | None = None, *, minutes: float = 1.0, streams: int = 12) -> dict[str, Any]:
+    """Measures one stream for `minutes`, then more and more streams up to `streams`. Takes a clip of 30 fps; without
+    one, the demo is encoded into a temporary file. Raises `UserError` if the service does not start."""
+    with tempfile.TemporaryDirectory(prefix="affectstream-bench-") as folder:
+        path = Path(clip).resolve() if clip else encode_demo(Path(folder) / "demo.mp4")
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; give a 30 fps clip with --input")
+        rows = _one_stream(path, minutes) + _many_streams(path, streams)
+    return {"machine": _machine(), "clip": path.name if clip else "demo, 640x360, 30 fps", "rows": rows}
+
+
+def encode_demo(path: Path) -> Path:
+    """Writes the demo as H.264 and AAC, as a camera would send it."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=CLIP_FPS, options={"preset": "veryfast", "crf": "20"})
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        video.width, video.height, video.pix_fmt = 640, 360, "yuv420p"
+        frames = samples = 0
+        for item in open_source("demo:", realtime=False).read(threading.Event()):
+            if isinstance(item, Frame):
+                picture = av.VideoFrame.from_ndarray(item.image, "rgb24")
+                picture.pts, frames = frames, frames + 1
+                container.mux(video.encode(picture))
+                if frames == CLIP_SECONDS * CLIP_FPS:
+                    break
+            elif isinstance(item, Sound):
+                sound = av.AudioFrame.from_ndarray(item.samples[None], "fltp", "mono")
+                sound.sample_rate, sound.pts = SAMPLE_RATE, samples
+                samples += len(item.samples)
+                container.mux(audio.encode(sound))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+    return path
+
+
+def _one_stream(clip: Path, minutes: float) -> list[dict[str, Any]]:
+    with _service(clip, streams=1) as (process, url):
+        with _listen(url) as received:
+            first = _wait_for_event(received, process) - process.create_time_monotonic
+            time.sleep(WARM_UP)
+            begin, cpu, stages = time.monotonic(), _cpu_seconds(process), _stage_seconds(url)
+            rss = []
+            for _ in tqdm(range(round(minutes * 60)), desc="one stream", unit="s", disable=None):
+                time.sleep(1.0)
+                rss.append(psutil.Process(process.pid).memory_info().rss / 1e6)
+            spent = time.monotonic() - begin
+            busy = _cpu_seconds(process) - cpu
+            after = _stage_seconds(url)
+        totals = np.array([ms for at, ms in zip(received.at, received.total_ms, strict=True) if at >= begin])
+    shares = {stage: (after[stage] - stages.get(stage, 0.0)) / spent for stage in after}
+    p50, p95, p99 = np.percentile(totals, [50, 95, 99])
+    return [
+        _row("serve to first event, warm caches", first, "s", "< 3"),
+        _row("events", len(totals) / spent, "1/s", "30"),
+        _row("CPU", 100 * busy / spent, "% of a core", "< 25"),
+        *(_row(f"  time in {stage}", 100 * share, "% of a core", "") for stage, share in sorted(shares.items())),
+        _row("frame to event, p50", p50, "ms", ""),
+        _row("frame to event, p95", p95, "ms", "< 60"),
+        _row("frame to event, p99", p99, "ms", ""),
+        _row("resident memory at the start", rss[0], "MB", "< 600"),
+        _row(f"resident memory after {minutes:g} min", rss[-1], "MB", "< 600, flat"),
+    ]
+
+
+def _many_streams(clip: Path, most: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    carried = 0
+    for count in [n for n in (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32) if n <= most]:
+        with _service(clip, streams=count) as (process, url), _listen(url) as received:
+            _wait_for_event(received, process)
+            time.sleep(WARM_UP)
+            begin, cpu = time.monotonic(), _cpu_seconds(process)
+            time.sleep(STREAMS_SECONDS)
+            spent = time.monotonic() - begin
+            busy = _cpu_seconds(process) - cpu
+            kept = [(s, ms) for at, s, ms in zip(received.at, received.sessions, received.total_ms, strict=False)
+                    if begin <= at < begin + spent]  # fmt: skip
+        rates = [sum(1 for s, _ in kept if s == f"b{n}") / spent for n in range(count)]
+        rows.append(_row(f"{count} streams: slowest", min(rates), "events/s", "> 29.7"))
+        rows.append(_row(f"{count} streams: p95", float(np.percentile([ms for _, ms in kept], 95)), "ms", "< 80"))
+        rows.append(_row(f"{count} streams: CPU", 100 * busy / spent, "% of a core", ""))
+        if min(rates) < CLIP_FPS * (1 - MOST_DROPS):
+            break
+        carried = count
+    return [*rows, _row(f"streams carried on {os.cpu_count()} cores", carried, "", ">= 8")]
+
+
+def _row(what: str, value: float, unit: str, goal: str) -> dict[str, Any]:
+    return {"what": what, "value": round(float(value), 2), "unit": unit, "goal": goal}
+
+
+def _machine() -> dict[str, str]:
+    from importlib.metadata import version
+
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    versions = {name: version(name) for name in ("openvino", "av", "numpy", "opencv-python-headless")}
+    return {"cpu": f"{os.cpu_count()} x {model}", "python": platform.python_version(), **versions}
+
+
+class _Process(subprocess.Popen[bytes]):
+    create_time_monotonic: float
+
+
+@contextlib.contextmanager
+def _service(clip: Path, *, streams: int) -> Iterator[tuple[_Process, str]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
+    for n in range(streams):
+        command += ["--source", f"b{n}=file:{clip}?loop=1"]
+    environment = {**os.environ, "AFFECTSTREAM_MAX_SESSIONS": str(streams)}
+    begin = time.monotonic()
+    process = _Process(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process.create_time_monotonic = begin
+    try:
+        yield process, f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def _listen(url: str) -> Iterator[_Received]:
+    received, stop = _Received(), threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            try:
+                with connect(f"ws://{url}/v1/stream", max_queue=None, compression=None) as socket_:
+                    while not stop.is_set():
+                        with contextlib.suppress(TimeoutError):
+                            _note(received, socket_.recv(timeout=0.5))
+            except (OSError, ConnectionClosed):
+                time.sleep(0.02)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield received
+    finally:
+        stop.set()
+        thread.join(5)
+
+
+def _note(received: _Received, text: str | bytes) -> None:
+    event = json.loads(text)
+    if event["timing_ms"] is not None:
+        received.sessions.append(event["session"])
+        received.total_ms.append(event["timing_ms"]["total"])
+        received.at.append(time.monotonic())
+
+
+def _wait_for_event(received: _Received, process: _Process) -> float:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not received.at:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise UserError("the service did not start; run `affectstream serve --source demo:` to see why")
+        time.sleep(0.005)
+    return received.at[0]
+
+
+def _cpu_seconds(process: _Process) -> float:
+    times = psutil.Process(process.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def _stage_seconds(url: str) -> dict[str, float]:
+    text = urllib.request.urlopen(f"http://{url}/metrics", timeout=5).read().decode()
+    return {
+        sample.labels["stage"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "affect_stage_seconds_sum"
+    }

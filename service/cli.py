@@ -1,0 +1,163 @@
+"""The command line: serve, analyze, weights, engines, prepare, train, evaluate, bench. Everything heavy is imported
+by the command that needs it, so that `--help` is immediate and serving needs no torch."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engines.errors import UserError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code. Bad input gets one sentence and 2."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return int(args.run(args) or 0)
+    except UserError as error:
+        print(f"affectstream: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("affectstream: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from service.serve import serve
+    from service.settings import load_settings
+
+    options = {name: value for name, value in vars(args).items() if name not in ("run", "command") and value != []}
+    return serve(load_settings(**options))
+
+
+def _analyze(args: argparse.Namespace) -> int:
+    from service.analyze import analyze
+    from service.runtime import load_runtime
+
+    runtime = load_runtime(args.model, args.engine)
+    try:
+        outcome = analyze(runtime, args.input, args.out, fps=args.fps, realtime=args.speed == "realtime")
+    finally:
+        runtime.close()
+    for detail in outcome.details:
+        print(f"affectstream: {detail}", file=sys.stderr)
+    print(f"{outcome.path}: {outcome.events} events, {outcome.with_face} of them with a face")
+    return 0 if outcome.complete else EXIT_INTERRUPTED
+
+
+def _weights(args: argparse.Namespace) -> int:
+    from engines import weights
+
+    match args.action:
+        case "list":
+            _table(weights.rows(), args.json)
+        case "pull":
+            for name in args.name or [None]:
+                weights.pull([name] if name else None)
+        case "card":
+            print(weights.card(args.name[0] if args.name else "face-mt"))
+    return 0
+
+
+def _engines(args: argparse.Namespace) -> int:
+    from engines import doctor
+
+    _table(doctor.rows(), args.json)
+    return 0
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from service.prepare import prepare
+
+    prepare(args.dataset, args.dir, args.out)
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from service.bench import live
+
+    report = live(args.input, minutes=args.minutes, streams=args.streams)
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        _table(report["rows"], as_json=False)
+    return 0
+
+
+def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        return
+    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    for line in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="affectstream", description="Live valence, arousal, expressions and action units from a camera."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="watch sources and stream events over WebSocket and Redis")
+    serve.set_defaults(run=_serve)
+    serve.add_argument(
+        "--source", action="append", default=[], metavar="[NAME=]SRC",
+        help="demo:, camera:0, rtsp://..., http(s)://..., file:PATH[?loop=1]; may be repeated",
+    )  # fmt: skip
+    _add_model(serve)
+    serve.add_argument("--redis", metavar="URL", help="such as redis://localhost:6379/0")
+    serve.add_argument("--host", help="address to bind (127.0.0.1); any other needs a token")
+    serve.add_argument("--port", type=int, help="TCP port (8000)")
+    serve.add_argument("--token", help="guards every route but /healthz; better: AFFECTSTREAM_TOKEN")
+    serve.add_argument("--tls-cert", type=Path, metavar="PEM")
+    serve.add_argument("--tls-key", type=Path, metavar="PEM")
+    serve.add_argument("--allowed-sources", metavar="PREFIXES", help="what the API may open (demo:,camera:)")
+    serve.add_argument("--allowed-origins", metavar="ORIGINS", help="other web origins that may call the API")
+
+    analyze = commands.add_parser("analyze", help="the same for a video, a picture or a folder of pictures")
+    analyze.set_defaults(run=_analyze)
+    analyze.add_argument("input", help="a file, a folder of pictures, or any source")
+    analyze.add_argument("--out", required=True, type=Path, metavar="FILE", help=".jsonl, .csv or .parquet")
+    analyze.add_argument("--fps", type=float, help="events per second (every decoded frame)")
+    analyze.add_argument("--speed", choices=("max", "realtime"), default="max")
+    _add_model(analyze)
+
+    weights = commands.add_parser("weights", help="list, pull or describe weight files")
+    weights.set_defaults(run=_weights)
+    weights.add_argument("action", choices=("list", "pull", "card"))
+    weights.add_argument("name", nargs="*", help="names of weights (all that the service needs)")
+    weights.add_argument("--json", action="store_true")
+
+    engines = commands.add_parser("engines", help="what this machine has to run networks with")
+    engines.set_defaults(run=_engines)
+    engines.add_argument("action", choices=("doctor",))
+    engines.add_argument("--json", action="store_true")
+
+    bench = commands.add_parser("bench", help="measure this machine")
+    bench.set_defaults(run=_bench)
+    bench.add_argument("what", choices=("live",))
+    bench.add_argument("--input", help="a 30 fps clip (the demo, written to a temporary file)")
+    bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run")
+    bench.add_argument("--streams", type=int, default=12, help="most streams to try")
+    bench.add_argument("--json", action="store_true")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="name of a model (face-mt)")
+    parser.add_argument("--engine", metavar="BACKEND[:PRECISION]", help="openvino[:fp32|bf16|int8]")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

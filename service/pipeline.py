@@ -1,0 +1,128 @@
+"""From items to events, one after the other, by the media clock alone: the same for a live session and a recording."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from engines.engine import Arrays
+from engines.errors import EngineError
+from service import metrics
+from service.aggregation.aggregate import Aggregator
+from service.capture.media import Frame, Sound, State, StateChange
+from service.events import SCHEMA, Event
+from service.inference.adapter import Adapter
+from service.inference.estimate import Estimate
+from service.perception.face import Face
+from service.perception.mel import MelStream
+from service.perception.perceive import Perception
+from service.perception.speech import SpeechDetector
+
+SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
+SOUND_ONLY_PERIOD = 0.1  # s between events of a source that has only sound
+
+Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
+
+
+class Pipeline:
+    """One stream: owns its tracks, sound and model state. Not thread-safe; driven by one thread."""
+
+    def __init__(
+        self, name: str, perception: Perception, adapter: Adapter, infer: Infer, model: Mapping[str, Any]
+    ) -> None:
+        self.name = name
+        self._perception = perception
+        self._adapter = adapter
+        self._infer = infer
+        self._model = dict(model)
+        self._mel = MelStream()
+        self._speech = SpeechDetector(self._mel)
+        self._aggregator = Aggregator()
+        self._seq = 0
+        self._t = 0.0  # s, of the newest event
+        self._picture_t: float | None = None  # s, of the newest frame
+        self._state = State.CONNECTING
+
+    def state(self, change: StateChange) -> Event:
+        """The source changed its state."""
+        self._state = change.state
+        return self._event(self._t, faces=[], reasons=self._stale(), detail=change.detail or None)
+
+    def sound(self, sound: Sound) -> Event | None:
+        """Takes sound in; an event only where there is no picture to carry it."""
+        self._mel.push(sound)
+        end = self._mel.end
+        quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else SOUND_ONLY_PERIOD
+        if end < max(quiet_since, self._t + SOUND_ONLY_PERIOD):
+            return None
+        return self._event(end, faces=self._aggregator.update(end, [], {}), reasons=["no_face"])
+
+    def frame(self, frame: Frame) -> Event:
+        """Reads the faces of a frame."""
+        t = max(frame.t, self._t)  # the session clock never goes back
+        self._picture_t = t
+        started = time.perf_counter()
+        faces = self._perception(frame)
+        perceived = time.perf_counter()
+        estimates, waited, failed = self._estimate(t, faces)
+        inferred = time.perf_counter()
+        entries = self._aggregator.update(t, faces, estimates, engine_failed=failed)
+        event = self._event(
+            t,
+            faces=entries,
+            reasons=[] if faces else ["no_face"],
+            captured_at=datetime.fromtimestamp(frame.captured_at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            image_size=[frame.image.shape[1], frame.image.shape[0]],
+            landmarks={face.track: face.landmarks for face in faces},
+        )
+        done = time.perf_counter()
+        event.data["timing_ms"] = {
+            "perception": round((perceived - started) * 1e3, 2),
+            "queue": round((started - frame.entered + waited) * 1e3, 2),
+            "inference": round((inferred - perceived - waited) * 1e3, 2),
+            "total": round((done - frame.entered) * 1e3, 2),
+        }
+        metrics.STAGE_SECONDS.labels("perception").observe(perceived - started)
+        metrics.STAGE_SECONDS.labels("inference").observe(inferred - perceived)
+        metrics.STAGE_SECONDS.labels("aggregation").observe(done - inferred)
+        metrics.FRAMES.labels("event").inc()
+        return event
+
+    def reset_baseline(self) -> None:
+        """Starts the neutral baseline of every track anew."""
+        self._aggregator.reset_baseline()
+
+    def _estimate(self, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
+        inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
+        if inputs is None:
+            return {}, 0.0, False
+        try:
+            outputs, waited = self._infer(inputs)
+        except EngineError:
+            return {}, 0.0, True  # logged and counted where it failed; the session goes on
+        return self._adapter.estimates(t, faces, outputs), waited, False
+
+    def _stale(self) -> list[str]:
+        return ["stale"] if self._state in (State.STALLED, State.RECONNECTING, State.FAILED) else []
+
+    def _event(self, t: float, *, faces: list[dict[str, Any]], reasons: list[str], **more: Any) -> Event:
+        self._t = t
+        self._seq += 1
+        audio = self._speech.status(t)
+        landmarks = more.pop("landmarks", {})
+        data = {
+            "schema": SCHEMA,
+            "session": self.name,
+            "seq": self._seq,
+            "state": self._state.value,
+            "reasons": reasons,
+            "t": round(t, 3),
+            "captured_at": None,
+            "timing_ms": None,
+            "model": self._model,
+            "image_size": None,
+            "audio": {"status": audio.status, "age_ms": audio.age_ms, "level_db": audio.level_db},
+            "faces": faces,
+        }
+        data.update((key, value) for key, value in more.items() if value is not None)
+        return Event(self.name, self._seq, data, landmarks)

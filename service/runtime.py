@@ -1,0 +1,81 @@
+"""What all sessions share: compiled networks, the engine, the scheduler, and the facts about the model that runs."""
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from engines import weights
+from engines.engine import Arrays
+from engines.errors import EngineError
+from engines.load import Loaded, load
+from service import metrics
+from service.inference.adapter import Adapter
+from service.inference.face_mt import FaceMT
+from service.inference.scheduler import Scheduler
+from service.perception.networks import Networks
+from service.perception.perceive import Perception
+from service.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+INFERENCE_TIMEOUT = 5.0  # s after which a request's engine counts as hung
+DEFAULT_MODEL = "face-mt"
+DEFAULT_ENGINE = "openvino"
+
+ADAPTERS: dict[str, Callable[[Loaded], Adapter]] = {"face-mt": FaceMT}
+
+
+class Runtime:
+    """Made once per process; gives every session its pipeline."""
+
+    def __init__(self, model: str, loaded: Loaded, networks: Networks, *, max_faces: int) -> None:
+        self.model = model
+        self.loaded = loaded
+        self.info: dict[str, Any] = {
+            "name": model,
+            "weights": loaded.weights.version,
+            "engine": loaded.engine.name,
+            "precision": loaded.engine.precision,
+            "trained": loaded.weights.trained,
+        }
+        self._networks = networks
+        self._max_faces = max_faces
+        self._scheduler = Scheduler()
+        self._scheduler.register(model, loaded.engine)
+        metrics.ENGINE_INFO.labels(model, *(self.info[key] for key in ("weights", "engine", "precision"))).set(1)
+
+    def pipeline(self, name: str) -> Pipeline:
+        """A pipeline with fresh tracks, sound and model state."""
+        perception = Perception(self._networks, max_faces=self._max_faces)
+        return Pipeline(name, perception, ADAPTERS[self.model](self.loaded), self._infer(name), self.info)
+
+    def licences(self) -> list[str]:
+        """A line for each of the weights in use."""
+        return weights.licence_lines([self.loaded.weights.name, *self._networks.weights])
+
+    def close(self) -> None:
+        """Lets the engine finish what it has."""
+        self._scheduler.close()
+
+    def _infer(self, session: str) -> Callable[[Arrays], tuple[Arrays, float]]:
+        def infer(inputs: Arrays) -> tuple[Arrays, float]:
+            future = self._scheduler.submit(self.model, inputs, session=session, deadline=time.monotonic())
+            try:
+                return future.result(INFERENCE_TIMEOUT), 0.0
+            except FutureTimeout:
+                metrics.ABSTENTIONS.labels("engine_hung").inc()
+                log.error("the engine of %s gave nothing for %g s", self.model, INFERENCE_TIMEOUT)
+                raise EngineError(f"the engine of {self.model} gave nothing for {INFERENCE_TIMEOUT:g} s") from None
+
+        return infer
+
+
+def load_runtime(model: str | None = None, engine: str | None = None, *, max_faces: int = 20) -> Runtime:
+    """Compiles, verifies and warms everything up. Raises `UserError` for an unknown model or engine, or weights that
+    cannot be had."""
+    model = model or DEFAULT_MODEL
+    if model not in ADAPTERS:
+        raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")
+    return Runtime(model, load(model, engine or DEFAULT_ENGINE), Networks(), max_faces=max_faces)

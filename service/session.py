@@ -1,0 +1,150 @@
+"""One live stream: a thread takes the newest frame from the inbox, runs the pipeline, hands events to the hub."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from service import metrics
+from service.capture.inbox import Inbox
+from service.capture.media import Frame, State, StateChange
+from service.capture.reader import Reader
+from service.capture.source import Source
+from service.events import Event
+from service.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+TAKE_TIMEOUT = 0.25  # s, how soon a stop is noticed without a frame
+FIGURES_OVER = 300  # events that the latency figures look back on
+RATE_OVER = 5.0  # s that the rate looks back on
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    at: float  # s, monotonic
+    latency: float  # s, from the decoded frame's entering
+
+
+class Session:
+    """A source being watched. Starts at once; ends when the source does, or by `close`."""
+
+    def __init__(
+        self, source: Source, pipeline: Pipeline, publish: Callable[[Event], None], *, purpose: str | None = None
+    ) -> None:
+        self.name = pipeline.name
+        self.label = source.label
+        self.purpose = purpose
+        self.state = State.CONNECTING
+        self.detail = ""
+        self._pipeline = pipeline
+        self._publish = publish
+        self._inbox = Inbox()
+        self._reader = Reader(source, self._inbox)
+        self._stop = threading.Event()
+        self._baseline_asked = threading.Event()
+        self._frame: Frame | None = None
+        self._done: deque[_Done] = deque(maxlen=FIGURES_OVER)
+        self._events = 0
+        self._reconnects = 0
+        self._faces = 0
+        self._started = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"session-{self.name}", daemon=True)
+        self._reader.start()
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in (State.ENDED, State.FAILED)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stops source and thread; returns within about `timeout` seconds."""
+        self._stop.set()
+        self._reader.stop(timeout)
+        self._thread.join(timeout)
+
+    def reset_baseline(self) -> None:
+        """Starts the neutral baseline anew with the next frame."""
+        self._baseline_asked.set()
+
+    def latest_frame(self) -> Frame | None:
+        """The newest frame that an event was made of; for previews."""
+        return self._frame
+
+    def figures(self) -> dict[str, Any]:
+        """Live figures: rates per second, latencies in milliseconds, counts since the start."""
+        done = list(self._done)
+        now = time.monotonic()
+        recent = sum(1 for event in done if now - event.at <= RATE_OVER)
+        age = min(RATE_OVER, max(now - self._started, 1e-3))
+        latencies = np.array([event.latency for event in done]) * 1e3 if done else None
+        p50, p95 = (np.percentile(latencies, [50, 95]).round(1).tolist()) if latencies is not None else (None, None)
+        return {
+            "fps": round(recent / age, 1),
+            "latency_ms": {"p50": p50, "p95": p95},
+            "dropped": self._inbox.dropped(),
+            "faces": self._faces,
+            "events": self._events,
+            "reconnects": self._reconnects,
+            "uptime_s": round(now - self._started, 1),
+        }
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set() and not self.over:
+                self._step()
+        except Exception as error:
+            log.exception("a session broke")
+            self._change(StateChange(State.FAILED, f"internal error: {type(error).__name__}"))
+        finally:
+            self._reader.stop(0)
+            self._count_faces(0)
+            if not self.over:
+                self._change(StateChange(State.ENDED, "closed"))
+
+    def _step(self) -> None:
+        arrival = self._inbox.take(TAKE_TIMEOUT)
+        if self._baseline_asked.is_set():
+            self._baseline_asked.clear()
+            self._pipeline.reset_baseline()
+        last = [change for change in arrival.states if change.state in (State.ENDED, State.FAILED)]
+        for change in arrival.states:
+            if change not in last:
+                self._change(change)
+        for sound in arrival.sounds:
+            event = self._pipeline.sound(sound)
+            if event is not None:
+                self._emit(event)
+        if arrival.frame is not None:
+            self._read(arrival.frame)
+        for change in last:  # the pictures before the end are still read
+            self._change(change)
+
+    def _read(self, frame: Frame) -> None:
+        event = self._pipeline.frame(frame)
+        latency = time.perf_counter() - frame.entered
+        metrics.EVENT_LATENCY.observe(latency)
+        self._done.append(_Done(time.monotonic(), latency))
+        self._frame = frame
+        self._count_faces(len(event.landmarks))
+        self._emit(event)
+
+    def _change(self, change: StateChange) -> None:
+        self._reconnects += change.state is State.RECONNECTING
+        self.state, self.detail = change.state, change.detail
+        log.info("a session is %s: %s", change.state, change.detail)
+        self._emit(self._pipeline.state(change))
+
+    def _emit(self, event: Event) -> None:
+        self._events += 1
+        self._publish(event)
+
+    def _count_faces(self, faces: int) -> None:
+        metrics.FACES.inc(faces - self._faces)
+        self._faces = faces

@@ -1,0 +1,108 @@
+"""The sessions that are open: opens, lists and closes them, within limits."""
+
+import re
+import threading
+from collections.abc import Callable
+
+from engines.errors import UserError
+from service import metrics
+from service.capture.open import open_source
+from service.capture.source import Source
+from service.events import Event
+from service.runtime import Runtime
+from service.session import Session
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class NameTaken(UserError):
+    """409."""
+
+
+class TooMany(UserError):
+    """429."""
+
+
+class UnknownSession(UserError):
+    """404."""
+
+
+class Sessions:
+    """Registry of live sessions. Thread-safe."""
+
+    def __init__(self, runtime: Runtime, publish: Callable[[Event], None], *, limit: int) -> None:
+        self._runtime = runtime
+        self._publish = publish
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._open: dict[str, Session] = {}
+
+    def open(self, source: str, name: str | None = None, *, purpose: str | None = None) -> Session:
+        """Opens `source` on this side. Raises `UserError` for a bad source or name."""
+        return self.adopt(open_source(source, realtime=True), name, purpose=purpose)
+
+    def adopt(self, source: Source, name: str | None = None, *, purpose: str | None = None) -> Session:
+        """Runs a session on a source that exists already, such as a WebRTC peer."""
+        with self._lock:
+            name = self._check(name)
+            session = Session(source, self._runtime.pipeline(name), self._publish, purpose=purpose)
+            self._open[name] = session
+            metrics.SESSIONS.set(len(self._open))
+        return session
+
+    def check(self, name: str | None) -> None:
+        """Raises what `adopt` would raise for `name` now."""
+        with self._lock:
+            self._check(name)
+
+    def get(self, name: str) -> Session:
+        """Raises `UnknownSession`."""
+        with self._lock:
+            session = self._open.get(name)
+        if session is None:
+            raise UnknownSession(f"no session is called {name!r}; GET /v1/sessions lists them")
+        return session
+
+    def list(self) -> list[Session]:
+        """In the order of opening."""
+        with self._lock:
+            return [*self._open.values()]
+
+    def close(self, name: str, timeout: float = 5.0) -> None:
+        """Ends a session and forgets it. Blocks; raises `UnknownSession`."""
+        session = self.get(name)
+        session.close(timeout)
+        with self._lock:
+            if self._open.get(name) is session:
+                del self._open[name]
+            metrics.SESSIONS.set(len(self._open))
+
+    def close_all(self, timeout: float = 5.0) -> None:
+        """Ends every session, all at once."""
+        closers = [threading.Thread(target=self.close, args=(session.name, timeout)) for session in self.list()]
+        for closer in closers:
+            closer.start()
+        for closer in closers:
+            closer.join(timeout)
+
+    def _check(self, name: str | None) -> str:
+        if name is None:
+            name = next(f"s{n}" for n in range(1, self._limit + 2) if f"s{n}" not in self._open)
+        elif not NAME.fullmatch(name):
+            raise UserError(
+                f"session name {name[:80]!r} is not made of 1 to 64 letters, digits, _ or -; choose another"
+            )
+        taken = self._open.get(name)
+        if taken is not None:
+            if not taken.over:
+                raise NameTaken(f"a session called {name!r} is open; choose another name or close it first")
+            del self._open[name]
+        if len(self._open) >= self._limit:
+            raise TooMany(f"{self._limit} sessions are open, as many as this server allows; close one first")
+        return name
+
+
+def split_name(spec: str) -> tuple[str | None, str]:
+    """`[NAME=]SRC` -> (name or None, source); an address with "=" in its query is no name."""
+    name, equals, source = spec.partition("=")
+    return (name, source) if equals and NAME.fullmatch(name) else (None, spec)
