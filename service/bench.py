@@ -1,4 +1,4 @@
-"""`affectstream bench live`: what the whole service costs on this machine, measured from outside through its own doors."""
+"""`affectstream bench live`: what the whole service costs on this machine, measured from outside."""
 
 import contextlib
 import json
