@@ -1,8 +1,8 @@
 """What capture hands on: pictures and sound on one session clock, and the state of the source."""
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-import time
 
 import numpy as np
 from numpy.typing import NDArray

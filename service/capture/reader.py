@@ -1,0 +1,66 @@
+"""The thread that reads one source into its inbox."""
+
+import logging
+import threading
+
+from engines.errors import UserError
+from service import metrics
+from service.capture.inbox import Inbox
+from service.capture.media import Frame, State, StateChange
+from service.capture.redact import redact_text
+from service.capture.source import Source
+
+log = logging.getLogger(__name__)
+
+_FINAL = (State.ENDED, State.FAILED)
+
+
+class Reader:
+    """Runs `source.read` in a thread of its own until the source ends or `stop` is called.
+
+    The last thing it puts into the inbox is always a state change to ended or failed.
+    """
+
+    def __init__(self, source: Source, inbox: Inbox) -> None:
+        self._source = source
+        self._inbox = inbox
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"capture {source.label}", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 2.0) -> bool:
+        """Asks the source to end and waits for it, `timeout` seconds at most; true when the thread is gone."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        last: State | None = None
+        captured = metrics.FRAMES.labels("capture")
+        try:
+            for item in self._source.read(self._stop):
+                self._inbox.put(item)
+                if isinstance(item, Frame):
+                    captured.inc()
+                elif isinstance(item, StateChange):
+                    last = item.state
+                    log.info("source %s: %s %s", self._source.label, item.state, item.detail)
+        except UserError as error:
+            last = State.FAILED
+            self._inbox.put(StateChange(State.FAILED, redact_text(str(error))))
+        except Exception as error:  # the thread's outermost frame
+            log.exception("source %s broke", self._source.label)
+            last = State.FAILED
+            detail = redact_text(f"Reading the source broke: {type(error).__name__}: {error}")
+            self._inbox.put(StateChange(State.FAILED, detail))
+        if last not in _FINAL:
+            self._inbox.put(StateChange(State.ENDED, "Closed" if self._stop.is_set() else "The source ended"))
