@@ -1,0 +1,51 @@
+"""Steadier numbers beside the raw ones: from past values alone, and by the clock, whatever the frame rate."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.one_euro import OneEuro
+
+# One-Euro filter (Casiez, Roussel & Vogel 2012) for valence and arousal. At rest it is a low pass at MIN_CUTOFF, which
+# halves frame-to-frame noise at 30 fps; BETA opens it by 1 Hz for each unit per second, so that a smile which
+# takes valence from 0 to 0.8 in half a second lags by about a tenth of a second.
+MIN_CUTOFF = 0.8  # Hz
+BETA = 1.0  # Hz per (1 / s)
+DERIVATIVE_CUTOFF = 1.0  # Hz, the paper's value
+# s, time constant of the probabilities: a micro-expression (below 0.5 s) still shows, a single odd frame does not.
+EXPRESSION_TIME_CONSTANT = 0.2
+
+
+class AffectFilter:
+    """One-Euro filter over valence and arousal, each of which a model may leave out."""
+
+    def __init__(self) -> None:
+        self._filters = [OneEuro(MIN_CUTOFF, BETA, DERIVATIVE_CUTOFF) for _ in range(2)]
+
+    def __call__(self, t: float, valence: float | None, arousal: float | None) -> tuple[float | None, float | None]:
+        """Smoothed (valence, arousal) at `t` seconds; None stays None."""
+        smoothed = [
+            None if x is None else min(max(float(self._filters[i](np.array([x]), t)[0]), -1.0), 1.0)
+            for i, x in enumerate((valence, arousal))
+        ]
+        return smoothed[0], smoothed[1]
+
+
+class ProbabilityFilter:
+    """Exponential moving average with a time constant in seconds; starts at the first value."""
+
+    def __init__(self) -> None:
+        self._value: NDArray[np.float64] | None = None
+        self._t = 0.0
+
+    def __call__(self, t: float, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Smoothed probabilities (n,) at `t` seconds, summing to 1 as the given ones do."""
+        if self._value is None:
+            self._value = probabilities
+        else:
+            weight = -math.expm1(-(t - self._t) / EXPRESSION_TIME_CONSTANT)
+            value = self._value + weight * (probabilities - self._value)
+            self._value = value / value.sum()
+        self._t = t
+        return self._value

@@ -1,0 +1,249 @@
+"""The `faces` of an event: what goes out when, with which status, and null with a reason for what is not known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from models.labels import AUS_2020, COMPOUND_EXPRESSIONS, EXPRESSIONS
+from service.aggregation.aggregate import FORGET_SECONDS, HOLD_SECONDS, WINDOW_NAMES, Aggregator
+from service.events import FaceAffect
+from service.inference.estimate import Estimate
+from service.metrics import ABSTENTIONS
+from service.perception.face import Face, HeadPose, Quality
+
+NEUTRAL = np.array([0.7, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05], np.float32)
+HAPPY = np.array([0.1, 0.0, 0.0, 0.0, 0.88, 0.01, 0.01], np.float32)
+
+
+def face(t, track=1, *, yaw=5.0, pitch=2.0, size=140.0, sharpness=300.0, brightness=120.0):
+    return Face(
+        track=track,
+        t=t,
+        box=(212.04, 80.0, 140.0, 140.06),
+        confidence=0.98123,
+        mesh=np.zeros((468, 3), np.float32),
+        landmarks=np.zeros((68, 2), np.float32),
+        matrix=np.zeros((2, 3)),
+        crop=np.zeros((112, 112, 3), np.uint8),
+        head_pose=HeadPose(pitch, yaw, 0.4),
+        quality=Quality(size, sharpness, brightness),
+    )
+
+
+def estimate(t, track=1, valence=0.3, arousal=0.1, expression=HAPPY, **more):
+    given = {"std": (0.11, 0.14), "aus": dict.fromkeys(AUS_2020, 0.25)} | more
+    return Estimate(track, t, valence, arousal, expression=expression, **given)
+
+
+def watch(aggregator, times, **values):
+    """Reads one face at `times`; the last entry."""
+    for t in times:
+        entries = aggregator.update(t, [face(t)], {1: estimate(t, **values)})
+        for entry in entries:
+            check(entry)
+    return entries[0]
+
+
+def check(entry):
+    """By the published schema, as JSON would carry it."""
+    FaceAffect.model_validate_json(json.dumps(entry, allow_nan=False))
+    if entry["expression"]:
+        assert sum(entry["expression"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def seconds(start, end, fps=30):
+    return np.arange(round(start * fps), round(end * fps) + 1) / fps
+
+
+def test_a_new_face_is_warming_up_with_values_and_without_windows_and_baseline():
+    entry = watch(Aggregator(), [0.5])
+    assert entry["status"] == "warming_up"
+    assert entry["reasons"] == []
+    assert entry["valence"] == entry["raw"]["valence"] == 0.3
+    assert entry["expression"]["label"] == "happiness"
+    assert entry["windows"] == dict.fromkeys(WINDOW_NAMES)
+    assert entry["from_baseline"] == {"valence": None, "arousal": None}
+    assert entry["box"] == [212.0, 80.0, 140.0, 140.1]
+
+
+def test_windows_come_one_after_the_other_and_then_the_face_is_ok():
+    aggregator = Aggregator()
+    missing = lambda entry: [name for name, window in entry["windows"].items() if window is None]  # noqa: E731
+    assert missing(watch(aggregator, seconds(0, 0.9))) == ["1s", "6s", "12s"]
+    assert missing(watch(aggregator, seconds(1, 5.9))) == ["6s", "12s"]
+    entry = watch(aggregator, seconds(6, 11.9))
+    assert missing(entry) == ["12s"]
+    assert entry["status"] == "warming_up"
+    entry = watch(aggregator, seconds(12, 13))
+    assert missing(entry) == []
+    assert entry["status"] == "ok"
+    assert entry["windows"]["6s"] == {
+        "valence": {"mean": 0.3, "std": 0.0, "range": 0.0, "slope": 0.0},
+        "arousal": {"mean": 0.1, "std": 0.0, "range": 0.0, "slope": 0.0},
+        "expression": "happiness",
+    }
+    assert entry["from_baseline"] == {"valence": 0.0, "arousal": 0.0}
+
+
+def test_a_smile_rises_above_the_neutral_baseline_and_shows_as_slope():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 12), valence=-0.2, arousal=0.0, expression=NEUTRAL)
+    for t in seconds(12, 13)[1:]:
+        entry = watch(aggregator, [t], valence=-0.2 + 0.6 * (t - 12), arousal=0.0)
+    assert entry["from_baseline"]["valence"] == pytest.approx(0.6, abs=0.12)
+    assert entry["windows"]["1s"]["valence"]["slope"] == pytest.approx(0.6, abs=0.01)
+    assert entry["windows"]["1s"]["expression"] == "happiness"
+    assert entry["windows"]["12s"]["expression"] == "neutral"
+
+
+def test_a_lost_face_is_held_for_a_second_and_then_gone():
+    aggregator = Aggregator()
+    last = watch(aggregator, seconds(0, 2))
+    (held,) = aggregator.update(2.5, [], {})
+    check(held)
+    assert held == {**last, "status": "held", "age_ms": 500}
+    assert aggregator.update(2 + HOLD_SECONDS, [], {})[0]["age_ms"] == 1000
+    assert aggregator.update(3.04, [], {}) == []
+
+
+def test_a_face_that_returns_soon_goes_on_and_one_that_returns_late_starts_anew():
+    for away, anew in ((0.9, False), (FORGET_SECONDS + 0.1, True)):
+        aggregator = Aggregator()
+        watch(aggregator, seconds(0, 2))
+        aggregator.update(2 + away, [], {})
+        entry = watch(aggregator, [2.05 + away])
+        assert (entry["windows"]["1s"] is None) is anew
+
+
+def test_a_face_without_a_new_estimate_is_held_where_it_is_now():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 2))
+    for estimates in ({}, {1: estimate(2.0, valence=-1.0)}):
+        moved = face(2.2, yaw=11.0)
+        (entry,) = aggregator.update(2.2, [moved], estimates)
+        check(entry)
+        assert entry["status"] == "held"
+        assert entry["age_ms"] == 200
+        assert entry["valence"] == 0.3
+        assert entry["head_pose"]["yaw"] == 11.0
+
+
+def test_an_engine_that_fails_is_named_and_ends_in_abstention():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 2))
+    (entry,) = aggregator.update(2.5, [face(2.5)], {}, engine_failed=True)
+    assert (entry["status"], entry["reasons"]) == ("held", ["engine_failed"])
+    (entry,) = aggregator.update(3.1, [face(3.1)], {}, engine_failed=True)
+    check(entry)
+    assert (entry["status"], entry["reasons"], entry["valence"]) == ("abstained", ["engine_failed"], None)
+    assert watch(aggregator, [3.2])["valence"] == 0.3
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"valence": float("nan")},
+        {"arousal": float("inf")},
+        {"std": (float("nan"), 0.1)},
+        {"expression": np.full(7, np.nan, np.float32)},
+        {"expression": np.zeros(7, np.float32)},
+        {"aus": {"AU12": float("nan")}},
+        {"other": float("-inf")},
+        {"compound": np.full(11, np.inf, np.float32)},
+    ],
+)
+def test_nan_from_an_engine_is_counted_and_never_gets_out(broken):
+    aggregator = Aggregator()
+    before = ABSTENTIONS.labels("engine_failed")._value.get()
+    healthy = watch(aggregator, seconds(0, 2))
+    entry = watch(aggregator, [2.1], **broken)
+    assert (entry["status"], entry["reasons"]) == ("abstained", ["engine_failed"])
+    assert entry["valence"] is None
+    assert entry["expression"] is None
+    assert entry["aus"] == {}
+    assert ABSTENTIONS.labels("engine_failed")._value.get() == before + 1
+    assert watch(aggregator, [2.2])["windows"] == healthy["windows"]
+
+
+def test_an_abstention_has_no_values_and_leaves_the_windows_as_they_were():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 7))
+    for t in seconds(7, 7.5)[1:]:
+        (entry,) = aggregator.update(t, [face(t, yaw=70)], {1: estimate(t, valence=-1.0)})
+        check(entry)
+        assert (entry["status"], entry["reasons"]) == ("abstained", ["turned_away"])
+        assert entry["valence"] is None
+        assert entry["windows"]["6s"]["valence"]["mean"] == 0.3
+    (lost,) = aggregator.update(8.0, [], {})
+    assert (lost["status"], lost["reasons"], lost["age_ms"]) == ("abstained", ["turned_away"], 500)
+
+
+def test_what_the_model_does_not_give_is_null_with_a_reason():
+    aggregator = Aggregator()
+    only_expressions = {"valence": None, "arousal": None, "std": None, "aus": {}}
+    entry = watch(aggregator, seconds(0, 13), **only_expressions)
+    assert (entry["status"], entry["reasons"]) == ("ok", ["not_in_model"])
+    assert entry["valence"] is None
+    assert entry["std"] == {"valence": None, "arousal": None}
+    assert entry["aus"] == {}
+    assert entry["windows"]["1s"] == {"valence": None, "arousal": None, "expression": "happiness"}
+    entry = watch(Aggregator(), [0.0], expression=None)
+    assert (entry["expression"], entry["reasons"]) == (None, ["not_in_model"])
+
+
+def test_an_eighth_class_and_compound_expressions_go_out_beside_the_seven():
+    scores = np.linspace(0, 1, 11).astype(np.float32)
+    entry = watch(Aggregator(), [0.0], other=0.25, compound=scores)
+    assert entry["expression"]["other"] == 0.25
+    assert list(entry["compound"]) == list(COMPOUND_EXPRESSIONS)
+
+
+def test_probabilities_sum_to_one_after_rounding():
+    aggregator = Aggregator()
+    random = np.random.default_rng(3)
+    for t in seconds(0, 3):
+        watch(aggregator, [t], expression=random.dirichlet(np.ones(7)).astype(np.float32))
+
+
+def test_each_face_has_its_own_state():
+    aggregator, alone = Aggregator(), Aggregator()
+    for t in seconds(0, 3):
+        both = aggregator.update(t, [face(t, 1), face(t, 2)], {1: estimate(t), 2: estimate(t, 2, valence=-0.5)})
+        single = alone.update(t, [face(t, 1)], {1: estimate(t)})
+    assert both[0] == single[0]
+    assert both[1]["valence"] == -0.5
+
+
+def test_twenty_faces_at_once_all_get_their_entry():
+    aggregator = Aggregator()
+    for t in seconds(0, 1):
+        entries = aggregator.update(t, [face(t, n) for n in range(20)], {n: estimate(t, n) for n in range(20)})
+    assert [entry["track"] for entry in entries] == list(range(20))
+
+
+def test_a_reset_baseline_starts_anew_and_leaves_what_went_out_alone():
+    aggregator = Aggregator()
+    before = watch(aggregator, seconds(0, 13))
+    aggregator.reset_baseline()
+    assert before["from_baseline"]["valence"] == 0.0
+    (held,) = aggregator.update(13.1, [], {})
+    assert held["from_baseline"]["valence"] is None
+    entry = watch(aggregator, [13.2])
+    assert (entry["status"], entry["from_baseline"]["valence"]) == ("warming_up", None)
+    assert watch(aggregator, seconds(13.3, 17))["status"] == "ok"
+
+
+def test_a_picture_a_second_still_has_all_windows():
+    entry = watch(Aggregator(), seconds(0, 20, fps=1))
+    assert entry["status"] == "ok"
+    assert entry["windows"]["1s"]["valence"]["mean"] == 0.3
+
+
+def test_values_outside_the_scale_are_put_at_its_end():
+    entry = watch(Aggregator(), [0.0], valence=1.7, arousal=-3.0)
+    assert (entry["raw"]["valence"], entry["valence"], entry["arousal"]) == (1.0, 1.0, -1.0)
+
+
+def test_expression_names_are_in_the_order_of_the_contract():
+    assert list(watch(Aggregator(), [0.0])["expression"]["probabilities"]) == list(EXPRESSIONS)
