@@ -1,1 +1,35 @@
-"""Networks of the five papers and the default one. Needs torch, except `models.labels`, which imports nothing."""
+"""Networks of the five papers and the default one, by name. Needs torch from the first `create` on, not before."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["ModelError", "available", "create"]
+
+# name -> (module, constructor); modules are imported only when their network is asked for.
+_NETWORKS: dict[str, tuple[str, str]] = {
+    "tsav": ("models.tsav", "TSAV"),
+    "mimamo": ("models.mimamo", "MIMAMO"),
+    "ferplus-resnet50": ("models.ferplus_resnet50", "FerPlusResNet50"),
+}
+
+
+def available() -> tuple[str, ...]:
+    """Names that `create` takes."""
+    return tuple(_NETWORKS)
+
+
+def create(name: str, **options: Any) -> "nn.Module":
+    """The untrained network `name`, made with `options`; raises `ModelError` for a name or an option it lacks."""
+    if name not in _NETWORKS:
+        raise ModelError(f"There is no network {name!r}; there are: {', '.join(_NETWORKS)}.")
+    module, constructor = _NETWORKS[name]
+    try:
+        network: nn.Module = getattr(import_module(module), constructor)(**options)
+    except TypeError as error:
+        raise ModelError(f"The network {name!r} cannot be made with the options {options}: {error}.") from error
+    return network

@@ -1,0 +1,39 @@
+"""Networks by name: their sizes, and what a wrong name or option is answered with."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import models
+
+# Trainable parameters, from the published code where there is any, from the papers' layer sizes elsewhere.
+PARAMETERS = {
+    ("tsav",): 42_489_995,
+    ("mimamo",): 2_636_425,
+    ("ferplus-resnet50",): 23_524_424,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS, ids=lambda name: "-".join(map(str, name)))
+def test_parameter_counts_are_the_published_ones(name):
+    with torch.device("meta"):
+        network = models.create(name[0], **dict(name[1:]))
+    assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
+
+
+def test_every_network_is_counted():
+    assert {name[0] for name in PARAMETERS} == set(models.available())
+
+
+def test_unknown_names_and_options_are_answered_with_a_sentence():
+    with pytest.raises(models.ModelError, match="no network 'tasv'; there are: tsav"):
+        models.create("tasv")
+    with pytest.raises(models.ModelError, match=r"cannot be made with .*wdith"):
+        models.create("tsav", wdith=8)
+
+
+def test_importing_models_and_its_labels_needs_no_torch():
+    code = "import sys, models, models.labels; models.available(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
