@@ -1,0 +1,261 @@
+"""Log-mel pictures of sound, as TSAV's sound branch was trained on them (Kuhnke et al. 2020), streaming and causal.
+
+A column every 10 ms: 20 ms periodic Hann window centred in a 1024-point frame, power spectrum, 64 HTK-mel filters.
+Only the first and the last column of a window depend on where it was cut (its ends are reflected); those between are
+computed once, when their samples are there, and kept in decibels.
+"""
+
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.capture.media import SAMPLE_RATE, Sound
+
+HOP = 441  # samples, 10 ms
+WINDOW = 882  # samples, 20 ms
+N_FFT = 1024
+PAD = N_FFT // 2  # samples reflected at each end of a window
+MELS = 64
+COLUMN_SECONDS = HOP / SAMPLE_RATE
+MIN_POWER = 1e-10  # -100 dB: digital silence, and the padding on the left of a short window
+RANGE_DB = 80.0  # what lies further below the loudest cell of the window is raised to that
+MEAN_DB, STD_DB = -14.8, 19.895  # normalisation of the published data set
+SILENCE_DB = -100.0
+SECONDS = 10.0  # length of a window; gives 1001 columns
+
+MAX_JITTER = 0.020  # s; sound whose time is off by less follows on without a seam
+AHEAD = 2.0  # s by which sound may run ahead of the time that is asked for, without loss of the window's beginning
+LATE = 0.5  # s; sound that is missing for longer counts as silence, until then the window ends where the sound does
+_BLOCK = 16  # columns per matrix product: always the same, so that rounding does not depend on how the sound was cut
+_CHUNK = 65_536  # samples taken in at once
+_EPSILON = 1e-4  # samples; a time that is a whole number of samples but for rounding
+
+Mode = Literal["past10", "truncate", "delayed"]
+
+
+@cache
+def mel_filters() -> NDArray[np.float32]:
+    """(513, 64) triangles on the HTK mel scale, 0 to 22 050 Hz, no area norm; built in float32, as torchaudio does."""
+    frequencies = np.linspace(0.0, SAMPLE_RATE // 2, N_FFT // 2 + 1, dtype=np.float32)
+    top = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
+    mels = np.linspace(0.0, top, MELS + 2, dtype=np.float32)
+    corners = np.float32(700.0) * (np.float32(10.0) ** (mels / np.float32(2595.0)) - np.float32(1.0))
+    width = np.diff(corners)
+    slopes = corners[None, :] - frequencies[:, None]
+    filters = np.minimum(-slopes[:, :-2] / width[:-1], slopes[:, 2:] / width[1:])
+    return np.maximum(filters, np.float32(0.0)).astype(np.float32)
+
+
+@cache
+def _hann() -> NDArray[np.float32]:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+
+
+def _power(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mel power (64, n) of frames (n, 882). The window need not be centred in its 1024 points: that is phase only."""
+    count = len(frames)
+    spectrum = np.zeros((-(-count // _BLOCK) * _BLOCK, N_FFT // 2 + 1), np.float32)
+    bins = np.fft.rfft(frames * _hann(), N_FFT)
+    np.square(bins.real, out=spectrum[:count], casting="same_kind")
+    spectrum[:count] += np.square(bins.imag)
+    mel = spectrum.reshape(-1, _BLOCK, N_FFT // 2 + 1) @ mel_filters()
+    return np.ascontiguousarray(mel.reshape(-1, MELS)[:count].T)
+
+
+def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """10 log10 with the floor of -100 dB."""
+    return np.float32(10.0) * np.log10(np.maximum(power, np.float32(MIN_POWER)))
+
+
+def mel_power(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(64, 1 + n // 441) mel power of `samples` (n,), n >= 513, whose ends are reflected."""
+    padded = np.pad(samples, PAD, mode="reflect")
+    first = PAD - WINDOW // 2
+    frames = np.lib.stride_tricks.sliding_window_view(padded[first : len(padded) - first], WINDOW)[::HOP]
+    return _power(frames)
+
+
+def normalise(db: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clamps a window (64, columns) of decibels to its maximum - 80 dB, then scales as the network expects. In place."""
+    np.maximum(db, db.max() - np.float32(RANGE_DB), out=db)
+    db -= np.float32(MEAN_DB)
+    db /= np.float32(STD_DB)
+    return db
+
+
+def log_mel(samples: NDArray[np.float32], seconds: float = SECONDS) -> NDArray[np.float32]:
+    """(64, 100 * seconds + 1) float32: the normalised window of `samples` (n,), right-aligned, silence on the left.
+
+    n is at most 44 100 * seconds; fewer than 882 samples are a silent window (spec: the reference waits for 20 ms)."""
+    window = np.full((MELS, _columns(seconds)), SILENCE_DB, np.float32)
+    if len(samples) >= WINDOW:
+        db = decibels(mel_power(np.asarray(samples, np.float32)))
+        window[:, -db.shape[1] :] = db
+    return normalise(window)
+
+
+def span(p: int, mode: Mode, seconds: float = SECONDS) -> tuple[int, int]:
+    """First sample and end of the window at time `p` (samples), of which nothing at or after `p` is part.
+
+    `past10`: the last 10 s. `truncate`: the last 5 s, what the reference sees at the end of a file. `delayed`: the
+    reference's window around 5 s ago; empty before 5 s have passed."""
+    full = round(seconds * SAMPLE_RATE)
+    half = full // 2
+    if mode == "past10":
+        return max(p - full, 0), p
+    if mode == "truncate":
+        return max(p - half, 0), p
+    centre = p - half
+    if centre < 0:
+        return 0, 0
+    start = max(centre - half, 0)
+    return start, min(start + min(full, max(centre, WINDOW)), p)
+
+
+class MelStream:
+    """The last seconds of a session's sound. Not thread-safe; memory is reserved with the first sound.
+
+    Sample n lies at n / 44 100 s of the session clock, column k is centred on sample 441 k."""
+
+    def __init__(self) -> None:
+        self.filled = 0  # samples of silence put where sound was missing
+        self.cut = 0  # samples dropped because their time was already taken
+        self._history = round((SECONDS + AHEAD) * SAMPLE_RATE)  # samples kept
+        self._ring = self._history // HOP  # columns kept
+        self._end = 0  # sample after the newest
+        self._base = 0  # sample at _samples[0]
+        self._next = 0  # first column whose samples are not all there
+        self._samples: NDArray[np.float32] | None = None
+        self._db: NDArray[np.float32]
+
+    @property
+    def started(self) -> bool:
+        """Whether there has been any sound."""
+        return self._samples is not None
+
+    @property
+    def end(self) -> float:
+        """Seconds on the session clock up to which there is sound; 0 before the first."""
+        return self._end / SAMPLE_RATE
+
+    @property
+    def columns(self) -> int:
+        """Columns that are complete, counted from session time 0: column k lies before (k + 1) * 10 ms."""
+        return self._next
+
+    def push(self, sound: Sound) -> None:
+        """Takes consecutive samples in. Missing time is filled with silence, time that is already taken is cut off."""
+        samples = np.asarray(sound.samples, np.float32)
+        start = round(sound.t * SAMPLE_RATE)
+        if start < 0:
+            self.cut += min(-start, len(samples))
+            samples, start = samples[-start:], 0
+        if not len(samples):
+            return
+        if not np.isfinite(samples).all():
+            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        if self._samples is None:
+            self._restart(start)
+        jitter = round(MAX_JITTER * SAMPLE_RATE)
+        gap = start - self._end
+        if gap > jitter:
+            self.filled += gap
+            if gap >= self._history:
+                self._restart(start)
+            else:
+                self._append(np.zeros(gap, np.float32))
+        elif gap < -jitter:
+            self.cut += min(-gap, len(samples))
+            samples = samples[-gap:]
+        self._append(samples)
+
+    def decibels(self, first: int, last: int) -> NDArray[np.float32]:
+        """(64, last - first) unclamped decibels of complete columns `first` to `last` - 1; at most 12 s back."""
+        return self._db[:, np.arange(first, last) % self._ring]
+
+    def window(
+        self, t: float, mode: Mode = "past10", seconds: float = SECONDS, *, exact: bool = False
+    ) -> NDArray[np.float32]:
+        """(64, 100 * seconds + 1) float32, normalised, of samples before `t` (session clock) only; see `span`.
+
+        Snapped back to the 10 ms grid unless `exact`, which recomputes every column and is for comparison with the
+        reference. `seconds` is at most 10. Without sound: a silent window."""
+        p = int(t * SAMPLE_RATE + _EPSILON)
+        now = p if p - self._end > LATE * SAMPLE_RATE else min(p, self._end)
+        start, end = span(now if exact else now - now % HOP, mode, seconds)
+        if self._samples is None or end - start < WINDOW:
+            return log_mel(np.zeros(0, np.float32), seconds)
+        if exact:
+            return log_mel(self._slice(start, end), seconds)
+        if mode == "delayed":  # its end moves at twice the clock's pace for a while
+            start, end = start - start % HOP, end - end % HOP
+        window = np.full((MELS, _columns(seconds)), SILENCE_DB, np.float32)
+        first, last = start // HOP, end // HOP
+        have = min(last, self._next)  # complete columns end here; later ones are silence
+        oldest = max(first, self._next - self._ring, 0)
+        at = window.shape[1] - 1 - last  # window column of column 0
+        self._copy(window, at, oldest, have)
+        edge = self._slice(start, start + WINDOW)
+        head = np.concatenate([edge[HOP:0:-1], edge[:HOP]])
+        edge = self._slice(end - WINDOW, end)
+        tail = np.concatenate([edge[-HOP:], edge[-2 : -HOP - 2 : -1]])
+        ends = decibels(_power(np.stack([head, tail])))
+        window[:, at + first], window[:, at + last] = ends[:, 0], ends[:, 1]
+        return normalise(window)
+
+    def _restart(self, start: int) -> None:
+        """Silence up to sample `start`."""
+        if self._samples is None:
+            self._samples = np.empty(self._history + 2 * _CHUNK, np.float32)
+            self._db = np.empty((MELS, self._ring), np.float32)
+        self._samples.fill(0.0)
+        self._db.fill(SILENCE_DB)
+        self._end = start
+        self._base = start - self._history
+        self._next = start // HOP
+
+    def _append(self, samples: NDArray[np.float32]) -> None:
+        assert self._samples is not None
+        for i in range(0, len(samples), _CHUNK):
+            piece = samples[i : i + _CHUNK]
+            at = self._end - self._base
+            if at + len(piece) > len(self._samples):
+                self._samples[: self._history] = self._samples[at - self._history : at].copy()
+                self._base, at = self._end - self._history, self._history
+            self._samples[at : at + len(piece)] = piece
+            self._end += len(piece)
+            self._complete()
+
+    def _complete(self) -> None:
+        """Computes the columns whose 20 ms are all there."""
+        assert self._samples is not None
+        last = self._end // HOP
+        if last <= self._next:
+            return
+        begin = (self._next - 1) * HOP - self._base
+        frames = np.lib.stride_tricks.sliding_window_view(self._samples[begin : last * HOP - self._base], WINDOW)[::HOP]
+        self._db[:, np.arange(self._next, last) % self._ring] = decibels(_power(frames))
+        self._next = last
+
+    def _copy(self, window: NDArray[np.float32], at: int, first: int, last: int) -> None:
+        """Columns `first` to `last` - 1 out of the ring, in at most two pieces."""
+        while first < last:
+            slot = first % self._ring
+            count = min(last - first, self._ring - slot)
+            window[:, at + first : at + first + count] = self._db[:, slot : slot + count]
+            first += count
+
+    def _slice(self, start: int, end: int) -> NDArray[np.float32]:
+        """Samples `start` to `end` - 1; silence where there are none, before the history or after the newest."""
+        assert self._samples is not None
+        out = np.zeros(end - start, np.float32)
+        low, high = max(start, self._base, self._end - self._history), min(end, self._end)
+        if low < high:
+            out[low - start : high - start] = self._samples[low - self._base : high - self._base]
+        return out
+
+
+def _columns(seconds: float) -> int:
+    return round(seconds / COLUMN_SECONDS) + 1
