@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -17,12 +19,11 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from service import metrics
-from service.capture.media import SAMPLE_RATE
+from service.capture.resample import Samples, SoundTrack
 
 log = logging.getLogger(__name__)
 
 _TEXT_DECODERS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg draws text files as pictures; nobody films those
-_SOUND_GAP = 0.05  # seconds: sound whose stamps jump further than this is not continued but placed anew
 _DAMAGED_IN_A_ROW = 100  # unreadable packets after which the rest is given up
 _DAMAGED = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError)
 _LARGE = 2_000_000  # pixels: above this (1080p and less stay below) decoding takes more than one thread
@@ -35,14 +36,6 @@ class Picture:
 
     frame: VideoFrame
     seconds: float | None  # media time; None where the container has none
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Decoded sound at `SAMPLE_RATE`."""
-
-    samples: NDArray[np.float32]  # (n,)
-    seconds: float | None  # media time of samples[0]
 
 
 @dataclass(slots=True)
@@ -142,7 +135,7 @@ def decode(media: Media) -> Iterator[Picture | Samples]:
     as `av.error.FFmpegError`.
     """
     streams = [stream for stream in (media.video, media.audio) if stream is not None]
-    sound = _SoundTrack()
+    sound = SoundTrack()
     in_a_row = 0
     packets = media.container.demux(streams)
     while in_a_row <= _DAMAGED_IN_A_ROW:
@@ -185,8 +178,9 @@ class PictureConverter:
         """(height, width, 3) uint8 RGB, contiguous, turned as the container's display matrix says."""
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         image = np.ascontiguousarray(rgb.to_ndarray(), np.uint8)
-        for index in range(len(frame.side_data)):
-            data = frame.side_data[index]
+        sides = cast(SideDataContainer, frame.side_data)
+        for index in range(len(sides)):
+            data = sides[index]
             if data.type is SideDataType.DISPLAYMATRIX:
                 return upright(image, np.frombuffer(bytes(data), np.int32))
         return image
@@ -202,47 +196,3 @@ def upright(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.u
     else:
         mirrored, upside_down = a < 0, d < 0
     return np.ascontiguousarray(image[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
-
-
-class _SoundTrack:
-    """Resamples to `SAMPLE_RATE` and averages the channels, on an unbroken count of samples."""
-
-    def __init__(self) -> None:
-        self._resampler: av.AudioResampler | None = None
-        self._form: tuple[str, str, int] | None = None
-        self._anchor: float | None = None  # media seconds of the first sample since the last break
-        self._taken = 0.0  # seconds of sound taken in since then
-        self._given = 0  # samples given out since then
-
-    def push(self, frame: AudioFrame) -> Iterator[Samples]:
-        form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        broken = (
-            frame.time is not None
-            and self._anchor is not None
-            and abs(frame.time - self._anchor - self._taken) > _SOUND_GAP
-        )
-        if form != self._form or broken:
-            yield from self.flush()
-            # Surround is folded to stereo first; channels are averaged below, because FFmpeg's own way from stereo
-            # to mono is 3 dB louder.
-            layout = "stereo" if frame.layout.nb_channels > 2 and "channels" not in form[1] else None
-            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE)
-            self._form, self._anchor = form, frame.time
-        assert self._resampler is not None
-        self._taken += frame.samples / frame.sample_rate
-        yield from self._samples(self._resampler.resample(frame))
-
-    def flush(self) -> Iterator[Samples]:
-        if self._resampler is not None:
-            yield from self._samples(self._resampler.resample(None))
-        self._resampler, self._form, self._anchor, self._taken, self._given = None, None, None, 0.0, 0
-
-    def _samples(self, frames: list[AudioFrame]) -> Iterator[Samples]:
-        for frame in frames:
-            if frame is None or not frame.samples:
-                continue
-            channels = frame.to_ndarray()
-            samples = channels[0] if len(channels) == 1 else channels.mean(axis=0)
-            at = None if self._anchor is None else self._anchor + self._given / SAMPLE_RATE
-            self._given += len(samples)
-            yield Samples(np.ascontiguousarray(samples, np.float32), at)

@@ -11,9 +11,10 @@ from av.video.frame import VideoFrame
 
 from engines.errors import UserError
 from service.capture.clock import SessionClock
-from service.capture.decode import Media, Picture, PictureConverter, Samples, choose_streams, decode
+from service.capture.decode import Media, Picture, PictureConverter, choose_streams, decode
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
+from service.capture.resample import Samples
 
 _CUT = 0.5  # seconds: a recording that ends this much before it said it would was cut short
 _READ_AHEAD = 3.0  # seconds of one kind that may wait for the other

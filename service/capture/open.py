@@ -2,24 +2,15 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from engines.errors import UserError
-from service.capture.redact import redact
+from service.capture.redact import redact, redact_text
 from service.capture.source import Source
+from service.capture.timeouts import Timeouts
 
 SCHEMES = ("demo:", "camera:N", "rtsp://…", "http(s)://…", "file:PATH")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds that a live source may take."""
-
-    open: float = 10.0  # to connect and to tell its streams
-    read: float = 6.0  # between packets, before the connection counts as lost
-    stall: float = 2.0  # between packets, before the source counts as stalled
 
 
 def open_source(spec: str, *, realtime: bool = True, timeouts: Timeouts | None = None) -> Source:
@@ -66,9 +57,36 @@ def _open_demo(spec: str, realtime: bool, timeouts: Timeouts) -> Source:
     return DemoSource(weights.path("portrait"), realtime=realtime, seconds=seconds)
 
 
+def _open_camera(spec: str, realtime: bool, timeouts: Timeouts) -> Source:
+    from service.capture.camera import CameraSource
+
+    number, options = _options(spec[len("camera:") :], {"audio"})
+    if number and not number.isdecimal():
+        raise UserError(f"camera:{number} is no camera number; write camera:0 for the first one.")
+    audio = _flag(options, "audio", False) if "audio" in options else None
+    return CameraSource(int(number or 0), spec, audio=audio, stall=timeouts.stall)
+
+
+def _open_url(spec: str, realtime: bool, timeouts: Timeouts) -> Source:
+    from service.capture.url import UrlSource
+
+    try:
+        host, port = urlsplit(spec).hostname, urlsplit(spec).port
+    except ValueError as error:
+        raise UserError(f"The address {redact(spec)} cannot be read: {redact_text(str(error))}.") from error
+    if not host or port == 0:
+        raise UserError(f"The address {redact(spec)} names no host; write it as scheme://host:port/path.")
+    return UrlSource(spec, realtime=realtime, timeouts=timeouts)
+
+
 _OPENERS: dict[str, Callable[[str, bool, Timeouts], Source]] = {
     "file": _open_file,
     "demo": _open_demo,
+    "camera": _open_camera,
+    "rtsp": _open_url,
+    "rtsps": _open_url,
+    "http": _open_url,
+    "https": _open_url,
 }
 
 

@@ -1,0 +1,172 @@
+"""A camera of this machine through OpenCV, with the default microphone on the same clock."""
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import UserError
+from service import metrics
+from service.capture.backoff import Backoff
+from service.capture.media import Frame, Item, State, StateChange
+from service.capture.microphone import Microphone
+from service.capture.watch import watched
+
+log = logging.getLogger(__name__)
+
+_STAMP_TOLERANCE = 1.0  # seconds: a driver's stamp further from now than this is of some other clock
+_STEP = 1e-3  # seconds, the least distance between frames
+
+
+class Device(Protocol):
+    """What is used of `cv2.VideoCapture`."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802
+
+    def read(self) -> tuple[bool, NDArray[np.uint8]]: ...
+
+    def get(self, prop: int, /) -> float: ...
+
+    def release(self) -> None: ...
+
+
+class CameraSource:
+    """Camera number `index`; unplugged ones are waited for."""
+
+    def __init__(
+        self,
+        index: int,
+        label: str,
+        *,
+        audio: bool | None = None,
+        open_device: Callable[[int], Device] | None = None,
+        stall: float = 2.0,
+    ) -> None:
+        """`audio`: with the default microphone; None takes it if there is one.
+
+        Raises `UserError` if the camera is missing or may not be used, or `audio` is wanted and cannot be had.
+        """
+        self.label = label
+        self._index = index
+        self._audio = audio
+        self._open = open_device or _open_device
+        self._stall = stall
+        if open_device is None:
+            _check_device(index)
+        if audio:
+            with Microphone(0.0):  # opened only to raise its sentence now
+                pass
+
+    def read(self, stop: threading.Event) -> Iterator[Item]:
+        """Frames and sound while the camera is plugged in, and again when it comes back; see `Source.read`."""
+        return watched(self._produce, stop, self._stall, self.label)
+
+    def _produce(self, give: Callable[[Item], bool], gone: threading.Event) -> None:
+        origin = time.monotonic()
+        backoff = Backoff()
+        give(StateChange(State.CONNECTING, f"Opening {self.label}"))
+        with contextlib.ExitStack() as resources:
+            microphone, hearing = self._microphone(origin, resources)
+            ever_live = False
+            while not gone.is_set():
+                device = self._open(self._index)
+                began = time.monotonic()
+                try:
+                    seen = self._film(device, microphone, hearing, origin, give, gone)
+                finally:
+                    device.release()
+                if gone.is_set():
+                    return
+                if not seen and not ever_live:
+                    give(
+                        StateChange(
+                            State.FAILED, f"{self.label} gives no picture; another program may be using the camera."
+                        )
+                    )
+                    return
+                if seen:
+                    ever_live = True
+                    backoff.lasted(time.monotonic() - began)
+                    give(StateChange(State.RECONNECTING, f"{self.label} stopped giving pictures; is it plugged in?"))
+                metrics.RECONNECTS.labels("source").inc()
+                gone.wait(backoff.next())
+
+    def _microphone(self, origin: float, resources: contextlib.ExitStack) -> tuple[Microphone | None, str]:
+        if self._audio is False:
+            return None, "without sound"
+        try:
+            microphone = resources.enter_context(Microphone(origin))
+        except UserError as error:
+            log.warning("source %s goes without sound: %s", self.label, error)
+            return None, f"without sound: {error}"
+        return microphone, f"sound from {microphone.name}"
+
+    def _film(
+        self,
+        device: Device,
+        microphone: Microphone | None,
+        hearing: str,
+        origin: float,
+        give: Callable[[Item], bool],
+        gone: threading.Event,
+    ) -> bool:
+        """Frames until the device gives none or nobody wants more; whether there was any."""
+        last = -1.0
+        while not gone.is_set() and device.isOpened():
+            came, image = device.read()
+            now, entered, captured_at = time.monotonic(), time.perf_counter(), time.time()
+            if not came or image is None:
+                break
+            stamp = device.get(cv2.CAP_PROP_POS_MSEC) / 1000  # V4L2: when the driver got the picture, monotonic
+            t = max((stamp if 0 <= now - stamp < _STAMP_TOLERANCE else now) - origin, 0.0, last + _STEP)
+            if last < 0:
+                height, width = image.shape[:2]
+                give(StateChange(State.LIVE, f"{width}x{height}, {hearing}"))
+            last = t
+            for sound in microphone.take() if microphone is not None else ():
+                give(sound)
+            if not give(Frame(_rgb(image), t, entered, captured_at)):
+                break
+        return last >= 0
+
+
+def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(h, w, 3) RGB of a camera's BGR (h, w, 3) or grey (h, w)."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _open_device(index: int) -> Device:
+    device = cv2.VideoCapture(index)
+    device.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not one that waited in the driver
+    return cast(Device, device)
+
+
+def _check_device(index: int) -> None:
+    """Raises `UserError` where Linux tells that the camera is missing or forbidden; elsewhere opening it tells."""
+    if not sys.platform.startswith("linux"):
+        return
+    path = Path(f"/dev/video{index}")
+    if not path.exists():
+        there = sorted(int(name.name[5:]) for name in Path("/dev").glob("video[0-9]*") if name.name[5:].isdigit())
+        cameras = ", ".join(f"camera:{number}" for number in there)
+        raise UserError(
+            f"There is no camera {index} on this machine ({path} is missing); "
+            + (f"there is {cameras}." if cameras else "none is plugged in. demo: shows a moving portrait without one.")
+        )
+    try:
+        with path.open("rb"):
+            pass
+    except PermissionError as error:
+        raise UserError(
+            f"{path} may not be read by this user; `sudo usermod -aG video $USER` and a new login allow it."
+        ) from error
+    except OSError:
+        return  # busy or odd: opening it properly tells more

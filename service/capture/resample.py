@@ -1,0 +1,65 @@
+"""Sound of any rate and any number of channels to mono at `SAMPLE_RATE`, on an unbroken count of samples."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from numpy.typing import NDArray
+
+from service.capture.media import SAMPLE_RATE
+
+_GAP = 0.05  # seconds: sound whose stamps jump further than this is not continued but placed anew
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Decoded sound at `SAMPLE_RATE`."""
+
+    samples: NDArray[np.float32]  # (n,)
+    seconds: float | None  # media time of samples[0]
+
+
+class SoundTrack:
+    """Resamples to `SAMPLE_RATE` and averages the channels, on an unbroken count of samples."""
+
+    def __init__(self) -> None:
+        self._resampler: av.AudioResampler | None = None
+        self._form: tuple[str, str, int] | None = None
+        self._anchor: float | None = None  # media seconds of the first sample since the last break
+        self._taken = 0.0  # seconds of sound taken in since then
+        self._given = 0  # samples given out since then
+
+    def push(self, frame: AudioFrame) -> Iterator[Samples]:
+        """What `frame` makes ready, which lags behind it by a few samples."""
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        broken = (
+            frame.time is not None and self._anchor is not None and abs(frame.time - self._anchor - self._taken) > _GAP
+        )
+        if form != self._form or broken:
+            yield from self.flush()
+            # Surround is folded to stereo first; channels are averaged below, because FFmpeg's own way from stereo
+            # to mono is 3 dB louder.
+            layout = "stereo" if frame.layout.nb_channels > 2 and "channels" not in form[1] else None
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE)
+            self._form, self._anchor = form, frame.time
+        assert self._resampler is not None
+        self._taken += frame.samples / frame.sample_rate
+        yield from self._samples(self._resampler.resample(frame))
+
+    def flush(self) -> Iterator[Samples]:
+        """What was still held back; the next `push` begins anew."""
+        if self._resampler is not None:
+            yield from self._samples(self._resampler.resample(None))
+        self._resampler, self._form, self._anchor, self._taken, self._given = None, None, None, 0.0, 0
+
+    def _samples(self, frames: list[AudioFrame]) -> Iterator[Samples]:
+        for frame in frames:
+            if frame is None or not frame.samples:
+                continue
+            channels = frame.to_ndarray()
+            samples = channels[0] if len(channels) == 1 else channels.mean(axis=0)
+            at = None if self._anchor is None else self._anchor + self._given / SAMPLE_RATE
+            self._given += len(samples)
+            yield Samples(np.ascontiguousarray(samples, np.float32), at)
