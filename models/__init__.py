@@ -15,6 +15,8 @@ _NETWORKS: dict[str, tuple[str, str]] = {
     "tsav": ("models.tsav", "TSAV"),
     "mimamo": ("models.mimamo", "MIMAMO"),
     "ferplus-resnet50": ("models.ferplus_resnet50", "FerPlusResNet50"),
+    "descriptors": ("models.descriptors", "Descriptors"),
+    "descriptors-ensemble": ("models.descriptors", "DescriptorsEnsemble"),
 }
 
 

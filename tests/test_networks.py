@@ -13,10 +13,13 @@ PARAMETERS = {
     ("tsav",): 42_489_995,
     ("mimamo",): 2_636_425,
     ("ferplus-resnet50",): 23_524_424,
+    ("descriptors",): 11_368_253,
+    ("descriptors", ("heads", "mlp")): 11_445_917,
+    ("descriptors-ensemble",): 2 * 11_445_917,
 }
 
 
-@pytest.mark.parametrize("name", PARAMETERS, ids=lambda name: "-".join(map(str, name)))
+@pytest.mark.parametrize("name", PARAMETERS, ids=str)
 def test_parameter_counts_are_the_published_ones(name):
     with torch.device("meta"):
         network = models.create(name[0], **dict(name[1:]))
