@@ -94,7 +94,7 @@ def letterbox(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> float:
     """
     size = out.shape[0]
     height, width = image.shape[:2]
-    scale = size / max(height, width)
+    scale: float = size / max(height, width)
     inner_w = min(size, max(1, round(width * scale)))
     inner_h = min(size, max(1, round(height * scale)))
     x = (size - inner_w) // 2
@@ -133,4 +133,5 @@ def overlap(box: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[n
     low = np.maximum(box[0] - box[1] / 2, boxes[:, 0] - boxes[:, 1] / 2)
     high = np.minimum(box[0] + box[1] / 2, boxes[:, 0] + boxes[:, 1] / 2)
     shared = np.maximum(high - low, 0).prod(1)
-    return shared / np.maximum(box[1].prod() + boxes[:, 1].prod(1) - shared, 1e-9)
+    ratio: NDArray[np.floating] = shared / np.maximum(box[1].prod() + boxes[:, 1].prod(1) - shared, 1e-9)
+    return ratio

@@ -61,7 +61,8 @@ class Network:
             self._own.request = self._compiled.create_infer_request()
             self._own.request.set_input_tensor(ov.Tensor(self._own.buffer, shared_memory=True))
         buffer: NDArray[np.uint8] = self._own.buffer
-        return buffer[0]
+        picture: NDArray[np.uint8] = buffer[0]
+        return picture
 
     def run(self) -> list[NDArray[np.float32]]:
         """Outputs for the calling thread's input buffer. They are overwritten by that thread's next `run`."""
@@ -83,6 +84,7 @@ class Networks:
 
     def __init__(self, path: Callable[[str], Path] = _stored) -> None:
         core = ov.Core()
+        self.weights = (FULL_RANGE.name, SHORT_RANGE.name, MESH.name)  # in the manifest
         self.full_range = Network(core, path(FULL_RANGE.name), FULL_RANGE)
         self.short_range = Network(core, path(SHORT_RANGE.name), SHORT_RANGE)
         self.mesh = Network(core, path(MESH.name), MESH)

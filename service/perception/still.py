@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.perception.assemble import assemble
-from service.perception.detector import detect
 from service.perception.face import Face
-from service.perception.mesh import Roi, find_mesh, roi_from_detection, roi_from_mesh
+from service.perception.mesh import Roi, find_mesh, roi_from_mesh
 from service.perception.networks import Networks
+from service.perception.scan import close_rois
 
 MIN_PRESENCE = 0.5
 _MIN_SIDE = 192  # pixels; smaller pictures are enlarged, so that the networks and the aligned crop see smooth edges
-_CLOSE_SCORE = 0.3  # of a detection in a picture that is known to show a face
-_PAD = 0.25  # border over side; the detectors know faces with something around them
-_CLOSE_SIDE = 1.25  # region over picture, for a face that fills it
 
 
 def refine(
@@ -41,15 +38,7 @@ def face_in_crop(networks: Networks, image: NDArray[np.uint8], *, t: float = 0.0
     pixels; a small picture is enlarged before its crop is aligned.
     """
     picture, scale = _enlarged(_as_rgb(image))
-    height, width = picture.shape[:2]
-    border = round(_PAD * max(height, width))
-    padded = cv2.copyMakeBorder(picture, border, border, border, border, cv2.BORDER_REPLICATE)
-    candidates = [
-        roi_from_detection(d).moved(-border, -border)
-        for d in detect(networks.short_range, padded, min_score=_CLOSE_SCORE)[:2]  # type: ignore[arg-type]
-    ]
-    candidates.append(Roi(width / 2, height / 2, _CLOSE_SIDE * max(height, width), 0.0))
-    for roi in candidates:
+    for roi in close_rois(networks, picture):
         found = refine(networks, picture, roi)
         if found is not None:
             return _in_own_pixels(assemble(picture, *found, t=t), scale)
