@@ -1,0 +1,38 @@
+"""CSV: what spreadsheets and most scripts read. Columns are those of `table`; an empty cell is an unknown value."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from service.publish.table import COLUMNS, FILE, has_picture, rows
+
+
+class CsvTable:
+    """One row per face and frame."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._table: csv.DictWriter[str] | None = None
+        self._frame = 0
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Rows for an event about a picture; other events have no place in a table of frames."""
+        if not has_picture(event):
+            return
+        if self._table is None:
+            self._start(with_file=event.get("file") is not None)
+        self._frame += 1
+        assert self._table is not None
+        self._table.writerows(rows(event, self._frame))
+
+    def close(self) -> None:
+        """Closes the file; without a frame it has the header alone."""
+        if self._table is None and not self._file.closed:
+            self._start(with_file=False)
+        self._file.close()
+
+    def _start(self, *, with_file: bool) -> None:
+        names = [column.name for column in ((FILE, *COLUMNS) if with_file else COLUMNS)]
+        self._table = csv.DictWriter(self._file, names, restval="", lineterminator="\n")
+        self._table.writeheader()

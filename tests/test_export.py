@@ -1,0 +1,272 @@
+"""Files of `analyze`: what goes in comes out, whole or kept as far as it went, under OpenFace's names."""
+
+import csv
+import json
+import re
+from math import radians
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from engines.errors import UserError
+from models.labels import ACTION_UNITS, EXPRESSIONS
+from service.publish import export_parquet
+from service.publish.export import Export, JsonLines, open_export
+from service.publish.table import AU_THRESHOLD, COLUMNS, FILE
+
+NAMES = [column.name for column in COLUMNS]
+KINDS = {column.name: column.kind for column in (FILE, *COLUMNS)}
+
+
+def a_face(track=3, **more):
+    return {
+        "track": track,
+        "status": "ok",
+        "reasons": [],
+        "age_ms": 0,
+        "box": [212.0, 80.0, 140.0, 140.0],
+        "confidence": 0.981,
+        "head_pose": {"pitch": -3.1, "yaw": 8.0, "roll": 0.4},
+        "valence": 0.2812,
+        "arousal": -0.12,
+        "raw": {"valence": 0.31, "arousal": -0.1},
+        "std": {"valence": 0.11, "arousal": None},
+        "from_baseline": {"valence": None, "arousal": None},
+        "expression": {
+            "label": "happiness",
+            "probabilities": dict(zip(EXPRESSIONS, (0.1, 0.0, 0.0, 0.0, 0.88, 0.01, 0.01), strict=True)),
+        },
+        "aus": {"AU01": 0.02, "AU12": 0.91, "AU25": AU_THRESHOLD},
+        "windows": {"1s": None, "6s": None, "12s": None},
+        **more,
+    }
+
+
+ABSTAINED = {
+    "status": "abstained",
+    "reasons": ["turned_away", "blurred"],
+    "valence": None,
+    "arousal": None,
+    "raw": {"valence": None, "arousal": None},
+    "std": {"valence": None, "arousal": None},
+    "expression": None,
+    "aus": {},
+}
+
+
+def an_event(t, *faces, **more):
+    return {
+        "schema": "affect/1",
+        "session": "analyze",
+        "seq": 1,
+        "state": "live",
+        "reasons": [] if faces else ["no_face"],
+        "t": t,
+        "captured_at": None,
+        "timing_ms": None,
+        "model": {
+            "name": "face-mt",
+            "weights": "face-mt-1",
+            "engine": "openvino",
+            "precision": "fp32",
+            "trained": True,
+        },
+        "image_size": [640, 360],
+        "audio": {"status": "no_sound", "age_ms": None},
+        "faces": list(faces),
+        **more,
+    }
+
+
+STATE_CHANGE = an_event(0.0, image_size=None, detail="playing")
+EVENTS = [
+    STATE_CHANGE,
+    an_event(0.0),
+    an_event(0.033, a_face()),
+    an_event(0.067, a_face(), a_face(4, **ABSTAINED)),
+    an_event(0.1, a_face(status="held", age_ms=33)),
+]
+
+
+def write(path, events=EVENTS):
+    with open_export(path) as export:
+        for event in events:
+            export.write(event)
+    return export
+
+
+def read(path):
+    """Rows as dictionaries with the columns' types; None where empty."""
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    types = {"int": int, "float": float, "text": str}
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: types[KINDS[k]](v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(params=[".csv", ".parquet"])
+def table_path(request, tmp_path) -> Path:
+    return tmp_path / f"out{request.param}"
+
+
+def test_values_come_back_as_they_went_in(table_path):
+    write(table_path)
+    table = read(table_path)
+    assert [(row["frame"], row["face_id"], row["timestamp"], row["success"]) for row in table] == [
+        (1, None, 0.0, 0), (2, 3, 0.033, 1), (3, 3, 0.067, 1), (3, 4, 0.067, 0), (4, 3, 0.1, 0),
+    ]  # fmt: skip
+    row = table[1]
+    assert list(row) == NAMES
+    assert (row["valence"], row["arousal"]) == (0.2812, -0.12)
+    assert (row["valence_raw"], row["valence_std"], row["arousal_std"]) == (0.31, 0.11, None)
+    assert row["valence_from_baseline"] is None
+    assert row["expression"] == "happiness"
+    assert [row[name] for name in EXPRESSIONS] == [0.1, 0.0, 0.0, 0.0, 0.88, 0.01, 0.01]
+    assert (row["weights"], row["trained"]) == ("face-mt-1", 1)
+    assert table[4]["age_ms"] == 33
+
+
+def test_both_tables_say_the_same(tmp_path):
+    write(tmp_path / "a.csv")
+    write(tmp_path / "a.parquet")
+    comparable = [{k: v or None for k, v in row.items()} for row in read(tmp_path / "a.parquet")]
+    assert [{k: v or None for k, v in row.items()} for row in read(tmp_path / "a.csv")] == comparable
+
+
+def test_action_units_are_probabilities_and_occurrences_never_intensities(table_path):
+    write(table_path)
+    row = read(table_path)[1]
+    assert (row["AU12_p"], row["AU12_c"]) == (0.91, 1)
+    assert (row["AU01_p"], row["AU01_c"]) == (0.02, 0)
+    assert row["AU25_c"] == 1
+    assert (row["AU45_p"], row["AU45_c"]) == (None, None)
+    assert not [name for name in NAMES if name.endswith("_r")]
+    assert {name[:4] for name in NAMES if name.startswith("AU")} == set(ACTION_UNITS)
+
+
+def test_head_pose_is_in_radians_with_openface_signs(table_path):
+    write(table_path)
+    row = read(table_path)[1]
+    assert row["pose_Rx"] == pytest.approx(radians(3.1), abs=1e-4)  # looking down is positive
+    assert row["pose_Ry"] == pytest.approx(-radians(8.0), abs=1e-4)  # to the image's left is positive
+    assert row["pose_Rz"] == pytest.approx(radians(0.4), abs=1e-4)
+
+
+def test_an_abstention_has_reasons_and_empty_values(table_path):
+    write(table_path)
+    row = read(table_path)[3]
+    assert (row["status"], row["reasons"]) == ("abstained", "turned_away;blurred")
+    assert {row[name] for name in ("valence", "arousal", "expression", "happiness", "AU12_p", "AU12_c")} == {None}
+
+
+def test_pictures_have_a_file_column_also_where_no_face_was_found(table_path):
+    unreadable = an_event(0.0, state="failed", image_size=None, file="c.png", detail="not a picture")
+    write(table_path, [an_event(0.0, a_face(), file="a.png"), an_event(0.0, file="b, b.png"), unreadable])
+    table = read(table_path)
+    assert next(iter(table[0])) == "file"
+    assert [(row["file"], row["frame"], row["success"]) for row in table] == [
+        ("a.png", 1, 1), ("b, b.png", 2, 0), ("c.png", 3, 0),
+    ]  # fmt: skip
+
+
+def test_json_lines_hold_every_event_whole(tmp_path):
+    write(tmp_path / "out.jsonl")
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == EVENTS
+
+
+def test_untrained_weights_are_marked_in_every_row(table_path):
+    model = {**EVENTS[0]["model"], "trained": False}
+    write(table_path, [an_event(0.0, model=model), an_event(0.1, a_face(), model=model)])
+    assert [row["trained"] for row in read(table_path)] == [0, 0]
+
+
+def test_parquet_goes_out_in_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(export_parquet, "ROWS_PER_GROUP", 16)
+    path = tmp_path / "out.parquet"
+    write(path, [an_event(i / 30, a_face()) for i in range(100)])
+    assert pq.ParquetFile(path).num_row_groups == 7
+    assert [row["frame"] for row in read(path)] == list(range(1, 101))
+
+
+def test_nothing_stands_under_the_name_until_it_is_whole(table_path):
+    export = open_export(table_path)
+    export.write(EVENTS[2])
+    assert not table_path.exists()
+    export.close()
+    export.close()
+    assert [file.name for file in table_path.parent.iterdir()] == [table_path.name]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_what_is_done_is_kept_when_interrupted(tmp_path, suffix, error):
+    path = tmp_path / f"out{suffix}"
+    export = open_export(path)
+
+    def interrupted():
+        with export:
+            for event in EVENTS[1:3]:
+                export.write(event)
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert "stopped after 2 events, which are kept" in export.note
+    assert list(tmp_path.iterdir()) == [path]
+    assert len(path.read_text().splitlines() if suffix == ".jsonl" else read(path)) == 2
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_interrupted_before_anything_was_done_an_older_file_stays(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    path.write_text("older")
+    export = open_export(path)
+    with pytest.raises(KeyboardInterrupt), export:
+        raise KeyboardInterrupt
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+    assert "nothing was written" in export.note
+
+
+def test_a_recording_without_frames_is_a_table_without_rows(table_path):
+    write(table_path, [STATE_CHANGE])
+    assert read(table_path) == []
+    assert table_path.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("out.xlsx", r"the suffix '\.xlsx' names no export format; use \.jsonl, \.csv, \.parquet"),
+        ("out", "no suffix names no export format"),
+        ("nowhere/out.csv", "the folder .*nowhere is not there"),
+        ("folder.csv", "is a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_in_a_sentence(tmp_path, name, sentence):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=sentence):
+        open_export(tmp_path / name)
+
+
+def test_a_full_disk_is_a_sentence(tmp_path):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+
+    def fill():
+        with Export(tmp_path / "out.jsonl", lambda _: JsonLines(full)) as export:
+            for _ in range(100):
+                export.write(EVENTS[2])
+
+    with pytest.raises(UserError, match=r"not finished after \d+ events \(No space left on device\)"):
+        fill()
+
+
+def test_the_documented_columns_are_those_that_are_written():
+    text = (Path(__file__).parent.parent / "docs" / "exports.md").read_text(encoding="utf-8")
+    section = text.split("## Columns of the table")[1].split("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)] == [FILE.name, *NAMES]
+    assert f"at least {AU_THRESHOLD}" in section
