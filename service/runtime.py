@@ -1,7 +1,6 @@
 """What all sessions share: compiled networks, the engine, the scheduler, and the facts about the model that runs."""
 
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -40,7 +39,7 @@ class Runtime:
             "precision": loaded.engine.precision,
             "trained": loaded.weights.trained,
         }
-        self._networks = networks
+        self.networks = networks
         self._max_faces = max_faces
         self._scheduler = Scheduler()
         self._scheduler.register(model, loaded.engine)
@@ -48,12 +47,12 @@ class Runtime:
 
     def pipeline(self, name: str) -> Pipeline:
         """A pipeline with fresh tracks, sound and model state."""
-        perception = Perception(self._networks, max_faces=self._max_faces)
+        perception = Perception(self.networks, max_faces=self._max_faces)
         return Pipeline(name, perception, ADAPTERS[self.model](self.loaded), self._infer(name), self.info)
 
     def licences(self) -> list[str]:
         """A line for each of the weights in use."""
-        return weights.licence_lines([self.loaded.weights.name, *self._networks.weights])
+        return weights.licence_lines([self.loaded.weights.name, *self.networks.weights])
 
     def close(self) -> None:
         """Lets the engine finish what it has."""
@@ -61,9 +60,9 @@ class Runtime:
 
     def _infer(self, session: str) -> Callable[[Arrays], tuple[Arrays, float]]:
         def infer(inputs: Arrays) -> tuple[Arrays, float]:
-            future = self._scheduler.submit(self.model, inputs, session=session, deadline=time.monotonic())
+            pending = self._scheduler.submit(self.model, inputs, session=session)
             try:
-                return future.result(INFERENCE_TIMEOUT), 0.0
+                return pending.result(INFERENCE_TIMEOUT), pending.waited
             except FutureTimeout:
                 metrics.ABSTENTIONS.labels("engine_hung").inc()
                 log.error("the engine of %s gave nothing for %g s", self.model, INFERENCE_TIMEOUT)

@@ -88,7 +88,10 @@ class Session:
         return {
             "fps": round(recent / age, 1),
             "latency_ms": {"p50": p50, "p95": p95},
-            "dropped": self._inbox.dropped(),
+            "dropped": {
+                "newest_wins": self._inbox.dropped_frames,
+                "sound_overflow_samples": self._inbox.dropped_samples,
+            },
             "faces": self._faces,
             "events": self._events,
             "reconnects": self._reconnects,

@@ -1,11 +1,18 @@
 """What every test may use: the public-domain portrait, the shared data where it exists, a cache that is the user's."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from service.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,3 +39,13 @@ def portrait() -> NDArray[np.uint8]:
 
     image: NDArray[np.uint8] = data.astronaut()
     return image
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Iterator[Runtime]:
+    """The compiled default model, as `serve` has it."""
+    from service.runtime import load_runtime
+
+    made = load_runtime()
+    yield made
+    made.close()
