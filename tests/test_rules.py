@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sources import Recorded, demo_items
 
 from engines.engine import Arrays
 from service.analyze import events_of_recording
@@ -19,7 +20,6 @@ from service.pipeline import Pipeline
 from service.publish.hub import Hub
 from service.runtime import Runtime
 from service.session import Session
-from tests.sources import Recorded, demo_items
 
 SECONDS = 2.0
 WALL_CLOCK = ("captured_at", "timing_ms", "seq", "session")
@@ -82,9 +82,7 @@ def test_rule_2_live_equals_replay(runtime: Runtime, items: list[Item]) -> None:
         time.sleep(0.01)
     session.close()
     replay = events_of_recording(runtime, Recorded(items), stop=threading.Event())
-    assert [timeless(e) for e in live if e.data["timing_ms"]] == [
-        timeless(e) for e in replay if e.data["timing_ms"]
-    ]
+    assert [timeless(e) for e in live if e.data["timing_ms"]] == [timeless(e) for e in replay if e.data["timing_ms"]]
 
 
 def test_rule_3_never_queue_never_block(runtime: Runtime, items: list[Item]) -> None:
