@@ -120,7 +120,7 @@ class OpenVinoEngine:
         sizes = {values.shape[0] for values in inputs.values()}
         if len(sizes) != 1:
             raise EngineError(f"{self._label} was given inputs of different batch sizes: {sorted(sizes)}.")
-        return sizes.pop()
+        return int(sizes.pop())
 
     def _infer(self, request: ov.InferRequest, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         # Inputs are read where they lie; outputs are copied out, because the request is used again at once.

@@ -78,7 +78,7 @@ def mel_power(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def normalise(db: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clamps a window (64, columns) of decibels to its maximum - 80 dB, then scales as the network expects. In place."""
+    """Clamps a window (64, columns) of decibels to its maximum - 80 dB and scales it for the network. In place."""
     np.maximum(db, db.max() - np.float32(RANGE_DB), out=db)
     db -= np.float32(MEAN_DB)
     db /= np.float32(STD_DB)
