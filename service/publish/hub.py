@@ -1,0 +1,180 @@
+"""From session threads to the event loop: every event goes to every subscriber's own bounded queue.
+
+`publish` never waits: a queue that is full loses its oldest event, and the loss is counted. The loop is woken once per
+batch of events, not once per event."""
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from service import metrics
+from service.events import Event
+
+QUEUE_LENGTH = 256  # events, about 8 s of one session at 30 events/s
+
+
+class Subscription:
+    """One subscriber's queue: an async iterator of events that ends when the hub or the session is closed.
+
+    Iterated by one task of the hub's loop. `dropped` counts the events that it was too slow for."""
+
+    def __init__(self, hub: "Hub", session: str | None, maxlen: int, sink: str, landmarks: bool) -> None:
+        self.session = session
+        self.sink = sink
+        self.landmarks = landmarks
+        self.dropped = 0
+        self._hub = hub
+        self._queue: deque[Event] = deque()
+        self._maxlen = maxlen
+        self._closed = False
+        self._ready = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Events that wait."""
+        return len(self._queue)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be queued."""
+        return self._closed
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        batch = await self.take(1)
+        if not batch:
+            raise StopAsyncIteration
+        return batch[0]
+
+    async def take(self, limit: int) -> list[Event]:
+        """The oldest events, 1 to `limit` of them, as soon as there is one; none once closed and empty."""
+        while not (batch := self._hub._pop(self, limit)) and not self._closed:
+            await self._ready.wait()
+        return batch
+
+    def close(self) -> None:
+        """Takes no further events; those that wait can still be taken."""
+        self._hub._close([self])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Hub:
+    """Fan-out of events. `publish` and `forget` are called from any thread, the rest on `loop`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()  # held for as long as it takes to append, never while encoding or waiting
+        self._subscriptions: list[Subscription] = []
+        self._last: dict[str, Event] = {}
+        self._woken = False  # a wake-up is on its way to the loop
+        self._closed = False
+
+    def publish(self, event: Event) -> None:
+        """Hands `event` to every matching subscriber; never blocks."""
+        # Encoded here, in the session's thread, so that the loop only moves finished text.
+        forms = {one.landmarks for one in [*self._subscriptions] if one.session in (None, event.session)}
+        if False in forms:
+            _ = event.text
+        if True in forms:
+            _ = event.text_with_landmarks
+        with self._lock:
+            if self._closed:
+                return
+            self._last[event.session] = event
+            for one in self._subscriptions:
+                if one.session in (None, event.session):
+                    self._push(one, event)
+            wake = bool(self._subscriptions) and not self._woken
+            self._woken |= wake
+        if wake:
+            self._call(self._wake)
+
+    def subscribe(
+        self,
+        session: str | None = None,
+        maxlen: int = QUEUE_LENGTH,
+        *,
+        sink: str = "websocket",
+        landmarks: bool = False,
+    ) -> Subscription:
+        """A subscription to one session, or to all; it holds the last event of each at once."""
+        subscription = Subscription(self, session, maxlen, sink, landmarks)
+        with self._lock:
+            for event in self._last.values():
+                if session in (None, event.session):
+                    self._push(subscription, event)
+            subscription._closed = self._closed
+            if not self._closed:
+                self._subscriptions.append(subscription)
+                metrics.SUBSCRIBERS.labels(sink).inc()
+        return subscription
+
+    def count(self, sink: str) -> int:
+        """Subscribers of that kind now."""
+        with self._lock:
+            return sum(1 for one in self._subscriptions if one.sink == sink)
+
+    def forget(self, session: str) -> None:
+        """The session was removed: no late joiner hears of it, and those who asked for it alone come to their end."""
+        with self._lock:
+            self._last.pop(session, None)
+            ended = [one for one in self._subscriptions if one.session == session]
+        self._close(ended)
+
+    def close(self) -> None:
+        """Takes no further events; every subscription ends once it is empty."""
+        with self._lock:
+            self._closed = True
+            self._last.clear()
+            ended = [*self._subscriptions]
+        self._close(ended)
+
+    def _push(self, subscription: Subscription, event: Event) -> None:
+        if len(subscription._queue) >= subscription._maxlen:
+            subscription._queue.popleft()
+            subscription.dropped += 1
+            metrics.EVENTS_DROPPED.labels(subscription.sink).inc()
+        subscription._queue.append(event)
+
+    def _pop(self, subscription: Subscription, limit: int) -> list[Event]:
+        with self._lock:
+            queue = subscription._queue
+            batch = [queue.popleft() for _ in range(min(limit, len(queue)))]
+            if not queue and not subscription._closed:
+                subscription._ready.clear()
+        return batch
+
+    def _close(self, subscriptions: list[Subscription]) -> None:
+        with self._lock:
+            for one in subscriptions:
+                one._closed = True
+                if one in self._subscriptions:
+                    self._subscriptions.remove(one)
+                    metrics.SUBSCRIBERS.labels(one.sink).dec()
+        self._call(self._set_ready, subscriptions)
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._woken = False
+            waiting = [one for one in self._subscriptions if one._queue]
+        self._set_ready(waiting)
+
+    def _set_ready(self, subscriptions: list[Subscription]) -> None:
+        for one in subscriptions:
+            one._ready.set()
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be woken
+            self._loop.call_soon_threadsafe(function, *arguments)

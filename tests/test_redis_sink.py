@@ -1,0 +1,248 @@
+"""Events into a real Redis that comes late, goes away and comes back."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
+from redis_server import RedisServer, redis_in
+
+from engines.errors import UserError
+from service.events import Event
+from service.publish import redis_sink
+from service.publish.hub import Hub
+from service.publish.redis_sink import RedisSink, check_url
+
+
+def event(seq: int, session: str = "desk") -> Event:
+    return Event(session, seq, {"session": session, "seq": seq, "faces": []})
+
+
+def counted(name: str) -> float:
+    return REGISTRY.get_sample_value(name, {"sink": "redis"}) or 0.0
+
+
+async def stored(server: RedisServer, session: str = "desk") -> list[int]:
+    """Sequence numbers in the session's stream."""
+    async with Redis.from_url(server.url, decode_responses=True) as client:
+        entries: Any = await client.xrange(f"affect:{session}")
+    return [json.loads(fields["event"])["seq"] for _, fields in entries]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for `condition`; the test's own time limit is the only one."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+def answers(sink: RedisSink) -> bool:
+    return sink.problem is None
+
+
+def fails(sink: RedisSink) -> bool:
+    return sink.problem is not None and "does not answer" in sink.problem
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_in(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_sink, "PING_PERIOD", 0.05)
+    monkeypatch.setattr(redis_sink, "LONGEST_DELAY", 0.1)
+
+
+def test_each_session_has_its_stream_in_order(redis_server: RedisServer) -> None:
+    async def run() -> tuple[list[int], list[int]]:
+        hub = Hub(asyncio.get_running_loop())
+        sink = RedisSink(redis_server.url, hub)
+        for seq in range(300):
+            hub.publish(event(seq, "desk"))
+            hub.publish(event(seq, "door"))
+        await sink.close()
+        return await stored(redis_server, "desk"), await stored(redis_server, "door")
+
+    redis_server.start()
+    assert asyncio.run(run()) == (list(range(300)), list(range(300)))
+
+
+def test_the_event_arrives_unchanged(redis_server: RedisServer) -> None:
+    sent = event(3)
+
+    async def run() -> Any:
+        hub = Hub(asyncio.get_running_loop())
+        sink = RedisSink(redis_server.url, hub)
+        hub.publish(sent)
+        await sink.close()
+        async with Redis.from_url(redis_server.url, decode_responses=True) as client:
+            return await client.xrange("affect:desk")
+
+    redis_server.start()
+    [[_, fields]] = asyncio.run(run())
+    assert fields == {"event": sent.text}
+
+
+def test_it_starts_without_redis_and_loses_nothing_until_it_comes(redis_server: RedisServer) -> None:
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        sink = RedisSink(redis_server.url, hub)
+        for seq in range(500):
+            hub.publish(event(seq))
+        await until(lambda: fails(sink))
+        await asyncio.to_thread(redis_server.start)
+        await until(lambda: answers(sink))
+        await sink.close()
+        return await stored(redis_server)
+
+    assert asyncio.run(run()) == list(range(500))
+
+
+def test_it_resumes_by_itself_in_order_and_sends_nothing_twice_when_redis_is_killed_under_load(
+    redis_server: RedisServer,
+) -> None:
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        sink = RedisSink(redis_server.url, hub)
+        reconnects = REGISTRY.get_sample_value("affect_reconnects_total", {"kind": "redis"}) or 0.0
+        for seq in range(3000):
+            hub.publish(event(seq))
+            if seq % 10 == 0:
+                await asyncio.sleep(0.001)
+            if seq in (1000, 2000):
+                await asyncio.to_thread(redis_server.stop)
+            if seq in (1300, 2300):
+                await until(lambda: fails(sink))
+                await asyncio.to_thread(redis_server.start)
+        await until(lambda: answers(sink))
+        await sink.close()
+        assert (REGISTRY.get_sample_value("affect_reconnects_total", {"kind": "redis"}) or 0.0) - reconnects == 2
+        return await stored(redis_server)
+
+    redis_server.start()
+    assert asyncio.run(run()) == list(range(3000))
+
+
+def test_an_event_whose_answer_was_lost_is_not_sent_again(redis_server: RedisServer) -> None:
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        sink = RedisSink(redis_server.url, hub)
+        async with Redis.from_url(redis_server.url) as client:
+            for seq in range(3):  # as if a batch of 0..4 had been cut off after it was stored in part
+                await client.xadd("affect:desk", {"event": event(seq).text})
+        sink._unsure = True
+        for seq in range(5):
+            hub.publish(event(seq))
+        await sink.close()
+        return await stored(redis_server)
+
+    redis_server.start()
+    assert asyncio.run(run()) == [0, 1, 2, 3, 4]
+
+
+def test_never_queue_the_oldest_are_lost_and_counted_when_the_buffer_overflows(redis_server: RedisServer) -> None:
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        before = counted("affect_events_dropped_total")
+        sink = RedisSink(redis_server.url, hub, buffer=20)
+        for seq in range(100):
+            hub.publish(event(seq))
+        assert counted("affect_events_dropped_total") - before == 80
+        await until(lambda: fails(sink))
+        assert sink.problem is not None
+        assert "lost" in sink.problem
+        await asyncio.to_thread(redis_server.start)
+        await until(lambda: answers(sink))
+        await sink.close()
+        return await stored(redis_server)
+
+    assert asyncio.run(run()) == list(range(80, 100))
+
+
+def test_a_redis_that_goes_away_while_nothing_happens_is_noticed(redis_server: RedisServer) -> None:
+    async def run() -> None:
+        sink = RedisSink(redis_server.url, Hub(asyncio.get_running_loop()))
+        await until(lambda: answers(sink))
+        await asyncio.to_thread(redis_server.stop)
+        await until(lambda: fails(sink))
+        await asyncio.to_thread(redis_server.start)
+        await until(lambda: answers(sink))
+        await sink.close()
+
+    redis_server.start()
+    asyncio.run(run())
+
+
+def test_a_key_of_another_kind_costs_its_own_events_only(redis_server: RedisServer) -> None:
+    async def run() -> tuple[list[int], float]:
+        hub = Hub(asyncio.get_running_loop())
+        before = counted("affect_publish_errors_total")
+        async with Redis.from_url(redis_server.url) as client:
+            await client.set("affect:desk", "not a stream")
+        sink = RedisSink(redis_server.url, hub)
+        for seq in range(3):
+            hub.publish(event(seq, "desk"))
+            hub.publish(event(seq, "door"))
+        await sink.close()
+        return await stored(redis_server, "door"), counted("affect_publish_errors_total") - before
+
+    redis_server.start()
+    assert asyncio.run(run()) == ([0, 1, 2], 3)
+
+
+def test_closing_without_redis_ends_and_counts_what_is_lost(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_sink, "DRAIN_TIMEOUT", 0.2)
+
+    async def run() -> float:
+        hub = Hub(asyncio.get_running_loop())
+        before = counted("affect_events_dropped_total")
+        sink = RedisSink(redis_server.url, hub)
+        for seq in range(10):
+            hub.publish(event(seq))
+        await sink.close()
+        return counted("affect_events_dropped_total") - before
+
+    assert asyncio.run(run()) == 10
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://localhost:6379",
+        "redis://",
+        "redis://localhost:redis",
+        "redis://localhost:99999",
+        "redis://localhost/first",
+        "redis://localhost?db=first",
+        "redis://localhost?colour=red",
+        "redis://[::1",
+        "",
+    ],
+)
+def test_a_malformed_url_is_refused_in_a_sentence(url: str) -> None:
+    with pytest.raises(UserError, match="Redis URL"):
+        check_url(url)
+
+
+def test_credentials_are_never_told(redis_server: RedisServer) -> None:
+    with pytest.raises(UserError) as caught:
+        check_url("redis://user:hunter2@localhost:port?password=hunter3")
+    assert "hunter" not in str(caught.value)
+
+    async def run() -> str:
+        sink = RedisSink(f"redis://user:hunter2@127.0.0.1:{redis_server.port}", Hub(asyncio.get_running_loop()))
+        await until(lambda: fails(sink))
+        problem = sink.problem or ""
+        await sink.close()
+        return problem
+
+    assert "hunter" not in asyncio.run(run())
