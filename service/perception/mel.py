@@ -121,6 +121,7 @@ class MelStream:
 
     def __init__(self) -> None:
         self.filled = 0  # samples of silence put where sound was missing
+        self.first = 0  # column in which sound began
         self.cut = 0  # samples dropped because their time was already taken
         self._history = round((SECONDS + AHEAD) * SAMPLE_RATE)  # samples kept
         self._ring = self._history // HOP  # columns kept
@@ -145,6 +146,11 @@ class MelStream:
         """Columns that are complete, counted from session time 0: column k lies before (k + 1) * 10 ms."""
         return self._next
 
+    @property
+    def oldest(self) -> int:
+        """First column that is still kept."""
+        return self._next - self._ring
+
     def push(self, sound: Sound) -> None:
         """Takes consecutive samples in. Missing time is filled with silence, time that is already taken is cut off."""
         samples = np.asarray(sound.samples, np.float32)
@@ -158,6 +164,7 @@ class MelStream:
             samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
         if self._samples is None:
             self._restart(start)
+            self.first = self._next
         jitter = round(MAX_JITTER * SAMPLE_RATE)
         gap = start - self._end
         if gap > jitter:
