@@ -16,7 +16,7 @@ serve: $(VENV)/.serve ## set everything up and serve http://localhost:8000 (ARGS
 	@$(BIN)/affectstream serve $(ARGS)
 
 test: $(VENV)/.test ## set everything up and run the tests (ARGS='-k hub' adds options)
-	@$(BIN)/python -m pytest $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.test ## ruff and mypy strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
