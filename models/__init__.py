@@ -17,6 +17,16 @@ _NETWORKS: dict[str, tuple[str, str]] = {
     "ferplus-resnet50": ("models.ferplus_resnet50", "FerPlusResNet50"),
     "descriptors": ("models.descriptors", "Descriptors"),
     "descriptors-ensemble": ("models.descriptors", "DescriptorsEnsemble"),
+    "affwildnet": ("models.affwildnet", "AffWildNet"),
+    "cnn-3rnn": ("models.multi_rnn", "CNN3RNN"),
+    "cnn-1rnn": ("models.multi_rnn", "CNN1RNN"),
+    "fusion-rnn": ("models.multi_rnn", "FusionRNN"),
+    "fusion-fc": ("models.multi_rnn", "FusionFC"),
+    "fusion-decision": ("models.multi_rnn", "FusionDecision"),
+    "mt-vgg": ("models.mt_vgg", "MTVGG"),
+    "mt-vgg-gru": ("models.mt_vgg", "MTVGGGRU"),
+    "av-mt-vgg-gru": ("models.mt_vgg", "AVMTVGGGRU"),
+    "facebehaviornet": ("models.facebehaviornet", "FaceBehaviorNet"),
 }
 
 

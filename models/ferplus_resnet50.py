@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 MEAN_RGB = (131.0912, 103.8827, 91.4953)  # subtracted from RGB in 0..255; not divided by anything
 BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # stage: blocks
+FEATURES = 2048
 CLASSES = 8  # FER+
 
 
-class FerPlusResNet50(nn.Module):
-    """23,524,424 parameters; blocks are registered flat because the published names are."""
+class FaceResNet50(nn.Module):
+    """The trunk; blocks are registered flat because the published names are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +31,6 @@ class FerPlusResNet50(nn.Module):
                 if block == 1:
                     self._conv(f"{name}_1x1_proj", planes_in, 4 * mid, 1, stride=stride)
                 planes_in = 4 * mid
-        self.classifier = nn.Conv2d(planes_in, CLASSES, 1)
 
     def _conv(self, name: str, planes_in: int, planes: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
         self.add_module(name, nn.Conv2d(planes_in, planes, kernel, stride, padding, bias=False))
@@ -52,6 +52,14 @@ class FerPlusResNet50(nn.Module):
                 x = F.relu(self._apply_conv(f"{name}_3x3", x))
                 x = F.relu(self._apply_conv(f"{name}_1x1_increase", x) + shortcut)
         return x.mean((2, 3))  # (batch, 2048, 7, 7) before
+
+
+class FerPlusResNet50(FaceResNet50):
+    """The trunk with its FER+ classifier; 23,524,424 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Conv2d(FEATURES, CLASSES, 1)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """`features` (batch, 2048), which MIMAMO Net reads, and `expression` (batch, 8), the FER+ logits it does not.

@@ -9,9 +9,9 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from models.ferplus_resnet50 import FEATURES
 from models.phase import Unwrap
 
-FEATURES = 2048  # of ferplus-resnet50
 SEQUENCE = 64  # face frames that the published network was trained on
 
 

@@ -16,6 +16,17 @@ PARAMETERS = {
     ("descriptors",): 11_368_253,
     ("descriptors", ("heads", "mlp")): 11_445_917,
     ("descriptors-ensemble",): 2 * 11_445_917,
+    ("affwildnet",): 35_872_322,
+    ("affwildnet", ("landmarks", False)): 35_315_266,
+    ("cnn-3rnn",): 66_251_842,
+    ("cnn-1rnn",): 65_953_346,
+    ("fusion-rnn",): 66_251_842 + 65_953_346 + 246_786,
+    ("fusion-fc",): 66_251_842 + 65_953_346 + 65_922,
+    ("fusion-decision",): 66_251_842 + 65_953_346,
+    ("mt-vgg",): 50_444_113,
+    ("mt-vgg-gru",): 35_317_201,
+    ("av-mt-vgg-gru",): 70_879_505,
+    ("facebehaviornet",): 50_480_986,
 }
 
 

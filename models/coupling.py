@@ -1,0 +1,68 @@
+"""Coupling of expressions and action units in training, where each face is annotated for only some of the tasks.
+
+Kollias and Zafeiriou 2020, V (FaceBehaviorNet). Co-annotation fills labels in from one task to the other; distribution
+matching and soft co-annotation are losses between predictions and labels. Shapes: expressions (batch, 7), action units
+(batch, 17) in the order of `models.labels.AUS_UNION`; `relation` (7, 17) is `models.relations.matrix(...)`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FLOOR = 1e-6  # of a matched probability: neutral expects no action unit at all, whose logarithm would be infinite
+
+
+def aus_of(expression: Tensor, relation: Tensor) -> tuple[Tensor, Tensor]:
+    """Co-annotation from expressions: action unit labels and loss weights, both (batch, 17).
+
+    `expression`: (batch,) classes, -1 for none. The expression's units are labelled 1 and weighted by the relation; all
+    others are labelled -1 (not annotated) with weight 0.
+    """
+    weights = relation[expression.clamp(min=0)] * (expression >= 0)[:, None]
+    return torch.where(weights > 0, 1.0, -1.0), weights
+
+
+def expression_of(aus: Tensor, relation: Tensor) -> Tensor:
+    """Co-annotation from action units: (batch,) classes, -1 where none follows.
+
+    `aus`: (batch, 17) labels 1, 0, -1. An expression follows when all its units are present; of several that do, the
+    one with most units.
+    """
+    required = relation > 0  # (7, 17)
+    present = ((aus[:, None] == 1) | ~required).all(2) & required.any(1)  # (batch, 7)
+    count = required.sum(1) * present  # (batch, 7)
+    return torch.where(present.any(1), count.argmax(1), -1)
+
+
+def distribution_matching(
+    expression: Tensor, au: Tensor, relation: Tensor, weighted: bool = False, binary: bool = False
+) -> Tensor:
+    """Cross-entropy (batch,) between predicted action units and those which the predicted expressions expect.
+
+    `expression` and `au` are logits. `weighted`: expect units by their weights instead of all alike. `binary` adds the
+    term of absent units, which the paper's equation 9 leaves out although it is called a KL divergence.
+    """
+    expected = expression.softmax(1) @ (relation if weighted else (relation > 0).to(relation))  # (batch, 17)
+    q = expected.clamp(FLOOR, 1 - FLOOR if binary else 1)
+    p = au.sigmoid()
+    loss = -(p * q.log())
+    if binary:
+        loss = loss - (1 - p) * (1 - q).log()
+    return loss.sum(1)
+
+
+def soft_targets(aus: Tensor, relation: Tensor) -> Tensor:
+    """Soft co-annotation: (batch, 7) probabilities of the expressions from the share of each one's units present.
+
+    `aus`: (batch, 17) labels 1 and 0. Neutral, which has no units, scores 0.
+    """
+    total = relation.sum(1)
+    scores = aus @ relation.T / torch.where(total > 0, total, 1)
+    return scores.softmax(1)
+
+
+def soft_co_annotation(expression: Tensor, aus: Tensor, relation: Tensor) -> Tensor:
+    """Cross-entropy (batch,) of expression logits against the soft targets; 0 without action unit labels."""
+    annotated = (aus >= 0).all(1)
+    loss = F.cross_entropy(expression, soft_targets(aus.clamp(min=0), relation), reduction="none")
+    return loss * annotated
