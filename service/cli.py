@@ -57,10 +57,10 @@ def _weights(args: argparse.Namespace) -> int:
 
     match args.action:
         case "list":
-            _table(weights.rows(), args.json)
+            _table(weights.table(), args.json)
         case "pull":
-            for name in args.name or [None]:
-                weights.pull([name] if name else None)
+            for path in weights.pull(args.name or None):
+                print(path)
         case "card":
             print(weights.card(args.name[0] if args.name else "face-mt"))
     return 0

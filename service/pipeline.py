@@ -15,7 +15,6 @@ from service.inference.adapter import Adapter
 from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
-from service.perception.perceive import Perception
 from service.perception.speech import SpeechDetector
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
@@ -28,7 +27,12 @@ class Pipeline:
     """One stream: owns its tracks, sound and model state. Not thread-safe; driven by one thread."""
 
     def __init__(
-        self, name: str, perception: Perception, adapter: Adapter, infer: Infer, model: Mapping[str, Any]
+        self,
+        name: str,
+        perception: Callable[[Frame], list[Face]],
+        adapter: Adapter,
+        infer: Infer,
+        model: Mapping[str, Any],
     ) -> None:
         self.name = name
         self._perception = perception

@@ -10,16 +10,19 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.load import Loaded, load
 from service import metrics
+from service.capture.media import Frame
 from service.inference.adapter import Adapter
 from service.inference.face_mt import FaceMT
 from service.inference.scheduler import Scheduler
-from service.perception.networks import Networks
-from service.perception.perceive import Perception
+from service.perception.face import Face
+from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks
+from service.perception.perceive import Perception, perceive_still
 from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
 INFERENCE_TIMEOUT = 5.0  # s after which a request's engine counts as hung
+PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
 DEFAULT_MODEL = "face-mt"
 DEFAULT_ENGINE = "openvino"
 
@@ -47,16 +50,22 @@ class Runtime:
 
     def pipeline(self, name: str) -> Pipeline:
         """A pipeline with fresh tracks, sound and model state."""
-        perception = Perception(self.networks, max_faces=self._max_faces)
-        return Pipeline(name, perception, ADAPTERS[self.model](self.loaded), self._infer(name), self.info)
+        return self._pipeline(name, Perception(self.networks, max_faces=self._max_faces))
+
+    def still_pipeline(self, name: str) -> Pipeline:
+        """A pipeline for one picture that stands alone; it looks harder."""
+        return self._pipeline(name, lambda frame: perceive_still(self.networks, frame.image, max_faces=self._max_faces))
 
     def licences(self) -> list[str]:
         """A line for each of the weights in use."""
-        return weights.licence_lines([self.loaded.weights.name, *self.networks.weights])
+        return weights.licence_lines([self.loaded.weights.name, *(file.name for file in PERCEPTION_FILES)])
 
     def close(self) -> None:
         """Lets the engine finish what it has."""
         self._scheduler.close()
+
+    def _pipeline(self, name: str, perception: Callable[[Frame], list[Face]]) -> Pipeline:
+        return Pipeline(name, perception, ADAPTERS[self.model](self.loaded), self._infer(name), self.info)
 
     def _infer(self, session: str) -> Callable[[Arrays], tuple[Arrays, float]]:
         def infer(inputs: Arrays) -> tuple[Arrays, float]:

@@ -1,7 +1,7 @@
 """All settings of the service, one place. Each is an option of `serve` or an `AFFECTSTREAM_` environment variable."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         return self
 
 
-def load_settings(**options: object) -> Settings:
+def load_settings(**options: Any) -> Settings:
     """Settings from `options` that are not None, else the environment, else the defaults.
 
     Raises `UserError` with one sentence for the first bad value."""
