@@ -1,0 +1,190 @@
+"""`affectstream analyze` on real encoded files and pictures."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pyarrow.parquet
+import pytest
+from jsonschema import Draft202012Validator
+from sources import demo_items
+
+from service.analyze import analyze, events_of_recording
+from service.capture.media import Frame
+from service.capture.open import open_source
+from service.events import event_schema
+from service.runtime import Runtime
+
+FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of the demo as H.264, 30 fps."""
+    path = tmp_path_factory.mktemp("clip") / "demo.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast", "g": "15"})
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for n, item in enumerate(i for i in demo_items(FRAMES / 30) if isinstance(i, Frame)):
+            picture = av.VideoFrame.from_ndarray(item.image, "rgb24")
+            picture.pts = n
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_one_valid_event_per_frame(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
+    outcome = analyze(runtime, str(clip), tmp_path / "x.jsonl", quiet=True)
+    events = lines(tmp_path / "x.jsonl")
+    assert outcome.complete
+    assert len(events) == outcome.events == FRAMES
+    validator = Draft202012Validator(event_schema())
+    for event in events:
+        validator.validate(event)
+    assert [event["t"] for event in events] == pytest.approx([n / 30 for n in range(FRAMES)], abs=0.002)
+    assert {face["track"] for event in events for face in event["faces"]} == {1}
+
+
+def test_fps_thins_out_by_the_clock(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
+    analyze(runtime, str(clip), tmp_path / "x.jsonl", fps=5, quiet=True)
+    assert [event["t"] for event in lines(tmp_path / "x.jsonl")] == pytest.approx(np.arange(10) / 5, abs=0.002)
+
+
+def test_csv_has_openface_names_and_units(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
+    analyze(runtime, str(clip), tmp_path / "x.jsonl", quiet=True)
+    analyze(runtime, str(clip), tmp_path / "x.csv", quiet=True)
+    with (tmp_path / "x.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    event = lines(tmp_path / "x.jsonl")[30]
+    row = rows[30]
+    assert float(row["timestamp"]) == pytest.approx(event["t"], abs=1e-3)
+    assert float(row["pose_Ry"]) == pytest.approx(math.radians(event["faces"][0]["head_pose"]["yaw"]), abs=1e-3)
+    assert float(row["valence"]) == pytest.approx(event["faces"][0]["valence"], abs=1e-3)
+    assert not [name for name in row if name.startswith("AU") and name.endswith("_r")]
+
+
+def test_parquet_reads_back(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
+    analyze(runtime, str(clip), tmp_path / "x.parquet", quiet=True)
+    assert pyarrow.parquet.read_table(tmp_path / "x.parquet").num_rows == FRAMES
+
+
+def test_truncated_in_the_middle_gives_all_before_the_cut_and_says_so(
+    runtime: Runtime, clip: Path, tmp_path: Path
+) -> None:
+    stream = tmp_path / "cut.ts"
+    with av.open(str(clip)) as source, av.open(str(stream), "w", "mpegts") as sink:
+        copy = sink.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                sink.mux(packet)
+    whole = stream.read_bytes()
+    stream.write_bytes(whole[: len(whole) * 6 // 10])
+    outcome = analyze(runtime, str(stream), tmp_path / "x.jsonl", quiet=True)
+    assert FRAMES * 0.4 < outcome.events < FRAMES
+    cut = tmp_path / "cut.mp4"
+    fragmented = tmp_path / "whole.mp4"
+    with av.open(str(clip)) as source, av.open(str(fragmented), "w", options={"movflags": "faststart"}) as sink:
+        copy = sink.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                sink.mux(packet)
+    cut.write_bytes(fragmented.read_bytes()[: fragmented.stat().st_size * 6 // 10])
+    outcome = analyze(runtime, str(cut), tmp_path / "y.jsonl", quiet=True)
+    assert FRAMES * 0.4 < outcome.events < FRAMES
+    assert len(outcome.details) == 1
+    assert "cut" in outcome.details[0]
+
+
+def test_pictures_of_a_folder_are_independent(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    bgr = cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(folder / "b.png"), bgr)
+    cv2.imwrite(str(folder / "a.png"), np.zeros((100, 100, 3), np.uint8))
+    cv2.imwrite(str(folder / "c.jpg"), cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY))
+    (folder / "d.png").write_bytes(b"not a picture")
+    cv2.imwrite(str(folder / "e.png"), bgr)
+    outcome = analyze(runtime, str(folder), tmp_path / "x.jsonl", quiet=True)
+    events = lines(tmp_path / "x.jsonl")
+    assert [event["file"] for event in events] == ["a.png", "b.png", "c.jpg", "d.png", "e.png"]
+    assert [len(event["faces"]) for event in events] == [0, 1, 1, 0, 1]
+    assert outcome.with_face == 3
+    assert "d.png" in events[3]["detail"]
+    first, last = events[1]["faces"][0], events[4]["faces"][0]
+    assert first == last
+    assert first["track"] == 1
+    validator = Draft202012Validator(event_schema())
+    for event in events:
+        validator.validate(event)
+
+
+def test_one_picture(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:
+    path = tmp_path / "portrait.png"
+    cv2.imwrite(str(path), cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))
+    analyze(runtime, str(path), tmp_path / "x.jsonl", quiet=True)
+    (event,) = lines(tmp_path / "x.jsonl")
+    assert event["faces"][0]["expression"]["label"] == "happiness"  # she smiles
+    assert event["faces"][0]["valence"] > 0.2
+
+
+def test_interrupted_keeps_what_is_done(tmp_path: Path) -> None:
+    out = tmp_path / "x.jsonl"
+    command = [sys.executable, "-m", "service.cli", "analyze", "demo:", "--speed", "realtime", "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
+    try:
+        aside = []
+        while not any(p.stat().st_size > 5000 for p in aside):
+            aside = list(tmp_path.iterdir())
+            assert process.poll() is None
+            threading.Event().wait(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert b"interrupted after" in err
+    assert b"Traceback" not in err
+    assert list(tmp_path.iterdir()) == [out]
+    assert len(lines(out)) > 2
+
+
+def test_sound_alone_makes_events(runtime: Runtime, tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        tone = (np.sin(np.arange(32_000) * 0.1) * 9000).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(tone[None], "s16", "mono")
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    events = [
+        e.data for e in events_of_recording(runtime, open_source(str(path), realtime=False), stop=threading.Event())
+    ]
+    heard = [event for event in events if event["audio"]["status"] != "no_sound"]
+    assert len(heard) >= 15
+    assert all(event["faces"] == [] for event in heard)
+    assert sorted(event["t"] for event in events) == [event["t"] for event in events]
+
+
+def test_expressive_clip_has_one_face_throughout(runtime: Runtime, shared: Path, tmp_path: Path) -> None:
+    path = shared / "data/video/one_face_expressive.mp4"
+    outcome = analyze(runtime, str(path), tmp_path / "x.jsonl", quiet=True)
+    events = lines(tmp_path / "x.jsonl")
+    assert outcome.with_face >= 0.98 * len(events)
+    assert {face["track"] for event in events for face in event["faces"]} == {1}

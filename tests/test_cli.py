@@ -1,0 +1,106 @@
+"""Bad input at the command line: one sentence, exit code 2, no traceback."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli import main
+from service.settings import load_settings
+
+
+def sentence(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What a bad command prints, checked to be one line and exit code 2."""
+    assert main(argv) == 2
+    err = capsys.readouterr().err.strip()
+    assert err.startswith("affectstream: ")
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
+    return err
+
+
+def test_no_such_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    err = sentence(capsys, "analyze", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "x.jsonl"))
+    assert "none.mp4" in err
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"this is text, not a video\n" * 50], ids=["zero-length", "not-a-video"])
+def test_not_a_video(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    assert "clip.mp4" in sentence(capsys, "analyze", str(path), "--out", str(tmp_path / "x.jsonl"))
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_unknown_output_format(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert ".parquet" in sentence(capsys, "analyze", "demo:", "--out", str(tmp_path / "x.xlsx"))
+
+
+def test_frames_per_second_must_be_positive(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "-3" in sentence(capsys, "analyze", "demo:", "--fps=-3", "--out", str(tmp_path / "x.csv"))
+
+
+def test_folder_without_pictures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert "no pictures" in sentence(capsys, "analyze", str(tmp_path), "--out", str(tmp_path / "x.csv"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--model", "face-xl"), ("--engine", "abacus"), ("--engine", "openvino:fp7")]
+)
+def test_unknown_model_or_engine(capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str, value: str) -> None:
+    out = str(tmp_path / "x.jsonl")
+    assert value.split(":")[-1] in sentence(capsys, "analyze", "demo:", option, value, "--out", out)
+    assert value.split(":")[-1] in sentence(capsys, "serve", option, value, "--port", "0")
+
+
+def test_other_addresses_need_a_token(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--token" in sentence(capsys, "serve", "--host", "0.0.0.0")
+
+
+def test_certificate_needs_its_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "--tls-key" in sentence(capsys, "serve", "--tls-cert", str(tmp_path / "cert.pem"))
+
+
+def test_malformed_redis_address(capsys: pytest.CaptureFixture[str]) -> None:
+    err = sentence(capsys, "serve", "--port", "0", "--redis", "http://user:secret@localhost")
+    assert "redis" in err
+    assert "secret" not in err
+
+
+def test_busy_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert port in sentence(capsys, "serve", "--port", port)
+
+
+def test_bad_source_at_start(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "gopher" in sentence(capsys, "serve", "--port", "0", "--source", "gopher://old.example")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFFECTSTREAM_TOKEN", "sesame")
+    monkeypatch.setenv("AFFECTSTREAM_ALLOWED_ORIGINS", "https://lab.example, https://desk.example")
+    settings = load_settings(host="0.0.0.0")
+    assert settings.token is not None
+    assert settings.token.get_secret_value() == "sesame"
+    assert settings.allowed_origins == ["https://lab.example", "https://desk.example"]
+    assert "sesame" not in repr(settings)
+
+
+def test_help_is_there_without_torch_or_openvino() -> None:
+    code = "import sys; from service.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'openvino', 'cv2', 'av'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_serving_imports_no_torch() -> None:
+    code = (
+        "import sys, service.serve, service.analyze, service.runtime, service.whip\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True)
