@@ -21,12 +21,20 @@ class Limit:
         return x > edge if self.enter > self.leave else x < edge
 
 
+# The limits stand where the pictures end that networks of this field are trained on, measured by this very perception
+# on 700 web photographs and 489 pictures of FER+, and 454 walkers' faces of 48 to 123 pixels can still be read.
 LIMITS = (
-    Limit("turned_away", lambda face: abs(face.head_pose.yaw), enter=55.0, leave=48.0),  # degrees
-    Limit("turned_away", lambda face: abs(face.head_pose.pitch), enter=40.0, leave=35.0),  # degrees
-    Limit("too_small", lambda face: face.quality.size, enter=36.0, leave=42.0),  # pixels
-    Limit("blurred", lambda face: face.quality.sharpness, enter=8.0, leave=12.0),  # grey² of the 112-pixel crop
-    Limit("too_dark", lambda face: face.quality.brightness, enter=16.0, leave=22.0),  # of 255
+    # Degrees. 99.5 % of the photographs lie below 40 and 28, of FER+ below 49 and 33; the mesh follows to about 60.
+    Limit("turned_away", lambda face: abs(face.head_pose.yaw), enter=50.0, leave=45.0),
+    Limit("turned_away", lambda face: abs(face.head_pose.pitch), enter=35.0, leave=31.0),
+    # Pixels. 99 % of FER+'s faces are larger than 30 in pictures of 48.
+    Limit("too_small", lambda face: face.quality.size, enter=30.0, leave=34.0),
+    # Grey² in the crop of 112 pixels. Sharp photographs have 140 to 2,000, the walkers 12 to 225; a Gaussian blur of 2
+    # crop pixels leaves 13, of 3 leaves 5, where eyelids and mouth corners are gone.
+    Limit("blurred", lambda face: face.quality.sharpness, enter=6.0, leave=8.0),
+    # Of 255. The darkest of the 1,189 pictures, dark skin in dim light among them, has 25: what is below is not dark
+    # skin but a picture without light.
+    Limit("too_dark", lambda face: face.quality.brightness, enter=16.0, leave=20.0),
 )
 
 
