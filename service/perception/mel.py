@@ -28,20 +28,25 @@ SECONDS = 10.0  # length of a window; gives 1001 columns
 MAX_JITTER = 0.020  # s; sound whose time is off by less follows on without a seam
 AHEAD = 2.0  # s by which sound may run ahead of the time that is asked for, without loss of the window's beginning
 LATE = 0.5  # s; sound that is missing for longer counts as silence, until then the window ends where the sound does
-_BLOCK = 16  # columns per matrix product: always the same, so that rounding does not depend on how the sound was cut
 _CHUNK = 65_536  # samples taken in at once
 _EPSILON = 1e-4  # samples; a time that is a whole number of samples but for rounding
 
 Mode = Literal["past10", "truncate", "delayed"]
 
 
-@cache
-def mel_filters() -> NDArray[np.float32]:
-    """(513, 64) triangles on the HTK mel scale, 0 to 22 050 Hz, no area norm; built in float32, as torchaudio does."""
+def grid() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Frequencies of the bins (513,) and corners of the triangles (66,), in Hz."""
     frequencies = np.linspace(0.0, SAMPLE_RATE // 2, N_FFT // 2 + 1, dtype=np.float32)
     top = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
     mels = np.linspace(0.0, top, MELS + 2, dtype=np.float32)
     corners = np.float32(700.0) * (np.float32(10.0) ** (mels / np.float32(2595.0)) - np.float32(1.0))
+    return frequencies, corners.astype(np.float32)
+
+
+@cache
+def mel_filters() -> NDArray[np.float32]:
+    """(513, 64) triangles on the HTK mel scale, 0 to 22 050 Hz, no area norm; built in float32, as torchaudio does."""
+    frequencies, corners = grid()
     width = np.diff(corners)
     slopes = corners[None, :] - frequencies[:, None]
     filters = np.minimum(-slopes[:, :-2] / width[:-1], slopes[:, 2:] / width[1:])
@@ -53,15 +58,28 @@ def _hann() -> NDArray[np.float32]:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
 
 
+@cache
+def _slopes() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
+    """The triangles as first bin between two corners (65,), and each bin's weight (513,) in the filter that rises and
+    in the one that falls there. Sums over them need no matrix product: BLAS would wake its threads for each few
+    columns, where the engines need the cores, and round by how many columns there are."""
+    filters = mel_filters()
+    frequencies, corners = grid()
+    starts = np.searchsorted(frequencies, corners[:-1])
+    segment = np.searchsorted(corners[1:-1], frequencies, side="right")  # corners below each bin
+    padded = np.pad(filters, ((0, 0), (1, 1)))  # the first corner falls into no filter, the last rises into none
+    bins = np.arange(len(frequencies))
+    return starts, padded[bins, segment + 1], padded[bins, segment]
+
+
 def _power(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mel power (64, n) of frames (n, 882). The window need not be centred in its 1024 points: that is phase only."""
-    count = len(frames)
-    spectrum = np.zeros((-(-count // _BLOCK) * _BLOCK, N_FFT // 2 + 1), np.float32)
     bins = np.fft.rfft(frames * _hann(), N_FFT)
-    np.square(bins.real, out=spectrum[:count], casting="same_kind")
-    spectrum[:count] += np.square(bins.imag)
-    mel = spectrum.reshape(-1, _BLOCK, N_FFT // 2 + 1) @ mel_filters()
-    return np.ascontiguousarray(mel.reshape(-1, MELS)[:count].T)
+    spectrum = (np.square(bins.real) + np.square(bins.imag)).astype(np.float32, copy=False)
+    starts, up, down = _slopes()
+    mel = np.add.reduceat(spectrum * up, starts, axis=1)[:, :-1]
+    mel += np.add.reduceat(spectrum * down, starts, axis=1)[:, 1:]
+    return np.ascontiguousarray(mel.T)
 
 
 def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.capture.media import SAMPLE_RATE
-from service.perception.mel import HOP, LATE, MELS, N_FFT, WINDOW, MelStream
+from service.perception.mel import HOP, LATE, N_FFT, WINDOW, MelStream, grid
 
 VOICE_HZ = (100.0, 4000.0)
 SMOOTHING = 0.3  # weight of a new column (10 ms) in the running mean of its channel
@@ -118,7 +118,6 @@ class SpeechDetector:
 
 def _channels(low: float, high: float) -> slice:
     """Mel channels whose centres lie between two frequencies."""
-    top = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
-    centres = 700.0 * (10.0 ** (np.linspace(0.0, top, MELS + 2)[1:-1] / 2595.0) - 1.0)
+    centres = grid()[1][1:-1]
     inside = np.flatnonzero((centres >= low) & (centres <= high))
     return slice(int(inside[0]), int(inside[-1]) + 1)
