@@ -116,6 +116,21 @@ def test_a_face_that_returns_soon_goes_on_and_one_that_returns_late_starts_anew(
         assert (entry["windows"]["1s"] is None) is anew
 
 
+def test_a_return_after_a_stall_starts_anew_too():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 2))
+    assert watch(aggregator, [9.0])["windows"]["1s"] is None
+
+
+def test_a_value_is_never_repeated_for_longer_than_the_hold():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 2))
+    (entry,) = aggregator.update(2.8, [face(2.8)], {})
+    assert (entry["status"], entry["age_ms"]) == ("held", 800)
+    assert aggregator.update(2.95, [], {})[0]["age_ms"] == 950
+    assert aggregator.update(3.1, [], {}) == []
+
+
 def test_a_face_without_a_new_estimate_is_held_where_it_is_now():
     aggregator = Aggregator()
     watch(aggregator, seconds(0, 2))

@@ -45,6 +45,12 @@ class _Track:
     missing: list[str] = field(default_factory=list)  # reasons for what it did not give
     last: Entry = field(default_factory=dict)  # the entry that went out last
 
+    def age(self, t: float) -> float:
+        """Age in seconds, at `t`, of the picture that the last entry rests on."""
+        if self.newest is None or self.last["status"] == "abstained":
+            return t - self.seen
+        return t - self.newest
+
 
 class Aggregator:
     """Affect of all tracks of one session. Driven by one thread; depends on nothing but what `update` was given."""
@@ -61,13 +67,9 @@ class Aggregator:
         `engine_failed`: there are none because the engine failed."""
         entries = [self._present(t, face, estimates.get(face.track), engine_failed) for face in faces]
         present = {face.track for face in faces}
-        for number in self._tracks.keys() - present:
-            away = t - self._tracks[number].seen
-            if away > FORGET_SECONDS:
-                del self._tracks[number]
+        self._tracks = {number: track for number, track in self._tracks.items() if t - track.seen <= FORGET_SECONDS}
         lost = (track for number, track in self._tracks.items() if number not in present)
-        entries += [_lost(t, track) for track in lost if t - track.seen <= HOLD_SECONDS + EDGE]
-        return entries
+        return entries + [_lost(t, track) for track in lost if track.age(t) <= HOLD_SECONDS + EDGE]
 
     def reset_baseline(self) -> None:
         """Starts the neutral baseline of every track anew."""
@@ -79,7 +81,7 @@ class Aggregator:
 
     def _present(self, t: float, face: Face, estimate: Estimate | None, engine_failed: bool) -> Entry:
         track = self._tracks.get(face.track)
-        if track is None:
+        if track is None or t - track.seen > FORGET_SECONDS:
             track = self._tracks[face.track] = _Track(seen=t)
         track.seen = t
         reasons = track.gate(face)
@@ -138,10 +140,8 @@ def _abstained(t: float, track: _Track, face: Face, reasons: list[str]) -> Entry
 
 def _lost(t: float, track: _Track) -> Entry:
     """The last entry once more, for a face that is not in this frame."""
-    if track.last["status"] == "abstained":
-        return {**track.last, "age_ms": _milliseconds(t - track.seen)}
-    assert track.newest is not None
-    return {**track.last, "status": "held", "age_ms": _milliseconds(t - track.newest)}
+    status = "abstained" if track.last["status"] == "abstained" else "held"
+    return {**track.last, "status": status, "age_ms": _milliseconds(track.age(t))}
 
 
 def _read(track: _Track, estimate: Estimate) -> None:
