@@ -36,6 +36,7 @@ class Picture:
 
     frame: VideoFrame
     seconds: float | None  # media time; None where the container has none
+    period: float  # seconds until the next picture, as far as the container tells
 
 
 @dataclass(slots=True)
@@ -160,7 +161,8 @@ def decode(media: Media) -> Iterator[Picture | Samples]:
                 if frame.is_corrupt:
                     media.damage.note()
                 else:
-                    yield Picture(frame, frame.time)
+                    shown = frame.duration * frame.time_base if frame.duration and frame.time_base is not None else 0
+                    yield Picture(frame, frame.time, float(shown) or media.period)
             elif isinstance(frame, AudioFrame):
                 yield from sound.push(frame)
     else:

@@ -16,7 +16,7 @@ from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateC
 from service.capture.pace import Pace
 from service.capture.resample import Samples
 
-_CUT = 0.5  # seconds: a recording that ends this much before it said it would was cut short
+_CUT = 0.3  # seconds: a recording that ends this much before it said it would was cut short
 _READ_AHEAD = 3.0  # seconds of one kind that may wait for the other
 _WAITING_BYTES = 256 << 20  # of decoded pictures that may wait for sound
 
@@ -48,12 +48,13 @@ class FileSource:
                         yield StateChange(State.LIVE, media.description)
                     first, came = False, True
                     yield item
+                end = ending(media, clock)
             if stop.is_set():
                 return
             if not came:
                 raise UserError(f"Nothing in {self._path} can be decoded: {_trouble(media)}. Is it a video?")
             if not self._loop:
-                yield StateChange(State.ENDED, ending(media, clock))
+                yield StateChange(State.ENDED, end)
                 return
 
 
@@ -116,11 +117,10 @@ def in_order(media: Media, clock: SessionClock) -> Iterator[tuple[Picture | Samp
     pictures: deque[tuple[Picture, float]] = deque()
     sounds: deque[tuple[Samples, float]] = deque()
     heard = seen = float("-inf")  # session time up to which sound and pictures were decoded
-    period = media.period
     try:
         for item in decode(media):
             if isinstance(item, Picture):
-                seen = clock.picture(item.seconds, period)
+                seen = clock.picture(item.seconds, item.period)
                 pictures.append((item, seen))
             else:
                 duration = len(item.samples) / SAMPLE_RATE

@@ -125,7 +125,7 @@ class UrlSource:
             entered, captured_at = time.perf_counter(), time.time()
             seconds = elapsed if stampless else item.seconds
             if isinstance(item, Picture):
-                t = clock.picture(seconds, media.period, elapsed)
+                t = clock.picture(seconds, item.period, elapsed)
                 yield Frame(convert(item.frame), t, entered, captured_at)
             else:
                 t = clock.sound(seconds, len(item.samples) / SAMPLE_RATE, elapsed)
