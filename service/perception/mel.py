@@ -50,7 +50,7 @@ def mel_filters() -> NDArray[np.float32]:
     width = np.diff(corners)
     slopes = corners[None, :] - frequencies[:, None]
     filters = np.minimum(-slopes[:, :-2] / width[:-1], slopes[:, 2:] / width[1:])
-    return np.maximum(filters, np.float32(0.0)).astype(np.float32)
+    return np.asarray(np.maximum(filters, 0.0), np.float32)
 
 
 @cache
