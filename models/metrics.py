@@ -1,0 +1,119 @@
+"""Scores of the Affective Behavior Analysis in-the-wild (ABAW) challenges of 2020 and 2022. numpy only.
+
+Labels and predictions are arrays over all frames of all videos, concatenated, as the challenges count. A frame is left
+out of a task's score if any of the task's columns holds the sentinel of frames that were not annotated.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+VA_SENTINEL = -5
+CLASS_SENTINEL = -1  # of expressions and of action units
+
+Floats = NDArray[np.float64]
+
+
+def annotated(labels: ArrayLike, sentinel: float) -> NDArray[np.bool_]:
+    """(n,) frames none of whose columns is `sentinel`."""
+    values = np.asarray(labels)
+    present: NDArray[np.bool_] = (values.reshape(len(values), -1) != sentinel).all(axis=1)
+    return present
+
+
+def ccc(label: ArrayLike, pred: ArrayLike) -> float:
+    """Concordance correlation coefficient with population moments; 0 where it is 0 / 0, or no frame is left.
+
+    Lin 1989: 2 cov / (var + var + squared difference of the means). A constant prediction scores 0.
+    """
+    x, y = np.asarray(label, np.float64), np.asarray(pred, np.float64)
+    if not x.size:
+        return 0.0
+    covariance = ((x - x.mean()) * (y - y.mean())).mean()
+    spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    return float(2 * covariance / spread) if spread > 0 else 0.0
+
+
+def f1_scores(label: NDArray[np.bool_], pred: NDArray[np.bool_]) -> Floats:
+    """(classes,) F1 of each column of (n, classes) booleans; 0 for a class in neither labels nor predictions."""
+    hits = (label & pred).sum(0)
+    total = label.sum(0) + pred.sum(0)
+    return np.asarray(2 * hits / np.maximum(total, 1), np.float64)
+
+
+def va_scores(labels: ArrayLike, preds: ArrayLike) -> dict[str, float]:
+    """`ccc_valence`, `ccc_arousal` and their mean `va` of (n, 2) arrays."""
+    keep = annotated(labels, VA_SENTINEL)
+    x, y = np.asarray(labels)[keep], np.asarray(preds)[keep]
+    scores = {name: ccc(x[:, i], y[:, i]) for i, name in enumerate(("ccc_valence", "ccc_arousal"))}
+    return scores | {"va": sum(scores.values()) / 2}
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """F1 of each class or action unit, their mean, and total accuracy (over all cells of action units)."""
+
+    f1: Floats
+    mean_f1: float
+    accuracy: float
+
+
+def expression_scores(labels: ArrayLike, preds: ArrayLike, classes: int) -> ClassScores:
+    """Of (n,) class ids. Every class counts in the mean, also one that occurs nowhere."""
+    keep = annotated(labels, CLASS_SENTINEL)
+    x, y = np.asarray(labels)[keep], np.asarray(preds)[keep]
+    ids = np.arange(classes)
+    f1 = f1_scores(x[:, None] == ids, y[:, None] == ids)
+    return ClassScores(f1, float(f1.mean()), float((x == y).mean()) if x.size else 0.0)
+
+
+def au_scores(labels: ArrayLike, preds: ArrayLike) -> ClassScores:
+    """Of (n, action units) zeros and ones."""
+    keep = annotated(labels, CLASS_SENTINEL)
+    x, y = np.asarray(labels)[keep] == 1, np.asarray(preds)[keep] == 1
+    f1 = f1_scores(x, y)
+    return ClassScores(f1, float(f1.mean()), float((x == y).mean()) if x.size else 0.0)
+
+
+def confusion(labels: ArrayLike, preds: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """(classes, classes) counts: row is the label, column the prediction."""
+    keep = annotated(labels, CLASS_SENTINEL)
+    x, y = np.asarray(labels)[keep].astype(int), np.asarray(preds)[keep].astype(int)
+    return np.bincount(x * classes + y, minlength=classes * classes).reshape(classes, classes)
+
+
+def expression_2020(scores: ClassScores) -> float:
+    """0.67 mean F1 + 0.33 accuracy, over 7 expressions."""
+    return 0.67 * scores.mean_f1 + 0.33 * scores.accuracy
+
+
+def au_2020(scores: ClassScores) -> float:
+    """0.5 mean F1 + 0.5 accuracy, over 8 action units."""
+    return 0.5 * scores.mean_f1 + 0.5 * scores.accuracy
+
+
+def multi_task_2022(va: Mapping[str, float], expression: ClassScores, au: ClassScores) -> float:
+    """Mean CCC + mean F1 of 8 expressions + mean F1 of 12 action units."""
+    return va["va"] + expression.mean_f1 + au.mean_f1
+
+
+def bootstrap(
+    score: Callable[[NDArray[np.int64]], float], groups: Sequence[str], rounds: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % confidence interval of `score` when whole videos are drawn with replacement.
+
+    `score`: takes the indices of the drawn frames. `groups`: the video (or subject) of each frame; frames of one video
+    are alike, so drawing frames would make the interval far too narrow. Percentile method; a single video gives an
+    interval of no width.
+    """
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(group))[:-1])
+    rng = np.random.default_rng(seed)
+    draws = [
+        score(np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])) for _ in range(rounds)
+    ]
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return float(low), float(high)
