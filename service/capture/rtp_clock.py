@@ -6,16 +6,9 @@ a timestamp stands for, and so put sound and picture exactly where they were cap
 its times never jump, the sound is moved to it.
 """
 
-from collections.abc import Callable
-from typing import Any
-
-from aiortc.rtp import RtcpSrPacket
-
 MAX_JUMP = 30.0  # seconds between media clock and arrival at which a new timestamp origin is assumed, not a delay
 MAX_SHIFT = 2.0  # seconds; reports that ask for more contradict arrival and are not believed
 SYNC_TOLERANCE = 0.020  # seconds of lip-sync error that nobody notices and that is left alone
-NTP_UNITS = 1 << 32  # units of a 64-bit NTP timestamp in a second
-RTP_WRAP = 1 << 32
 
 
 class TrackClock:
@@ -56,26 +49,3 @@ class PeerClock:
             wanted = picture.offset + self._reports["audio"] - self._reports["video"]
             if SYNC_TOLERANCE < abs(wanted - sound.offset) < MAX_SHIFT:
                 sound.offset = wanted
-
-
-def on_sender_report(receiver: Any, heard: Callable[[float, float], None]) -> None:
-    """Calls `heard(wall seconds, media seconds)` at each sender report that an aiortc `RTCRtpReceiver` gets.
-
-    aiortc publishes a report's wall clock but not the timestamp that belongs to it, nor where it starts counting, so
-    its receiver is listened to from inside; where a version has other insides, nothing is heard and arrival rules.
-    """
-    mapper = getattr(receiver, "_RTCRtpReceiver__timestamp_mapper", None)
-    handle = getattr(receiver, "_handle_rtcp_packet", None)
-    if mapper is None or handle is None:
-        return
-
-    async def listen(packet: Any) -> None:
-        if isinstance(packet, RtcpSrPacket) and getattr(mapper, "_origin", None) is not None:
-            rate = 90_000 if receiver.track.kind == "video" else 48_000  # aiortc decodes every sound with this base
-            newest = mapper._last - mapper._origin
-            behind = (mapper._last - packet.sender_info.rtp_timestamp) % RTP_WRAP
-            units = newest - (behind if behind < RTP_WRAP // 2 else behind - RTP_WRAP)
-            heard(packet.sender_info.ntp_timestamp / NTP_UNITS, units / rate)
-        await handle(packet)
-
-    receiver._handle_rtcp_packet = listen

@@ -24,7 +24,8 @@ from av import AudioFrame, AudioResampler, VideoFrame
 from service import metrics
 from service.capture.decode import PictureConverter
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
-from service.capture.rtp_clock import PeerClock, on_sender_report
+from service.capture.receiver import bound_backlog, on_sender_report
+from service.capture.rtp_clock import PeerClock
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,8 @@ class WebRtcSource:
         receivers = [t.receiver for t in self._connection.getTransceivers() if t.receiver.track is track]
         for receiver in receivers:
             on_sender_report(receiver, partial(self._clock.report, track.kind))
+            if track.kind == "video":
+                bound_backlog(receiver)
         self._has_video |= track.kind == "video"
         self._drains += 1
         self._spawn(self._drain(track))
