@@ -1,0 +1,117 @@
+"""The web application: its routes, what guards them, and what lives as long as it does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engines.errors import UserError
+from service import routes_preview, routes_service, routes_sessions, whip
+from service.body_limit import BodyLimit
+from service.guard import OriginGuard, TokenGuard
+from service.headers import SecurityHeaders
+from service.live import Live, RuntimeFactory, SessionsFactory, load, registry, start
+from service.openapi import describe
+from service.problem import answer_malformed, answer_user_error
+from service.publish import websocket
+from service.publish.redis_sink import check_url
+from service.routes_pages import pages
+from service.settings import Settings
+
+
+def create_app(
+    settings: Settings, *, runtime_factory: RuntimeFactory = load, sessions_factory: SessionsFactory = registry
+) -> FastAPI:
+    """The application; nothing is opened or compiled before its lifespan begins.
+
+    `app.state` holds `settings` and, while it runs, `live`, `hub` and `sessions`. A start that fails with a `UserError`
+    leaves it in `app.state.failure`. `drain(app)` ends everything ahead of the server's own shutdown.
+    Raises `UserError` for a malformed Redis URL or allowed origin."""
+    if settings.redis is not None:
+        check_url(settings.redis.get_secret_value())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        live = await start(settings, runtime_factory, sessions_factory)
+        app.state.live, app.state.hub, app.state.sessions = live, live.hub, live.sessions
+        try:
+            yield
+        finally:
+            await live.stop()
+
+    app = FastAPI(
+        title="Affectstream",
+        version=version("affectstream"),
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
+    app.state.settings = settings
+    app.state.failure = None
+    app.add_exception_handler(UserError, answer_user_error)
+    app.add_exception_handler(RequestValidationError, answer_malformed)
+    rooms = (routes_sessions, routes_preview, routes_service, websocket, whip)
+    for router in [*(room.router for room in rooms), pages(settings)]:
+        app.include_router(router)
+
+    # The last one added is the first one asked.
+    app.add_middleware(BodyLimit, limit=settings.max_request_bytes)
+    app.add_middleware(TokenGuard, settings=settings)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.rstrip("/") for origin in settings.allowed_origins],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-Match"],
+            expose_headers=["Location", "ETag", "Link", "Accept-Patch"],
+        )
+    app.add_middleware(OriginGuard, settings=settings)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(_SaysWhyItFailed, state=app.state)
+    OriginGuard(app, settings)  # complains now of an allowed origin that is none
+    return app
+
+
+async def drain(app: FastAPI) -> None:
+    """Ends sessions, subscribers and sinks, in this order, within 4 s. A server calls it when told to stop, before it
+    closes connections, so that subscribers get their last events and endless answers end."""
+    live: Live | None = getattr(app.state, "live", None)
+    if live is not None:
+        await live.stop()
+
+
+class _SaysWhyItFailed:
+    """A start that fails for a reason the user can mend is no traceback: it is kept in `state.failure`."""
+
+    def __init__(self, app: ASGIApp, state: object) -> None:
+        self.app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+
+        failures: list[Message] = []
+
+        async def hold_back(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                failures.append(message)  # its text is a traceback
+            else:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, hold_back)
+        except UserError as error:
+            self._state.failure = error  # type: ignore[attr-defined]
+            await send({"type": "lifespan.startup.failed", "message": ""})
+        except BaseException:
+            for message in failures:
+                await send(message)
+            raise

@@ -1,0 +1,95 @@
+"""What runs behind the routes: hub, sinks, model and sessions, brought up together and drained together."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from service.publish.hub import Hub
+from service.publish.redis_sink import RedisSink
+from service.runtime import Runtime, load_runtime
+from service.sessions import Sessions, split_name
+from service.settings import Settings
+
+CLOSE_SESSIONS = 1.5  # s that stopping waits for sessions; the sinks then have their own 2 s
+
+RuntimeFactory = Callable[[Settings], Runtime]
+SessionsFactory = Callable[[Settings, Runtime, Hub], Sessions]
+
+
+@dataclass
+class Live:
+    """The running service. Made by `start`, ended by `stop`."""
+
+    settings: Settings
+    hub: Hub
+    runtime: Runtime
+    sessions: Sessions
+    sinks: list[RedisSink]
+    encoder: ThreadPoolExecutor  # previews' JPEGs: one thread, so that they never take more than one core
+    previews: int = 0
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _stop: asyncio.Task[None] | None = None
+
+    def problems(self) -> list[str]:
+        """Why the service is not ready, in sentences; none when it is."""
+        problems = ["the server is stopping"] if self.stopping.is_set() else []
+        return problems + [sink.problem for sink in self.sinks if sink.problem is not None]
+
+    def subscribers(self) -> int:
+        """Clients that watch the stream or a preview now."""
+        return self.hub.count("websocket") + self.previews
+
+    async def stop(self) -> None:
+        """Ends the sessions, lets subscribers and sinks have their last events, and returns within 4 s. May be called
+        again: all callers return when it is done."""
+        if self._stop is None:
+            self._stop = asyncio.create_task(self._drain())
+        await asyncio.shield(self._stop)
+
+    async def _drain(self) -> None:
+        self.stopping.set()
+        await asyncio.to_thread(self.sessions.close_all, CLOSE_SESSIONS)
+        self.hub.close()
+        await asyncio.gather(*(sink.close() for sink in self.sinks))
+        self.encoder.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.runtime.close)
+
+
+def load(settings: Settings) -> Runtime:
+    """The model that `settings` name, compiled and verified. Raises `UserError`."""
+    return load_runtime(settings.model, settings.engine, max_faces=settings.max_faces)
+
+
+def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
+    """The sessions of a service, none open yet."""
+    return Sessions(runtime, hub.publish, limit=settings.max_sessions)
+
+
+async def start(settings: Settings, make_runtime: RuntimeFactory, make_sessions: SessionsFactory) -> Live:
+    """Compiles the model, connects the sinks and opens the sources of `settings`. Raises `UserError`."""
+    runtime = await asyncio.to_thread(make_runtime, settings)
+    hub = Hub(asyncio.get_running_loop())
+    sinks = [RedisSink(settings.redis.get_secret_value(), hub)] if settings.redis is not None else []
+    sessions = make_sessions(settings, runtime, hub)
+    live = Live(settings, hub, runtime, sessions, sinks, ThreadPoolExecutor(1, "preview"))
+    try:
+        for spec in settings.source:
+            name, source = split_name(spec)
+            await asyncio.to_thread(sessions.open, source, name)
+    except BaseException:
+        await live.stop()
+        raise
+    return live
+
+
+def _live(connection: HTTPConnection) -> Live:
+    live: Live = connection.app.state.live
+    return live
+
+
+Running = Annotated[Live, Depends(_live)]

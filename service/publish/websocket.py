@@ -1,0 +1,88 @@
+"""`WS /v1/stream`: events as JSON text frames. A slow reader loses its oldest events and slows nobody else."""
+
+import asyncio
+import time
+from collections import deque
+from typing import Annotated
+
+from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
+
+from service.live import Live, Running
+from service.publish.hub import Subscription
+from service.sessions import UnknownSession
+
+router = APIRouter()
+
+# Close codes: of RFC 6455, and of the application's own range where it mirrors an HTTP status.
+NORMAL, GOING_AWAY, POLICY, TRY_LATER, UNKNOWN_SESSION = 1000, 1001, 1008, 1013, 4404
+CLIENT_MESSAGES = 60  # a minute; they are ignored, and more of them is no client
+_REASON_BYTES = 123  # room in a close frame
+
+
+@router.websocket("/v1/stream")
+async def stream(
+    websocket: WebSocket,
+    live: Running,
+    session: Annotated[str | None, Query()] = None,
+    landmarks: Annotated[bool, Query()] = False,
+) -> None:
+    """Events of `session`, or of all; with `landmarks=1` each face's 68 points. The last event comes at once."""
+    await websocket.accept()
+    if live.stopping.is_set():
+        await websocket.close(GOING_AWAY, "the server is stopping")
+        return
+    if live.subscribers() >= live.settings.max_subscribers:
+        await websocket.close(TRY_LATER, f"{live.settings.max_subscribers} clients are watching, as many as allowed")
+        return
+    with live.hub.subscribe(session, landmarks=landmarks) as subscription:
+        if session is not None:
+            try:
+                live.sessions.get(session)
+            except UnknownSession as error:
+                await websocket.close(UNKNOWN_SESSION, _short(str(error)))
+                return
+        await _serve(websocket, subscription, live)
+
+
+async def _serve(websocket: WebSocket, subscription: Subscription, live: Live) -> None:
+    sending = asyncio.create_task(_send(websocket, subscription))
+    listening = asyncio.create_task(_listen(websocket))
+    try:
+        await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, listening):
+            task.cancel()
+        await asyncio.gather(sending, listening, return_exceptions=True)
+    for task in (sending, listening):
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+    if not listening.cancelled() and listening.result() == POLICY:
+        await websocket.close(POLICY, "this stream takes no messages")
+    elif not sending.cancelled() and sending.result():
+        code, reason = (GOING_AWAY, "the server is stopping") if live.stopping.is_set() else (NORMAL, "session closed")
+        await websocket.close(code, reason)
+
+
+async def _send(websocket: WebSocket, subscription: Subscription) -> bool:
+    """Sends until the subscription ends, which is true, or the client is gone, which is false."""
+    try:
+        async for event in subscription:
+            await websocket.send_text(event.text_with_landmarks if subscription.landmarks else event.text)
+    except WebSocketDisconnect:
+        return False
+    return True
+
+
+async def _listen(websocket: WebSocket) -> int:
+    """Reads and ignores what the client says; returns when it has left, or said too much."""
+    said: deque[float] = deque(maxlen=CLIENT_MESSAGES)
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        now = time.monotonic()
+        if len(said) == CLIENT_MESSAGES and now - said[0] < 60:
+            return POLICY
+        said.append(now)
+    return NORMAL
+
+
+def _short(text: str) -> str:
+    return text.encode()[:_REASON_BYTES].decode(errors="ignore")

@@ -1,0 +1,105 @@
+"""Pictures of a session for sources that the browser does not hold itself: JPEG parts, newest only, made only while
+someone watches, by one thread beside the loop."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import cv2
+import numpy as np
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from service import metrics
+from service.capture.media import Frame
+from service.live import Live, Running
+from service.problem import problems
+from service.session import Session
+from service.sessions import TooMany, UnknownSession
+
+MAX_FPS = 30.0  # parts a second
+BOUNDARY = "affectstream-frame"
+QUALITY = 80  # JPEG
+SINK = "preview"
+
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+
+
+class Preview(StreamingResponse):
+    """An answer of JPEG parts, each with `Content-Type`, `Content-Length` and `X-Timestamp`, until the session ends."""
+
+    media_type = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+
+    def __init__(self, session: Session, live: Live, fps: float, width: int) -> None:
+        super().__init__(_parts(session, live, fps, width))
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._live.previews += 1
+        metrics.SUBSCRIBERS.labels(SINK).inc()
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._live.previews -= 1
+            metrics.SUBSCRIBERS.labels(SINK).dec()
+
+
+_RESPONSES = {
+    200: {
+        "description": "JPEG parts; `X-Timestamp` of each is the event's `t` in seconds. Ends with the session",
+        "content": {"multipart/x-mixed-replace": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    **problems(401, 403, 404, 422, 429),
+}
+
+
+@router.get("/{id}/preview", summary="Watch a session", response_class=StreamingResponse, responses=_RESPONSES)
+async def preview(
+    id: str,
+    live: Running,
+    fps: Annotated[float, Query(gt=0, le=MAX_FPS, description="Parts a second at most")] = 10,
+    width: Annotated[int, Query(ge=16, le=1920, description="Larger pictures are made smaller, to this width")] = 640,
+    t: Annotated[str | None, Query(max_length=32, description="Ignored; makes the address new for an <img>")] = None,
+) -> Preview:
+    """The newest frame that an event was made of, as often as `fps` says; frames in between are skipped."""
+    session = live.sessions.get(id)
+    if live.subscribers() >= live.settings.max_subscribers:
+        raise TooMany(f"{live.settings.max_subscribers} clients are watching, as many as this server allows")
+    return Preview(session, live, fps, width)
+
+
+async def _parts(session: Session, live: Live, fps: float, width: int) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    shown: Frame | None = None
+    while _is_open(session, live):
+        started = loop.time()
+        frame = session.latest_frame()
+        if frame is not None and frame is not shown:
+            shown = frame
+            yield _part(await loop.run_in_executor(live.encoder, _jpeg, frame, width), frame.t)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(live.stopping.wait(), max(0.0, started + 1 / fps - loop.time()))
+    yield f"--{BOUNDARY}--\r\n".encode()
+
+
+def _is_open(session: Session, live: Live) -> bool:
+    try:
+        return not live.stopping.is_set() and live.sessions.get(session.name) is session
+    except UnknownSession:
+        return False
+
+
+def _jpeg(frame: Frame, width: int) -> bytes:
+    image = frame.image
+    if image.shape[1] > width:
+        height = max(1, round(image.shape[0] * width / image.shape[1]))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return encoded.tobytes()
+
+
+def _part(jpeg: bytes, t: float) -> bytes:
+    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\nX-Timestamp: {t:.6f}\r\n\r\n"
+    return head.encode() + jpeg + b"\r\n"

@@ -1,0 +1,84 @@
+"""What machines ask of the service itself: alive, ready, metrics, models, schema."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import REGISTRY
+from pydantic import BaseModel, Field
+
+from service.events import event_schema
+from service.live import Running
+from service.problem import problems
+
+router = APIRouter(tags=["service"])
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str = Field("alive", examples=["alive"])
+
+
+class Readiness(BaseModel):
+    """Whether events are made and delivered, and if not, why."""
+
+    ready: bool
+    reasons: list[str] = Field(examples=[["redis://localhost:6379/0 does not answer; 12 events wait, 0 were lost"]])
+
+
+class Model(BaseModel):
+    """A loaded model and the engine that runs it."""
+
+    name: str
+    weights: str
+    engine: str
+    precision: str
+    trained: bool = Field(description="False: its numbers mean nothing")
+
+
+class ModelList(BaseModel):
+    """What is loaded, and the licences of all weights in use."""
+
+    models: list[Model]
+    licences: list[str]
+
+
+@router.get("/healthz", summary="Liveness", responses=problems(403))
+async def healthz() -> Alive:
+    """Answers while the process does; needs no token."""
+    return Alive(status="alive")
+
+
+@router.get("/readyz", summary="Readiness", responses={**problems(401, 403), 503: {"model": Readiness}})
+async def readyz(live: Running, response: Response) -> Readiness:
+    """200 once the engine is compiled and every sink is reachable, else 503 with the reasons."""
+    reasons = live.problems()
+    response.status_code = 503 if reasons else 200
+    return Readiness(ready=not reasons, reasons=reasons)
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(401, 403)},
+)
+def metrics(request: Request) -> Response:
+    """The metrics in the text format that the scraper asks for."""
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(REGISTRY), headers={"content-type": content_type})
+
+
+@router.get("/v1/models", summary="Loaded models", responses=problems(401, 403))
+async def models(live: Running) -> ModelList:
+    """The models that read the faces, their engines, and the licences of the weights."""
+    return ModelList(models=[Model.model_validate(live.runtime.info)], licences=live.runtime.licences())
+
+
+@router.get("/v1/schema", summary="Schema of the event", responses=problems(401, 403))
+async def schema() -> JSONResponse:
+    """JSON Schema (draft 2020-12) of what the stream, Redis and `analyze` give."""
+    document: dict[str, Any] = event_schema()
+    return JSONResponse(document, media_type="application/schema+json")
