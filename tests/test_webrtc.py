@@ -84,8 +84,9 @@ def dropped(reason: str) -> float:
 @pytest.mark.parametrize("codec", ["video/VP8", "video/H264"])
 def test_pictures_and_sound_arrive_on_one_clock(codec: str) -> None:
     async def scenario() -> Reading:
-        async with connected(MovingPicture(), Beeps(), codec=codec) as (_, _, reading):
+        async with connected(MovingPicture(), Beeps(), codec=codec) as (_, source, reading):
             await reading.until(lambda: reading.frames() and reading.frames()[-1].t > 3.5)
+            assert source._clock._reports.keys() == {"audio", "video"}
             return reading
 
     reading = asyncio.run(scenario())

@@ -1,0 +1,112 @@
+"""What is reached for inside aiortc's receiver is there, and a decoder that lags is not fed without end."""
+
+import asyncio
+import threading
+import time
+from fractions import Fraction
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import rtcrtpreceiver as aiortc_receiver
+from aiortc.codecs import depayload, get_encoder
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from av import VideoFrame
+from prometheus_client import REGISTRY
+from webrtc_peer import MovingPicture, make_offer
+
+from service.capture.media import Frame
+from service.capture.receiver import BACKLOG, _Backlog, is_key_frame
+from service.capture.sdp import answer_offer
+from service.capture.webrtc import WebRtcSource
+
+SLOW = 0.1  # seconds per picture of a processor that cannot follow
+
+
+def late() -> float:
+    return REGISTRY.get_sample_value("affect_frames_dropped_total", {"reason": "decoder_late"}) or 0.0
+
+
+@pytest.mark.parametrize(("mime_type", "name"), [("video/VP8", "VP8"), ("video/H264", "H264")])
+def test_key_frames_are_told_from_the_others(mime_type: str, name: str) -> None:
+    codec = RTCRtpCodecParameters(mime_type, 90_000, payloadType=97, parameters={"packetization-mode": "1"})
+    encoder = get_encoder(codec)
+    keys = []
+    for n in range(6):
+        frame = VideoFrame.from_ndarray(np.full((120, 160, 3), 40 * n, np.uint8), format="rgb24").reformat(
+            format="yuv420p"
+        )
+        frame.pts, frame.time_base = n * 3000, Fraction(1, 90_000)
+        payloads, _ = encoder.encode(frame, force_keyframe=n == 3)
+        keys.append(is_key_frame(name, b"".join(depayload(codec, payload) for payload in payloads)))
+    assert keys == [True, False, False, True, False, False]
+
+
+def test_nothing_is_a_key_frame_in_an_empty_picture() -> None:
+    assert not is_key_frame("VP8", b"")
+    assert not is_key_frame("H264", b"")
+
+
+def test_a_full_backlog_goes_on_at_the_next_key_frame() -> None:
+    asked: list[int] = []
+    backlog = _Backlog(lambda: asked.append(1))
+    codec = SimpleNamespace(name="VP8")
+    between, key = SimpleNamespace(data=b"\x01"), SimpleNamespace(data=b"\x00")
+    before = late()
+    for _ in range(BACKLOG):
+        backlog.put((codec, between))
+    assert backlog.qsize() == BACKLOG
+    backlog.put((codec, between))
+    assert backlog.qsize() == 0
+    assert len(asked) == 1
+    backlog.put((codec, key))
+    backlog.put((codec, between))
+    backlog.put(None)
+    assert backlog.qsize() == 3
+    assert late() - before == BACKLOG + 1
+
+
+def test_a_slow_decoder_stays_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder_of = aiortc_receiver.get_decoder
+
+    def slow_decoder(codec: RTCRtpCodecParameters) -> object:
+        decoder = decoder_of(codec)
+
+        def decode(encoded: object) -> object:
+            time.sleep(SLOW)
+            return decoder.decode(encoded)
+
+        return SimpleNamespace(decode=decode)
+
+    monkeypatch.setattr(aiortc_receiver, "get_decoder", slow_decoder)
+    before = late()
+
+    async def scenario() -> float:
+        picture = MovingPicture()
+        sender, offer = await make_offer(picture, codec="video/VP8")
+        connection = RTCPeerConnection(RTCConfiguration([]))
+        source = WebRtcSource(connection, "whip:")
+        await sender.setRemoteDescription(RTCSessionDescription(await answer_offer(connection, offer), "answer"))
+        frames: list[Frame] = []
+        behind: list[float] = []
+        stop = threading.Event()
+
+        def read() -> None:
+            for item in source.read(stop):
+                if isinstance(item, Frame):
+                    frames.append(item)
+                    behind.append(picture.sent / 30 - (item.t - frames[0].t))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        await asyncio.sleep(6)
+        stop.set()
+        await sender.close()
+        await source.close()
+        await asyncio.to_thread(reader.join)
+        return max(behind)
+
+    # Without the bound it would be 4 s behind after 6 s.
+    assert asyncio.run(scenario()) < (BACKLOG + 2) * SLOW + 0.5
+    assert late() - before > 30
