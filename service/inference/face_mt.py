@@ -1,0 +1,76 @@
+"""The default model's adapter: the aligned crops of a frame in one batch, its outputs as estimates."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from engines.engine import Arrays
+from engines.errors import WeightsError
+from engines.load import Loaded
+from engines.openvino import core
+from models.labels import EXPRESSIONS
+from service.inference.estimate import Estimate
+from service.perception.face import Face
+from service.perception.mel import MelStream
+
+MODEL = "face-mt"  # for --model
+_METADATA = "framework"  # where OpenVINO keeps an ONNX file's metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the columns of the outputs are called, as the weight file says."""
+
+    expressions: tuple[str, ...]
+    aus: tuple[str, ...]
+
+
+@cache
+def read_names(path: Path) -> Names:
+    """From the metadata of the ONNX file. Raises `WeightsError` if it has none or its first seven are not ours."""
+    try:
+        info = core().read_model(path).get_rt_info([_METADATA])
+        names = Names(*(tuple(json.loads(str(info[key]))) for key in ("expressions", "aus")))
+    except (RuntimeError, KeyError, ValueError) as e:
+        raise WeightsError(f"{path.name} does not say what its outputs are called; run `affectstream weights pull`.") from e
+    if names.expressions[: len(EXPRESSIONS)] != EXPRESSIONS:
+        raise WeightsError(f"{path.name} gives the expressions {names.expressions}, not {EXPRESSIONS}.")
+    return names
+
+
+class FaceMT:
+    """Keeps no state: each face is read from its own crop."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._names = read_names(loaded.weights.location)
+
+    def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
+        """`face`: (N, 112, 112, 3) uint8."""
+        return {"face": np.stack([face.crop for face in faces])} if faces else None
+
+    def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
+        """One for each face; probabilities under a balanced prior, contempt as `other`."""
+        seven = len(EXPRESSIONS)
+        expression = outputs["expression"].astype(np.float32)
+        basic = expression[:, :seven]
+        basic = basic / np.maximum(basic.sum(1, keepdims=True), 1e-9)
+        affect = np.clip(outputs["valence_arousal"], -1.0, 1.0)
+        std = outputs["std"]
+        aus = 1.0 / (1.0 + np.exp(-outputs["aus"].astype(np.float64)))
+        return {
+            face.track: Estimate(
+                track=face.track,
+                t=t,
+                valence=float(affect[i, 0]),
+                arousal=float(affect[i, 1]),
+                std=(float(std[i, 0]), float(std[i, 1])),
+                expression=basic[i],
+                other=float(expression[i, seven:].sum()),
+                aus={au: float(p) for au, p in zip(self._names.aus, aus[i], strict=True)},
+            )
+            for i, face in enumerate(faces)
+        }
