@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 def annotated(labels: ArrayLike, sentinel: float) -> NDArray[np.bool_]:
     """(n,) frames none of whose columns is `sentinel`."""
     values = np.asarray(labels)
-    present: NDArray[np.bool_] = (values.reshape(len(values), -1) != sentinel).all(axis=1)
+    present: NDArray[np.bool_] = (values != sentinel).all(axis=tuple(range(1, values.ndim)))
     return present
 
 

@@ -1,0 +1,106 @@
+"""Checkpoints: read without running anything that is in them, written whole or not at all.
+
+A checkpoint is a torch file with a dict in it; the weights lie under `state_dict`, as in the published ones, or are the
+dict itself. It is read with `weights_only`, so that a pickle which tries to run code is refused.
+"""
+
+import os
+import pickle
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import CheckpointError
+
+SHOWN = 3  # keys that a message names
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes `content` to `path` at once: a reader sees the old file or the new one, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `save` wrote, on the CPU; raises `CheckpointError` for a file that is missing, damaged or unsafe."""
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols of files that are refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it calls {found[1]}" if found else "it is not made of tensors alone"
+        raise CheckpointError(
+            f"{path} is refused: {what}, which could run code while it loads. "
+            "Save its state_dict alone, on a machine where the file is trusted, and give that."
+        ) from error
+    except (OSError, EOFError, RuntimeError, LookupError, ValueError) as error:
+        size = path.stat().st_size
+        raise CheckpointError(
+            f"{path} ({size} bytes) is truncated, or no torch checkpoint at all; fetch it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict with a state_dict.")
+    return content
+
+
+def state_dict(content: Mapping[str, Any], source: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint's `content`, without the prefix of a network that was trained on several GPUs."""
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{source} holds no state_dict; its entries are: {_some(map(str, content))}.")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def load_into(network: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Loads `state` strictly; raises `CheckpointError` naming keys that are missing, unexpected or of another shape."""
+    own = network.state_dict()
+    problems = []
+    if missing := own.keys() - state.keys():
+        problems.append(f"{len(missing)} missing ({_some(sorted(missing))})")
+    if unexpected := state.keys() - own.keys():
+        problems.append(f"{len(unexpected)} unexpected ({_some(sorted(unexpected))})")
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    if shapes:
+        problems.append(f"{len(shapes)} of another shape ({_some(shapes)})")
+    if problems:
+        name = type(network).__name__
+        raise CheckpointError(f"{source} is not a checkpoint of {name}: of its keys, {'; '.join(problems)}.")
+    bad = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise CheckpointError(f"{source} holds NaN or infinite weights in {_some(bad)}.")
+    network.load_state_dict(dict(state), strict=True)
+
+
+def load(network: nn.Module, path: Path) -> nn.Module:
+    """`network` with the weights of the checkpoint at `path`; errors as of `read` and `load_into`."""
+    load_into(network, state_dict(read(path), path), path)
+    return network
+
+
+def _some(names: Any) -> str:
+    """The first few of many, and how many more there are."""
+    names = list(names)
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
