@@ -7,13 +7,15 @@ import signal
 import socket
 
 import uvicorn
+from fastapi import FastAPI
 
 from engines.errors import UserError
-from service.app import create_app
-from service.settings import Settings
+from service.app import create_app, drain
+from service.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)
 
+STARTED_POLL = 0.02  # s
 DRAIN_SECONDS = 4  # of the 5 that operators are promised, for connections; the rest is for engines and sinks
 
 
@@ -31,27 +33,47 @@ def serve(settings: Settings) -> int:
             ws_max_size=settings.max_request_bytes,
             server_header=False,
         )
-        server = _Server(config)
-        asyncio.run(server.run_until_told(listener))
-        if server.failure is not None:
-            raise server.failure
-    return 0 if server.started else 1
+        asyncio.run(_Server(config).run_until_told(app, listener))
+        failure: UserError | None = app.state.failure
+        if failure is not None:
+            raise failure
+    return 0
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but a signal is the ordinary way to stop: it ends with exit code 0."""
+    """uvicorn, but a signal is the ordinary way to stop: subscribers get their last events and the exit code is 0."""
 
-    failure: UserError | None = None
+    async def run_until_told(self, app: FastAPI, listener: socket.socket) -> None:
+        told = asyncio.Event()
 
-    async def run_until_told(self, listener: socket.socket) -> None:
+        def tell() -> None:
+            self.force_exit = told.is_set()  # told twice: at once
+            told.set()
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._told)
-        await self._serve(sockets=[listener])
+            loop.add_signal_handler(number, tell)
+        serving = asyncio.create_task(self._serve(sockets=[listener]))
+        announcing = asyncio.create_task(self._announce(app, listener))
+        stopping = asyncio.create_task(told.wait())
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            await drain(app)
+            self.should_exit = True
+        stopping.cancel()
+        announcing.cancel()
+        await serving
 
-    def _told(self) -> None:
-        self.force_exit = self.should_exit  # told twice: at once
-        self.should_exit = True
+    async def _announce(self, app: FastAPI, listener: socket.socket) -> None:
+        """Says where to go once everything is ready, and under which licences it runs."""
+        while not self.started:
+            await asyncio.sleep(STARTED_POLL)
+        settings: Settings = app.state.settings
+        scheme = "https" if settings.tls_cert else "http"
+        host = "localhost" if settings.host in LOOPBACK else settings.host
+        for line in app.state.live.runtime.licences():
+            log.info("%s", line)
+        log.info("Affectstream is at %s://%s:%d", scheme, host, listener.getsockname()[1])
 
 
 def _bind(host: str, port: int) -> socket.socket:

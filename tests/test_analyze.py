@@ -72,7 +72,8 @@ def test_csv_has_openface_names_and_units(runtime: Runtime, clip: Path, tmp_path
     event = lines(tmp_path / "x.jsonl")[30]
     row = rows[30]
     assert float(row["timestamp"]) == pytest.approx(event["t"], abs=1e-3)
-    assert float(row["pose_Ry"]) == pytest.approx(math.radians(event["faces"][0]["head_pose"]["yaw"]), abs=1e-3)
+    # OpenFace's axes: x right, y down, z away from the camera
+    assert float(row["pose_Ry"]) == pytest.approx(-math.radians(event["faces"][0]["head_pose"]["yaw"]), abs=1e-3)
     assert float(row["valence"]) == pytest.approx(event["faces"][0]["valence"], abs=1e-3)
     assert not [name for name in row if name.startswith("AU") and name.endswith("_r")]
 
