@@ -86,4 +86,7 @@ def load_runtime(model: str | None = None, engine: str | None = None, *, max_fac
     model = model or DEFAULT_MODEL
     if model not in ADAPTERS:
         raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")
-    return Runtime(model, load(model, engine or DEFAULT_ENGINE), Networks(), max_faces=max_faces)
+    runtime = Runtime(model, load(model, engine or DEFAULT_ENGINE), Networks(), max_faces=max_faces)
+    for line in runtime.licences():
+        log.info("%s", line)
+    return runtime

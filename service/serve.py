@@ -15,7 +15,6 @@ from service.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)
 
-STARTED_POLL = 0.02  # s
 DRAIN_SECONDS = 4  # of the 5 that operators are promised, for connections; the rest is for engines and sinks
 
 
@@ -54,26 +53,21 @@ class _Server(uvicorn.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, tell)
         serving = asyncio.create_task(self._serve(sockets=[listener]))
-        announcing = asyncio.create_task(self._announce(app, listener))
         stopping = asyncio.create_task(told.wait())
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             await drain(app)
             self.should_exit = True
         stopping.cancel()
-        announcing.cancel()
         await serving
 
-    async def _announce(self, app: FastAPI, listener: socket.socket) -> None:
-        """Says where to go once everything is ready, and under which licences it runs."""
-        while not self.started:
-            await asyncio.sleep(STARTED_POLL)
-        settings: Settings = app.state.settings
-        scheme = "https" if settings.tls_cert else "http"
-        host = "localhost" if settings.host in LOOPBACK else settings.host
-        for line in app.state.live.runtime.licences():
-            log.info("%s", line)
-        log.info("Affectstream is at %s://%s:%d", scheme, host, listener.getsockname()[1])
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Says where the service is once it is."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            scheme = "https" if self.config.is_ssl else "http"
+            host, port = sockets[0].getsockname()[:2]
+            log.info("Affectstream is at %s://%s:%d", scheme, "localhost" if host in LOOPBACK else host, port)
 
 
 def _bind(host: str, port: int) -> socket.socket:
