@@ -10,23 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.capture.media import Frame
-from service.perception.align import aligned_crop, five_points, similarity
 from service.perception.assemble import assemble
 from service.perception.detector import Detection
 from service.perception.face import Face
-from service.perception.landmarks68 import landmarks_of
 from service.perception.mesh import MARGIN, Roi, find_mesh, roi_from_detection, roi_from_mesh
 from service.perception.networks import Networks
 from service.perception.scan import Schedule, close_rois, look, region_around, tiles_of
-from service.perception.track import MEMORY, Sighting, Track, look_of
+from service.perception.track import MEMORY, Sighting, Track
 
 MAX_FACES = 20
-MIN_PRESENCE = 0.5  # of a face that is being followed, as in MediaPipe's graphs
-BIRTH_PRESENCE = 0.7  # of a face nobody knows yet
-SAME_FACE = 0.4  # distance of two meshes' middles over the smaller one's size, below which they are one face
-FAMILIAR = 0.75  # likeness from which a find is taken for a lost face
+MIN_PRESENCE = 0.5  # of a face that is being followed or given back, as in MediaPipe's graphs
+BIRTH_PRESENCE = 0.7  # of a face that nobody knows yet
+SAME_FACE = 0.4  # distance of two faces over the smaller one's size, below which they are one
+FAMILIAR = 0.8  # likeness from which a find is taken for a lost face
+FAMILIAR_ALONE = 0.4  # the same where only one person was there and only one face is found
+JUMP = 0.35  # face sizes off the expected place, from which a followed face must also look familiar
+JUMP_LOOK = 0.35  # correlation of looks that is enough then
 SEARCH_SIDES = 2.5  # region searched around a lost face, over its own region
-MAX_SEARCHES = 2  # lost faces searched for in one frame
+SEARCH_AT_ONCE = 0.2  # s after its loss, in which a face is searched for in every frame
+SEARCH_PERIOD = 0.1  # s between searches after that
 
 
 class Perception:
@@ -42,108 +44,124 @@ class Perception:
         self._tracks: list[Track] = []
         self._numbers = 0
         self._schedule = Schedule()
-        self._shape: tuple[int, int] | None = None
-        self._first = True
+        self._shape: tuple[int, int] | None = None  # height, width in pixels of the last frame
 
     def __call__(self, frame: Frame) -> list[Face]:
         """The faces in `frame`, by track number. Frames come in the order of their times."""
         image, t = frame.image, frame.t
-        if self._shape not in (None, image.shape[:2]):
-            self._tracks.clear()  # another picture size: no place of the old one means anything
-        self._shape = (image.shape[0], image.shape[1])
+        first = self._shape is None
+        shape = (image.shape[0], image.shape[1])
+        if shape != self._shape:
+            self._tracks.clear()  # in a picture of another size no place of the old one means anything
+            self._shape = shape
         self._tracks = [track for track in self._tracks if t - track.seen <= MEMORY]
         self._follow(image, t)
-        self._find(image, t)
-        self._first = False
+        self._find(image, t, first)
         seen = sorted((track for track in self._tracks if not track.lost), key=lambda track: track.number)
-        return [assemble(image, track.smoothed, track.presence, track=track.number, t=t) for track in seen]
+        return [assemble(image, track.mesh, track.presence, track=track.number, t=t) for track in seen]
 
-    def _sighting(self, image: NDArray[np.uint8], roi: Roi, looks: int, min_presence: float) -> Sighting | None:
-        """The face in `roi`, after `looks` passes of the mesh, each in the region that the last one gave."""
-        height, width = image.shape[:2]
-        for _ in range(looks):
+    def _sighting(self, image: NDArray[np.uint8], roi: Roi, passes: int) -> Sighting | None:
+        """The face in `roi`, after `passes` of the mesh, each in the region that the last one gave."""
+        for _ in range(passes):
             mesh, presence = find_mesh(self._networks.mesh, image, roi)
-            if presence < min_presence:
+            if presence < MIN_PRESENCE:
                 return None
             roi = roi_from_mesh(mesh)
-        if not (0 <= roi.x < width and 0 <= roi.y < height):
-            return None
-        crop = aligned_crop(image, similarity(five_points(landmarks_of(mesh))))
-        return Sighting(mesh, presence, look_of(crop))
+        height, width = image.shape[:2]
+        inside = 0 <= roi.x < width and 0 <= roi.y < height and roi.side < MARGIN * 2 * max(width, height)
+        return Sighting(image, mesh, presence) if inside else None
 
     def _follow(self, image: NDArray[np.uint8], t: float) -> None:
-        """Updates the tracks that were seen in the last frame; where two see one face, the liker keeps it."""
+        """Takes the tracks of the last frame on; where two see one face, the one that it is more like keeps it."""
         claims = []
         for track in self._tracks:
             if track.lost:
                 continue
-            sighting = self._sighting(image, track.predicted(t), 1, MIN_PRESENCE)
-            if sighting is None:
+            sighting = self._sighting(image, track.predicted(t), 1)
+            if sighting is None or (track.off(sighting.roi, t) > JUMP and track.look @ sighting.look < JUMP_LOOK):
                 track.lost = True
             else:
-                claims.append((track.likeness(sighting, t), track, sighting))
-        claims.sort(key=lambda claim: (-claim[0], claim[1].number))
+                claims.append((track, sighting))
+        rois = [sighting.roi for _, sighting in claims]
+        contested = [is_known(roi, rois[:index] + rois[index + 1 :]) for index, roi in enumerate(rois)]
+        ranked = [
+            (-track.likeness(sighting, t) if rival else 0.0, track.number, track, sighting)
+            for (track, sighting), rival in zip(claims, contested, strict=True)
+        ]
         taken: list[Roi] = []
-        for _, track, sighting in claims:
-            if _known(sighting.roi, taken):
+        for _, _, track, sighting in sorted(ranked, key=lambda claim: claim[:2]):
+            if is_known(sighting.roi, taken):
                 track.lost = True
             else:
                 taken.append(sighting.roi)
                 track.update(sighting, t)
 
-    def _find(self, image: NDArray[np.uint8], t: float) -> None:
+    def _find(self, image: NDArray[np.uint8], t: float, first: bool) -> None:
         """Looks for lost faces and newcomers."""
         taken = [track.roi for track in self._tracks if not track.lost]
         finds: list[Sighting] = []
-        for roi in self._candidates(image, t):
+        for roi in self._candidates(image, t, first):
             if len(taken) >= self._max_faces:
                 break
-            if _known(roi, taken):
+            if is_known(roi, taken):
                 continue
-            sighting = self._sighting(image, roi, 2, MIN_PRESENCE)
-            if sighting is not None and not _known(sighting.roi, taken):
+            sighting = self._sighting(image, roi, 2)
+            if sighting is not None and not is_known(sighting.roi, taken):
                 taken.append(sighting.roi)
                 finds.append(sighting)
-        self._recognise(finds, t)
+        if finds:
+            self._recognise(finds, t)
 
-    def _candidates(self, image: NDArray[np.uint8], t: float) -> list[Roi]:
+    def _candidates(self, image: NDArray[np.uint8], t: float, first: bool) -> list[Roi]:
         """Regions in which a face may be, best first."""
         height, width = image.shape[:2]
-        lost = sorted((track for track in self._tracks if track.lost), key=lambda track: (-track.seen, track.number))
-        regions = [region_around(track.predicted(t), width, height, SEARCH_SIDES) for track in lost[:MAX_SEARCHES]]
-        looks = [None, *tiles_of(width, height)]
-        regions_due = [looks[index] for index in self._schedule.due(t, len(looks), bool(self._tracks))]
+        tiles = tiles_of(width, height)
+        regions = [None, *tiles]
+        due = [regions[index] for index in self._schedule.due(t, len(regions), bool(self._tracks))]
+        around = self._search(t, width, height)
         detections: list[Detection] = []
-        for region in [region for region in regions if region] + regions_due:
+        for region in [around, *due] if around else due:
             detections += look(self._networks, image, region)
         detections.sort(key=lambda detection: -detection.score)
         rois = [roi_from_detection(detection) for detection in detections]
-        if self._first and not rois:
-            rois = close_rois(self._networks, image)
-        return rois
+        return close_rois(self._networks, image) if first and not rois else rois
+
+    def _search(self, t: float, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """Where to search for the lost face whose turn it is, if any."""
+        waiting = [
+            track
+            for track in self._tracks
+            if track.lost and (t - track.seen <= SEARCH_AT_ONCE or t - track.searched >= SEARCH_PERIOD)
+        ]
+        if not waiting:
+            return None
+        track = min(waiting, key=lambda track: (track.searched, track.number))
+        track.searched = t
+        return region_around(track.predicted(t), width, height, SEARCH_SIDES)
 
     def _recognise(self, finds: list[Sighting], t: float) -> None:
         """Gives each find to the lost track that it is most like, best pairs first, and a new number to the others."""
-        lost = [track for track in self._tracks if track.lost]
+        lost = {track.number: track for track in self._tracks if track.lost}
+        enough = FAMILIAR_ALONE if len(finds) == 1 and len(self._tracks) == 1 else FAMILIAR
         pairs = sorted(
-            ((track.likeness(find, t), track.number, index) for index, find in enumerate(finds) for track in lost),
-            key=lambda pair: (-pair[0], pair[1:]),
+            (-track.likeness(find, t), track.number, index)
+            for index, find in enumerate(finds)
+            for track in lost.values()
         )
-        by_number = {track.number: track for track in lost}
         waiting = dict(enumerate(finds))
-        for likeness, number, index in pairs:
-            if likeness >= FAMILIAR and number in by_number and index in waiting:
-                by_number.pop(number).update(waiting.pop(index), t)
+        for unlikeness, number, index in pairs:
+            if -unlikeness >= enough and number in lost and index in waiting:
+                lost.pop(number).update(waiting.pop(index), t)
         for find in waiting.values():
             if find.presence >= BIRTH_PRESENCE:
                 self._numbers += 1
                 self._tracks.append(Track(self._numbers, find, t))
 
 
-def _known(roi: Roi, taken: list[Roi]) -> bool:
-    """Whether the face in `roi` is one of those in `taken`."""
+def is_known(roi: Roi, others: list[Roi]) -> bool:
+    """Whether the face in `roi` is one of `others`."""
     return any(
-        hypot(roi.x - other.x, roi.y - other.y) < SAME_FACE * min(roi.side, other.side) / MARGIN for other in taken
+        hypot(roi.x - other.x, roi.y - other.y) < SAME_FACE * min(roi.side, other.side) / MARGIN for other in others
     )
 
 
