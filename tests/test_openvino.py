@@ -1,0 +1,159 @@
+"""The OpenVINO engine: names, batches, threads, precisions, and a sentence for everything that cannot be."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from engines import openvino
+from engines.errors import EngineError
+from engines.openvino import OpenVinoEngine, resolve_precision
+
+WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3) / 10
+
+
+def write_network(
+    path: Path, *, batch: str | int = "batch", operator: str = "Relu", weight: np.ndarray = WEIGHT
+) -> Path:
+    """crop (batch, 4) -> valence_arousal = Relu(crop @ weight), a tensor of two names, and expression = its Softmax."""
+    nodes = [
+        helper.make_node("MatMul", ["crop", "weight"], ["product"]),
+        helper.make_node(operator, ["product"], ["inner"]),
+        helper.make_node("Identity", ["inner"], ["valence_arousal"]),
+        helper.make_node("Softmax", ["product"], ["expression"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("crop", TensorProto.FLOAT, [batch, 4])],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [batch, 3]) for n in ("valence_arousal", "expression")],
+        [helper.make_tensor("weight", TensorProto.FLOAT, weight.shape, weight.ravel())],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AFFECTSTREAM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return write_network(tmp_path / "small.onnx")
+
+
+@pytest.mark.parametrize("batch", [1, 3, 17])
+def test_outputs_come_by_name_for_any_batch(network: Path, batch: int) -> None:
+    crop = np.random.default_rng(0).standard_normal((batch, 4)).astype(np.float32)
+    outputs = OpenVinoEngine(network)({"crop": crop})
+    assert set(outputs) == {"valence_arousal", "expression"}
+    np.testing.assert_allclose(outputs["valence_arousal"], np.maximum(crop @ WEIGHT, 0), atol=1e-6)
+    np.testing.assert_allclose(outputs["expression"].sum(1), 1, atol=1e-6)
+
+
+def test_an_empty_batch_gives_empty_outputs(network: Path) -> None:
+    assert OpenVinoEngine(network)({"crop": np.zeros((0, 4), np.float32)})["expression"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 5])
+def test_a_network_with_a_fixed_batch_takes_any_batch_too(tmp_path: Path, batch: int) -> None:
+    engine = OpenVinoEngine(write_network(tmp_path / "fixed.onnx", batch=1))
+    crop = np.random.default_rng(0).standard_normal((batch, 4)).astype(np.float32)
+    outputs = engine({"crop": crop})
+    np.testing.assert_allclose(outputs["valence_arousal"], np.maximum(crop @ WEIGHT, 0), atol=1e-6)
+
+
+def test_results_are_the_callers_own(network: Path) -> None:
+    engine = OpenVinoEngine(network)
+    first = engine({"crop": np.ones((1, 4), np.float32)})["valence_arousal"]
+    kept = first.copy()
+    engine({"crop": np.full((1, 4), 9, np.float32)})
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_many_threads_may_call_at_once(network: Path, streams: int) -> None:
+    engine = OpenVinoEngine(network, streams=streams)
+
+    def call(i: int) -> bool:
+        crop = np.full((1 + i % 3, 4), i / 50, np.float32)
+        return bool(np.allclose(engine({"crop": crop})["valence_arousal"], crop @ WEIGHT, atol=1e-5))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(call, range(200)))
+
+
+@pytest.mark.parametrize(
+    ("crop", "message"),
+    [
+        ({"face": np.zeros((1, 4), np.float32)}, r"takes the inputs \['crop'\], but was given \['face'\]"),
+        ({"crop": np.zeros((1, 5), np.float32)}, r"takes 'crop' of shape \(-1, 4\), but was given \(1, 5\)"),
+        ({"crop": np.zeros(4, np.float32)}, r"takes 'crop' of shape \(-1, 4\), but was given \(4,\)"),
+    ],
+)
+def test_wrong_inputs_are_a_sentence(network: Path, crop: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        OpenVinoEngine(network)(crop)
+
+
+def test_outputs_that_are_not_finite_are_refused_where_asked(network: Path) -> None:
+    crop = {"crop": np.full((2, 4), np.nan, np.float32)}
+    assert np.isnan(OpenVinoEngine(network)(crop)["expression"]).all()
+    with pytest.raises(EngineError, match="not finite"):
+        OpenVinoEngine(network, check=True)(crop)
+
+
+def test_a_file_that_is_no_network_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.onnx").write_text("hello")
+    for name in ("text.onnx", "missing.onnx"):
+        with pytest.raises(EngineError, match=f"OpenVINO cannot compile {name}: .+"):
+            OpenVinoEngine(tmp_path / name)
+
+
+def test_an_unknown_operator_is_a_sentence(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "odd.onnx", operator="Frobnicate")
+    with pytest.raises(EngineError, match=r"OpenVINO cannot compile odd.onnx: .*Frobnicate"):
+        OpenVinoEngine(path)
+
+
+def test_an_unknown_precision_is_a_sentence() -> None:
+    with pytest.raises(EngineError, match="no precision 'fp8' in OpenVINO; choose one of auto, fp32, bf16, int8"):
+        resolve_precision("fp8")
+
+
+def test_a_cpu_without_bf16_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "capabilities", lambda: ("FP32", "INT8"))
+    assert resolve_precision("auto") == "fp32"
+    with pytest.raises(EngineError, match="no bf16 arithmetic; choose openvino:fp32"):
+        resolve_precision("bf16")
+
+
+def test_float32_stays_float32_where_the_cpu_has_bf16(network: Path) -> None:
+    crop = np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32)
+    outputs = OpenVinoEngine(network, precision="fp32")({"crop": crop})
+    assert np.abs(outputs["valence_arousal"] - np.maximum(crop @ WEIGHT, 0)).max() < 1e-6
+
+
+def test_a_warm_start_reads_the_compiled_network_from_the_cache(network: Path, cache: Path) -> None:
+    OpenVinoEngine(network)
+    compiled = sorted((cache / "openvino").glob("*.blob"))
+    assert compiled
+    OpenVinoEngine(network)
+    assert sorted((cache / "openvino").glob("*.blob")) == compiled
+
+
+@pytest.mark.parametrize("damage", ["unwritable", "corrupt"])
+def test_a_broken_cache_keeps_nothing_from_running(network: Path, cache: Path, damage: str) -> None:
+    if damage == "unwritable":
+        cache.write_bytes(b"a file where the folder should be")
+    else:
+        OpenVinoEngine(network)
+        for blob in (cache / "openvino").glob("*.blob"):
+            blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
+    outputs = OpenVinoEngine(network)({"crop": np.ones((1, 4), np.float32)})
+    np.testing.assert_allclose(outputs["valence_arousal"], np.ones((1, 4)) @ WEIGHT, atol=1e-6)
