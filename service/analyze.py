@@ -57,9 +57,9 @@ def analyze(
     with open_export(out) as export, bar:
         try:
             for event in events:
-                if event.data.get("detail"):
+                if event.data["state"] in (State.ENDED, State.FAILED):
                     details.append(event.data["detail"])
-                if isinstance(event.data.get("detail"), str) and "file" not in event.data:
+                if not event.of_media and pictures is None:
                     continue
                 export.write(event.data)
                 written += 1

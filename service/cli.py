@@ -47,7 +47,7 @@ def _analyze(args: argparse.Namespace) -> int:
     finally:
         runtime.close()
     for detail in outcome.details:
-        print(f"affectstream: {detail}", file=sys.stderr)
+        print(detail, file=sys.stderr)
     print(f"{outcome.path}: {outcome.events} events, {outcome.with_face} of them with a face")
     return 0 if outcome.complete else EXIT_INTERRUPTED
 

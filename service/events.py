@@ -146,6 +146,11 @@ class Event:
     data: dict[str, Any]
     landmarks: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # track -> (68, 2) pixels
 
+    @property
+    def of_media(self) -> bool:
+        """Whether a picture or sound was behind it, not only a change of state."""
+        return "detail" not in self.data
+
     @cached_property
     def text(self) -> str:
         """JSON of the event without landmarks."""

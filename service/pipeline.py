@@ -50,7 +50,7 @@ class Pipeline:
     def state(self, change: StateChange) -> Event:
         """The source changed its state."""
         self._state = change.state
-        return self._event(self._t, faces=[], reasons=self._stale(), detail=change.detail or None)
+        return self._event(self._t, faces=[], reasons=self._stale(), detail=change.detail)
 
     def sound(self, sound: Sound) -> Event | None:
         """Takes sound in; an event only where there is no picture to carry it."""

@@ -22,6 +22,8 @@ def serve(settings: Settings) -> int:
     """Blocks until SIGINT or SIGTERM; returns the exit code. Raises `UserError` for a busy port or a bad setting."""
     with _bind(settings.host, settings.port) as listener:
         app = create_app(settings)
+        # `UserError`s say it better, and other failures come with their traceback.
+        logging.getLogger("uvicorn.error").addFilter(lambda record: "startup failed" not in record.getMessage())
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -32,11 +34,12 @@ def serve(settings: Settings) -> int:
             ws_max_size=settings.max_request_bytes,
             server_header=False,
         )
-        asyncio.run(_Server(config).run_until_told(app, listener))
-        failure: UserError | None = app.state.failure
-        if failure is not None:
-            raise failure
-    return 0
+        server = _Server(config)
+        asyncio.run(server.run_until_told(app, listener))
+    failure: UserError | None = app.state.failure
+    if failure is not None:
+        raise failure
+    return 0 if server.started else 1
 
 
 class _Server(uvicorn.Server):
@@ -63,7 +66,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Says where the service is once it is."""
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # how uvicorn gives up when the application cannot start; `serve` says why
+            self.should_exit = True
         if self.started and sockets:
             scheme = "https" if self.config.is_ssl else "http"
             host, port = sockets[0].getsockname()[:2]

@@ -86,30 +86,19 @@ def test_parquet_reads_back(runtime: Runtime, clip: Path, tmp_path: Path) -> Non
 def test_truncated_in_the_middle_gives_all_before_the_cut_and_says_so(
     runtime: Runtime, clip: Path, tmp_path: Path
 ) -> None:
-    stream = tmp_path / "cut.ts"
-    with av.open(str(clip)) as source, av.open(str(stream), "w", "mpegts") as sink:
-        copy = sink.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = copy
-                sink.mux(packet)
-    whole = stream.read_bytes()
-    stream.write_bytes(whole[: len(whole) * 6 // 10])
-    outcome = analyze(runtime, str(stream), tmp_path / "x.jsonl", quiet=True)
-    assert FRAMES * 0.4 < outcome.events < FRAMES
     cut = tmp_path / "cut.mp4"
-    fragmented = tmp_path / "whole.mp4"
-    with av.open(str(clip)) as source, av.open(str(fragmented), "w", options={"movflags": "faststart"}) as sink:
+    whole = tmp_path / "whole.mp4"  # its index in front, so that a cut leaves something to play
+    with av.open(str(clip)) as source, av.open(str(whole), "w", options={"movflags": "faststart"}) as sink:
         copy = sink.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:
                 packet.stream = copy
                 sink.mux(packet)
-    cut.write_bytes(fragmented.read_bytes()[: fragmented.stat().st_size * 6 // 10])
-    outcome = analyze(runtime, str(cut), tmp_path / "y.jsonl", quiet=True)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    outcome = analyze(runtime, str(cut), tmp_path / "x.jsonl", quiet=True)
     assert FRAMES * 0.4 < outcome.events < FRAMES
     assert len(outcome.details) == 1
-    assert "cut" in outcome.details[0]
+    assert "Cut short at 1" in outcome.details[0]
 
 
 def test_pictures_of_a_folder_are_independent(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:

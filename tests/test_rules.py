@@ -156,13 +156,13 @@ def test_rule_6_says_when_it_does_not_know(runtime: Runtime, portrait: Any) -> N
     pipeline = runtime.pipeline("u")
     nothing = pipeline.frame(Frame(np.full((360, 640, 3), 90, np.uint8), 0.0)).data
     assert (nothing["faces"], nothing["reasons"], nothing["audio"]["status"]) == ([], ["no_face"], "no_sound")
-    first = pipeline.frame(Frame(portrait, 0.1)).data["faces"][0]
+    first = pipeline.frame(Frame(portrait, 1.0)).data["faces"][0]
     assert first["status"] == "warming_up"
     assert first["windows"] == {"1s": None, "6s": None, "12s": None}
     assert first["from_baseline"] == {"valence": None, "arousal": None}
-    gone = pipeline.frame(Frame(np.zeros_like(portrait), 0.5)).data["faces"][0]
+    gone = pipeline.frame(Frame(np.zeros_like(portrait), 1.4)).data["faces"][0]
     assert (gone["status"], gone["age_ms"], gone["valence"]) == ("held", 400, first["valence"])
-    assert pipeline.frame(Frame(np.zeros_like(portrait), 3.0)).data["faces"] == []
+    assert pipeline.frame(Frame(np.zeros_like(portrait), 3.5)).data["faces"] == []
     dark = runtime.pipeline("d").frame(Frame((portrait * 0.06).astype(np.uint8), 0.0)).data["faces"]
     assert all(face["valence"] is None and face["reasons"] for face in dark)
 
