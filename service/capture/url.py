@@ -56,14 +56,17 @@ class UrlSource:
         ever_live, said = False, ""
         give(StateChange(State.CONNECTING, f"Connecting to {self.label}"))
         while not gone.is_set():
-            opened = None
+            opened, tried = None, time.monotonic()
             try:
                 with self._open() as container:
                     media = choose_streams(container)
                     if media is None:
                         give(StateChange(State.FAILED, f"{self.label} holds neither pictures nor sound"))
                         return
-                    clock.begin(time.monotonic() - began, media.start if self._recorded(media) else None)
+                    if self._recorded(media):
+                        clock.begin(clock.end, media.start)
+                    else:
+                        clock.begin(time.monotonic() - began)
                     for item in self._items(media, clock, began, gone):
                         if opened is None:
                             opened, ever_live, said = time.monotonic(), True, ""
@@ -77,7 +80,7 @@ class UrlSource:
                         return
                 reason = "the stream ended" if opened is not None else "nothing came that can be decoded"
             except av.error.FFmpegError as error:
-                reason = self._reason(error)
+                reason = self._reason(error, time.monotonic() - tried, opened is not None)
                 if not ever_live and (
                     isinstance(error, _HOPELESS) or (isinstance(error, av.error.InvalidDataError) and not self._rtsp)
                 ):
@@ -96,12 +99,12 @@ class UrlSource:
             gone.wait(wait)
 
     def _open(self) -> av.container.InputContainer:
-        microseconds = str(int(self._timeouts.read * 1e6))
         if self._rtsp:
             # UDP loses packets in every wireless network, and firewalls drop it; a lost packet is a damaged face.
-            options = {"rtsp_transport": "tcp", "timeout": microseconds, "fflags": "nobuffer"}
+            options = {"rtsp_transport": "tcp"}
+            options["fpsprobesize"] = "0"  # no frames are waited for to measure their rate: live 0.8 s earlier
         else:
-            options = {"rw_timeout": microseconds, "reconnect": "1", "reconnect_delay_max": "2"}
+            options = {"reconnect": "1", "reconnect_delay_max": "2"}
         options["analyzeduration"] = str(_PROBE)
         return av.open(
             self._url,
@@ -131,7 +134,11 @@ class UrlSource:
                 t = clock.sound(seconds, len(item.samples) / SAMPLE_RATE, elapsed)
                 yield Sound(item.samples, t)
 
-    def _reason(self, error: av.error.FFmpegError) -> str:
-        if isinstance(error, av.error.ExitError):
-            return f"no answer within {self._timeouts.open:g} s, or silence for {self._timeouts.read:g} s"
+    def _reason(self, error: av.error.FFmpegError, tried: float, opened: bool) -> str:
+        """`error` in words, `tried` seconds after connecting began; FFmpeg calls some time-outs invalid data."""
+        if opened:
+            silent = isinstance(error, av.error.ExitError)
+            return f"silence for {self._timeouts.read:g} s" if silent else redact_text(error.strerror or str(error))
+        if isinstance(error, av.error.ExitError) or tried >= self._timeouts.open:
+            return f"no answer within {self._timeouts.open:g} s"
         return redact_text(error.strerror or str(error))

@@ -1,0 +1,266 @@
+"""Addresses: a real RTSP server that dies and comes back, and real HTTP servers."""
+
+import functools
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from service import metrics
+from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
+from service.capture.open import open_source
+from service.capture.timeouts import Timeouts
+from tests.clips import beep, picture, write_clip
+from tests.rtsp import RtspServer
+
+PATIENCE = 30.0  # seconds after which a test gives up waiting
+QUICK = Timeouts(open=5.0, read=3.0, stall=0.5)
+
+
+class Watcher:
+    """Reads a source in a thread and lets the test wait for what it wants to see."""
+
+    def __init__(self, url: str, timeouts: Timeouts = QUICK, *, realtime: bool = True) -> None:
+        self.items: list[Item] = []
+        self.stop = threading.Event()
+        self._changed = threading.Condition()
+        self._source = open_source(url, realtime=realtime, timeouts=timeouts)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> "Watcher":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    def _read(self) -> None:
+        for item in self._source.read(self.stop):
+            with self._changed:
+                self.items.append(item)
+                self._changed.notify_all()
+
+    def wait_for(self, seen: Callable[[list[Item]], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: seen(self.items), PATIENCE), self.states
+
+    @property
+    def states(self) -> list[State]:
+        return [item.state for item in self.items if isinstance(item, StateChange)]
+
+    @property
+    def frames(self) -> list[Frame]:
+        return [item for item in self.items if isinstance(item, Frame)]
+
+    @property
+    def sounds(self) -> list[Sound]:
+        return [item for item in self.items if isinstance(item, Sound)]
+
+    def wait_for_state(self, *states: State) -> None:
+        """Until the last states are `states`."""
+        self.wait_for(lambda _: tuple(self.states[-len(states) :]) == states)
+
+    def wait_for_media(self, frames: int) -> None:
+        """Until so many more frames came."""
+        wanted = len(self.frames) + frames
+        self.wait_for(lambda _: len(self.frames) >= wanted)
+
+
+@pytest.fixture
+def rtsp(tmp_path: Path) -> Iterator[RtspServer]:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=30.0, sound=beep(30.0, at=1.0))
+    server = RtspServer(clip, sound=True)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_rtsp_gives_frames_and_sound(rtsp: RtspServer) -> None:
+    with Watcher(rtsp.url) as watcher:
+        watcher.wait_for_media(50)
+    assert watcher.states[:2] == [State.CONNECTING, State.LIVE]
+    assert watcher.frames[0].image.shape == (90, 160, 3)
+    assert watcher.frames[0].image[80, 10].min() > 230
+    periods = np.diff([frame.t for frame in watcher.frames])
+    assert np.median(periods) == pytest.approx(0.04, abs=0.002)
+    ends = [sound.t + len(sound.samples) / SAMPLE_RATE for sound in watcher.sounds]
+    assert np.abs(np.array([sound.t for sound in watcher.sounds[1:]]) - ends[:-1]).max() < 0.06
+    assert abs(watcher.sounds[0].t - watcher.frames[0].t) < 1.0
+
+
+def test_rtsp_sound_stays_with_its_picture(rtsp: RtspServer) -> None:
+    with Watcher(rtsp.url) as watcher:
+        watcher.wait_for_media(45)
+        watcher.wait_for(lambda _: watcher.sounds[-1].t > watcher.frames[40].t)
+    # The clip beeps at its second 1, where picture 25 is shown, whose brightness tells its number.
+    beeping = next(sound for sound in watcher.sounds if np.abs(sound.samples).max() > 0.2)
+    onset = beeping.t + int(np.argmax(np.abs(beeping.samples) > 0.2)) / SAMPLE_RATE
+    levels = np.array([frame.image[10, 10, 0] for frame in watcher.frames], int)
+    shown = watcher.frames[int(np.argmin(np.abs(levels - 125)))].t
+    assert onset == pytest.approx(shown, abs=0.15)
+
+
+def test_rtsp_that_dies_is_reconnected_and_time_goes_on(rtsp: RtspServer) -> None:
+    before = metrics.RECONNECTS.labels("source")._value.get()
+    with Watcher(rtsp.url) as watcher:
+        watcher.wait_for_media(10)
+        rtsp.stop()
+        watcher.wait_for(lambda _: watcher.states[-1] is State.RECONNECTING)
+        lost = len(watcher.frames)
+        died = time.monotonic()
+        rtsp.start()
+        watcher.wait_for_state(State.LIVE)
+        watcher.wait_for_media(10)
+        away = time.monotonic() - died
+    times = [frame.t for frame in watcher.frames]
+    assert np.diff(times).min() > 0
+    assert times[lost] - times[lost - 1] < away + 1.0
+    assert metrics.RECONNECTS.labels("source")._value.get() > before
+
+
+def test_rtsp_that_falls_silent_is_stalled_then_live_again(rtsp: RtspServer) -> None:
+    with Watcher(rtsp.url, Timeouts(open=5.0, read=20.0, stall=0.5)) as watcher:
+        watcher.wait_for_media(10)
+        rtsp.pause(signal.SIGSTOP)
+        watcher.wait_for_state(State.LIVE, State.STALLED)
+        rtsp.pause(signal.SIGCONT)
+        watcher.wait_for_state(State.STALLED, State.LIVE)
+
+
+def test_rtsp_silence_beyond_the_read_timeout_counts_as_lost(rtsp: RtspServer) -> None:
+    with Watcher(rtsp.url, Timeouts(open=2.0, read=1.0, stall=0.3)) as watcher:
+        watcher.wait_for_media(5)
+        rtsp.pause(signal.SIGSTOP)
+        watcher.wait_for_state(State.LIVE, State.STALLED, State.RECONNECTING)
+        rtsp.pause(signal.SIGCONT)
+
+
+def test_an_address_that_is_not_there_yet_is_waited_for(rtsp: RtspServer) -> None:
+    rtsp.stop()
+    with Watcher(rtsp.url.replace("://", "://user:hunter2@")) as watcher:
+        watcher.wait_for(lambda items: len(items) >= 2)
+        assert set(watcher.states) == {State.CONNECTING}
+        rtsp.start()
+        watcher.wait_for_state(State.LIVE)
+    assert "hunter2" not in str([item for item in watcher.items if isinstance(item, StateChange)])
+
+
+def test_an_rtsp_path_that_does_not_exist_fails(rtsp: RtspServer) -> None:
+    with Watcher(rtsp.url.replace("/clip", "/nothing")) as watcher:
+        watcher.wait_for_state(State.CONNECTING, State.FAILED)
+
+
+def test_a_server_that_never_answers_does_not_hold_up_stopping() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        with Watcher(f"rtsp://127.0.0.1:{port}/x", Timeouts(open=60.0, read=60.0)) as watcher:
+            watcher.wait_for_state(State.CONNECTING)
+            asked = time.monotonic()
+        assert time.monotonic() - asked < 5.0  # far below the 60 s of the open time-out
+
+
+def test_the_open_timeout_interrupts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        with Watcher(f"rtsp://127.0.0.1:{port}/x", Timeouts(open=0.3, read=0.3)) as watcher:
+            watcher.wait_for(lambda items: any("no answer within 0.3 s" in str(item) for item in items))
+
+
+@contextmanager
+def http_server(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    """A folder, without the log."""
+
+    def log_message(self, *_: object) -> None: ...
+
+
+class HalfFile(QuietFiles):
+    """Says a file's whole length and hangs up in the middle, whatever is asked."""
+
+    def do_GET(self) -> None:
+        data = (Path(self.directory) / self.path[1:]).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+
+
+class Motion(BaseHTTPRequestHandler):
+    """A camera that sends JPEG pictures without time stamps, ten a second, and hangs up after each fifteen."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(15):
+            jpeg = cv2.imencode(".jpg", picture(number, 160, 96)[:, :, ::-1])[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            try:
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+            except OSError:
+                return
+            time.sleep(0.1)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_recording_over_http_is_played_like_a_file(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", sound=beep(2.0, at=1.0), options={"movflags": "faststart"})
+    with http_server(functools.partial(QuietFiles, directory=str(tmp_path))) as address:
+        remote = list(open_source(f"{address}/clip.mp4", realtime=False).read(threading.Event()))
+    local = list(open_source(str(path), realtime=False).read(threading.Event()))
+    for one, other in zip(remote[2:-1], local[1:-1], strict=True):
+        assert one.t == other.t  # type: ignore[union-attr]
+        if isinstance(one, Frame) and isinstance(other, Frame):
+            np.testing.assert_array_equal(one.image, other.image)
+    assert remote[-1] == local[-1]
+
+
+def test_a_recording_that_http_cuts_says_so(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", size=(320, 180), seconds=8.0, options={"movflags": "faststart"})
+    with http_server(functools.partial(HalfFile, directory=str(tmp_path))) as address:
+        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=QUICK).read(threading.Event()))
+    assert any(isinstance(item, Frame) for item in items)
+    assert isinstance(items[-1], StateChange)
+    assert items[-1].state is State.ENDED
+    assert "Cut short" in items[-1].detail
+
+
+def test_a_live_picture_stream_over_http_runs_on_its_arrival_and_reconnects() -> None:
+    with http_server(Motion) as address, Watcher(f"{address}/camera") as watcher:
+        watcher.wait_for_state(State.RECONNECTING, State.LIVE)
+        watcher.wait_for_media(5)
+    times = np.array([frame.t for frame in watcher.frames])
+    assert np.diff(times).min() > 0
+    assert np.median(np.diff(times)) == pytest.approx(0.1, abs=0.05)  # not the 25 a second that FFmpeg invents
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "page.html"])
+def test_an_http_address_without_a_video_fails_with_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "page.html").write_text("<p>Not a video</p>" * 1000)
+    with http_server(functools.partial(QuietFiles, directory=str(tmp_path))) as address:
+        items = list(open_source(f"{address}/{name}?token=hunter2", realtime=True).read(threading.Event()))
+    assert isinstance(items[-1], StateChange)
+    assert items[-1].state is State.FAILED
+    assert name in items[-1].detail
+    assert "hunter2" not in items[-1].detail
