@@ -97,7 +97,11 @@ class Sessions:
             if not taken.over:
                 raise NameTaken(f"a session called {name!r} is open; choose another name or close it first")
             del self._open[name]
-        if len(self._open) >= self._limit:
+        if len(self._open) >= self._limit:  # those that are over make room, the oldest first
+            ended = next((kept for kept, session in self._open.items() if session.over), None)
+            if ended is not None:
+                del self._open[ended]
+                return name
             raise TooMany(f"{self._limit} sessions are open, as many as this server allows; close one first")
         return name
 

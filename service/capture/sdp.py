@@ -14,7 +14,7 @@ CODECS = frozenset({"video/h264", "video/vp8", "video/rtx", "audio/opus"})
 ICE_SERVER = re.compile(r"(?P<scheme>turns?:)(?P<username>[^:@]+):(?P<credential>[^@]+)@(?P<address>.+)")
 
 # aiortc's parser does not validate: a malformed line surfaces as whatever it stumbles over.
-_PARSER_ERRORS = (ValueError, LookupError, AttributeError, TypeError, AssertionError)
+_PARSER_ERRORS = (ValueError, LookupError, AttributeError, TypeError, AssertionError, StopIteration)
 
 
 class NotAcceptable(UserError):
@@ -37,7 +37,10 @@ async def answer_offer(connection: RTCPeerConnection, text: str) -> str:
     sound to receive, in codecs other than H.264, VP8 and Opus.
     """
     try:
-        kinds = _sent_kinds(SessionDescription.parse(text))
+        description = SessionDescription.parse(text)
+        kinds = _sent_kinds(description)
+        if not all(media.dtls and media.dtls.fingerprints for media in description.media):
+            raise ValueError("a medium has no DTLS fingerprint")
     except _PARSER_ERRORS as error:
         raise UserError(f"the body is not an SDP offer ({type(error).__name__}: {error}); send one") from None
     if not kinds or len(kinds) > len({*kinds} & {"audio", "video"}):

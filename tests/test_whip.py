@@ -1,0 +1,311 @@
+"""WHIP (RFC 9725) against the running service: what is answered, what is refused, what becomes of a session."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx
+import pytest
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from live_server import MODEL, LiveServer, LoadedModel, serving
+from webrtc_peer import Beeps, MovingPicture, make_offer
+from websockets.asyncio.client import connect
+
+from service.app import create_app
+from service.pipeline import Pipeline
+from service.publish.hub import Hub
+from service.runtime import Runtime
+from service.sessions import Sessions
+from service.settings import Settings
+
+SDP = {"content-type": "application/sdp"}
+FRAGMENT = {"content-type": "application/trickle-ice-sdpfrag"}
+
+
+class SeesNobody(LoadedModel):
+    """A runtime whose pipelines find no face, so that no network is needed."""
+
+    def pipeline(self, name: str) -> Pipeline:
+        def unused(*_: Any) -> Any:
+            raise AssertionError("there are no faces to estimate")
+
+        return Pipeline(name, lambda frame: [], cast(Any, unused), unused, MODEL)
+
+
+def whip_app(**options: Any) -> Any:
+    def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
+        return Sessions(runtime, hub.publish, limit=settings.max_sessions)
+
+    return create_app(
+        Settings(**options), runtime_factory=lambda _: cast(Runtime, SeesNobody()), sessions_factory=registry
+    )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveServer]:
+    with serving(whip_app(max_sessions=3, ice_servers="stun:127.0.0.1:9,turn:ann:secret@127.0.0.1:9")) as server:
+        server.app.state.settings.ice_servers = []  # gathering would wait for servers that are not there
+        yield server
+
+
+def offer(*kinds: str) -> str:
+    async def make() -> str:
+        peer, sdp = await make_offer(*(MovingPicture() if kind == "video" else Beeps() for kind in kinds))
+        await peer.close()
+        return sdp
+
+    return asyncio.run(make())
+
+
+@asynccontextmanager
+async def sending(
+    server: LiveServer, name: str, **options: Any
+) -> AsyncIterator[tuple[RTCPeerConnection, httpx.Response]]:
+    """A peer that sends picture and sound into session `name`."""
+    peer, sdp = await make_offer(MovingPicture(), Beeps(), **options)
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        response = await client.post(f"/whip/{name}", content=sdp, headers=SDP)
+        assert response.status_code == 201, response.text
+        await peer.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
+        try:
+            yield peer, response
+        finally:
+            await peer.close()
+            await client.delete(response.headers["location"])
+
+
+async def events_until(server: LiveServer, name: str, state: str, count: int = 1) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    async with asyncio.timeout(30), connect(f"{server.ws}/v1/stream?session={name}") as socket:
+        async for text in socket:
+            events.append(json.loads(text))
+            if sum(event["state"] == state for event in events) >= count:
+                break
+    return events
+
+
+@pytest.mark.parametrize("codec", ["video/VP8", "video/H264"])
+def test_an_offer_becomes_a_live_session_until_it_is_deleted(server: LiveServer, codec: str) -> None:
+    async def scenario() -> None:
+        async with sending(server, "desk", codec=codec) as (_, response):
+            assert response.headers["content-type"] == "application/sdp"
+            assert response.headers["etag"].startswith('"')
+            assert response.headers["accept-patch"] == "application/trickle-ice-sdpfrag"
+            assert "a=candidate:" in response.text
+            assert "a=end-of-candidates" in response.text
+            assert "a=recvonly" in response.text
+            events = await events_until(server, "desk", "live", 20)
+            assert events[-1]["image_size"] == [320, 240]
+            assert events[-1]["audio"]["status"] != "no_sound"
+            async with httpx.AsyncClient(base_url=server.url) as client:
+                assert [s["source"] for s in (await client.get("/v1/sessions")).json()["sessions"]] == ["whip:"]
+                location = response.headers["location"]
+                assert (await client.delete(location)).status_code == 200
+                assert (await client.get("/v1/sessions")).json() == {"sessions": []}
+                assert (await client.delete(location)).status_code == 404
+
+    asyncio.run(scenario())
+
+
+def test_a_session_ends_when_the_sender_leaves_and_its_name_is_free_again(server: LiveServer) -> None:
+    async def scenario() -> None:
+        for _ in range(2):
+            async with sending(server, "desk") as (peer, _):
+                await events_until(server, "desk", "live", 5)
+                await peer.close()
+                await events_until(server, "desk", "ended")
+
+    asyncio.run(scenario())
+
+
+def test_closing_the_session_lets_the_sender_go(server: LiveServer) -> None:
+    async def scenario() -> None:
+        async with sending(server, "desk") as (peer, response):
+            await events_until(server, "desk", "live", 5)
+            async with httpx.AsyncClient(base_url=server.url) as client:
+                await client.delete("/v1/sessions/desk")
+                async with asyncio.timeout(10):
+                    while peer.connectionState != "closed":  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+                assert (await client.delete(response.headers["location"])).status_code == 404
+
+    asyncio.run(scenario())
+
+
+def test_late_candidates_are_taken(server: LiveServer) -> None:
+    async def scenario() -> None:
+        peer, sdp = await make_offer(MovingPicture())
+        lines = sdp.splitlines(keepends=True)
+        early = "".join(x for x in lines if not x.startswith(("a=candidate", "a=end-of-candidates")))
+        late = "".join(x for x in lines if x.startswith(("a=candidate", "a=end-of-candidates")))
+        ufrag = next(x for x in lines if x.startswith("a=ice-ufrag"))
+        pwd = next(x for x in lines if x.startswith("a=ice-pwd"))
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            response = await client.post("/whip/late", content=early, headers=SDP)
+            location, etag = response.headers["location"], response.headers["etag"]
+            fragment = f"{ufrag}{pwd}m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n{late}"
+            wrong = await client.patch(location, content=fragment, headers=FRAGMENT | {"if-match": '"x"'})
+            assert wrong.status_code == 412
+            right = await client.patch(location, content=fragment, headers=FRAGMENT | {"if-match": etag})
+            assert right.status_code == 204
+            connection = server.app.state.whip_peers[location.rpartition("/")[2]].connection
+            ice = connection.getTransceivers()[0].receiver.transport.transport
+            assert len(ice.getRemoteCandidates()) == late.count("a=candidate")
+            await peer.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
+            await events_until(server, "late", "live")
+            await client.delete(location)
+        await peer.close()
+
+    asyncio.run(scenario())
+
+
+def test_candidates_that_cannot_be_taken_are_refused_in_a_sentence(server: LiveServer) -> None:
+    sdp = offer("video")
+    with server.client() as client:
+        location = client.post("/whip/desk", content=sdp, headers=SDP).headers["location"]
+        restart = "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n"
+        candidate = "a=candidate:1 1 udp 2130706431 192.0.2.9 5000 typ host\r\n"
+        for body, headers, status in [
+            (restart, {}, 422),
+            (candidate, {"if-match": "*"}, 422),
+            (candidate, {"content-type": "application/sdp"}, 415),
+            ("a=candidate:nonsense\r\n", {}, 400),
+            ("a=candidate:1 1 udp 1 192.0.2.9 port typ host\r\n", {}, 400),
+            ("", {}, 400),
+            (b"\xff\xfe", {}, 400),
+            (candidate * 101, {}, 429),
+        ]:
+            answer = client.patch(location, content=body, headers=FRAGMENT | headers)
+            assert (answer.status_code, type(answer.json()["detail"])) == (status, str), body
+        assert client.patch("/whip/other/" + location.rpartition("/")[2], content=candidate).status_code == 404
+        assert client.patch("/whip/desk/guess", content=candidate, headers=FRAGMENT).status_code == 404
+        assert client.delete(location).status_code == 200
+
+
+def test_what_is_no_offer_is_refused_in_a_sentence(server: LiveServer) -> None:
+    video = offer("video")
+    two = offer("video", "video")
+    for name, body, headers, status in [
+        ("desk", video, {"content-type": "application/json"}, 415),
+        ("desk", "hello", SDP, 406),
+        ("desk", "m=video", SDP, 400),
+        ("desk", b"\xff\xfe", SDP, 400),
+        ("desk", "", SDP, 406),
+        ("desk", two, SDP, 406),
+        ("desk", video.replace("a=sendonly", "a=recvonly"), SDP, 406),
+        ("desk", video.replace("VP8", "AV1").replace("H264", "VP9"), SDP, 406),
+        ("desk", "".join(x for x in video.splitlines(True) if "fingerprint" not in x), SDP, 400),
+        ("no name", video, SDP, 400),
+        ("x" * 65, video, SDP, 400),
+        ("desk", video + "a=x\r\n" * 20_000, SDP, 413),
+    ]:
+        with server.client() as client:
+            answer = client.post(f"/whip/{name}", content=body, headers=headers)
+        assert (answer.status_code, type(answer.json()["detail"])) == (status, str), (answer.text, body[:40])
+    assert server.app.state.whip_peers == {}
+    assert server.live.sessions.list() == []
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_offer_never_breaks_the_server(server: LiveServer, data: st.DataObject) -> None:
+    lines = _OFFER.splitlines(keepends=True)
+    at = data.draw(st.integers(0, len(lines) - 1))
+    kind = data.draw(st.sampled_from(["cut", "drop", "garble", "swap"]))
+    line = lines[at]
+    if kind == "cut":
+        lines = lines[:at]
+    elif kind == "drop":
+        del lines[at]
+    elif kind == "garble":
+        lines[at] = data.draw(
+            st.sampled_from([line[: len(line) // 2], line.replace(":", " "), line.replace(" ", "", 1)])
+        )
+    else:
+        lines[at] = data.draw(
+            st.sampled_from(["a=\r\n", "m=\r\n", "a=candidate:1\r\n", "a=fingerprint:x\r\n", "a=group:\r\n"])
+        )
+    with server.client() as client:
+        answer = client.post("/whip/damaged", content="".join(lines), headers=SDP)
+        assert answer.status_code in (201, 400, 406), answer.text
+        if answer.status_code == 201:
+            client.delete(answer.headers["location"])
+
+
+_OFFER = offer("video", "audio")
+
+
+def test_a_taken_name_and_a_full_house_are_refused(server: LiveServer) -> None:
+    sdp = offer("video")
+    with server.client() as client:
+        opened = [client.post(f"/whip/desk{n}", content=sdp, headers=SDP) for n in range(3)]
+        assert [answer.status_code for answer in opened] == [201] * 3
+        assert client.post("/whip/desk1", content=sdp, headers=SDP).status_code == 409
+        assert client.post("/whip/desk3", content=sdp, headers=SDP).status_code == 429
+        for answer in opened:
+            client.delete(answer.headers["location"])
+
+
+def test_other_methods_are_not_allowed_and_options_tell_what_is(server: LiveServer) -> None:
+    with server.client() as client:
+        for method in ("GET", "HEAD", "PUT"):
+            assert client.request(method, "/whip/desk").status_code == 405
+            assert client.request(method, "/whip/desk/x").status_code == 405
+        options = client.options("/whip/desk")
+        assert options.status_code == 204
+        assert options.headers["accept-post"] == "application/sdp"
+        assert client.options("/whip/desk/x").headers["accept-patch"] == "application/trickle-ice-sdpfrag"
+
+
+def test_clients_are_told_the_ice_servers(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = ["stun:192.0.2.1:3478", "turn:ann:s:cret@192.0.2.1:3478?transport=udp"]
+    monkeypatch.setattr(server.app.state.settings, "ice_servers", servers)
+    with server.client() as client:
+        link = client.options("/whip/desk").headers["link"]
+    assert link == (
+        '<stun:192.0.2.1:3478>; rel="ice-server", '
+        '<turn:192.0.2.1:3478?transport=udp>; rel="ice-server"; username="ann"; credential="s:cret"; '
+        'credential-type="password"'
+    )
+
+
+def test_the_token_guards_and_allowed_origins_may_read() -> None:
+    sdp = offer("video")
+    page = "https://lab.example"
+    with serving(whip_app(token="secret", allowed_origins=page)) as server, server.client() as client:
+        assert client.post("/whip/desk", content=sdp, headers=SDP).status_code == 401
+        asked = {"origin": page, "access-control-request-method": "POST", "access-control-request-headers": "if-match"}
+        preflight = client.options("/whip/desk", headers=asked)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == page
+        assert client.options("/whip/desk", headers=asked | {"origin": "https://evil.example"}).status_code == 403
+        answer = client.post(
+            "/whip/desk", content=sdp, headers=SDP | {"authorization": "Bearer secret", "origin": page}
+        )
+        assert answer.status_code == 201
+        assert {"Location", "ETag", "Link"} <= {*answer.headers["access-control-expose-headers"].split(", ")}
+
+
+def test_stopping_the_server_lets_the_senders_go() -> None:
+    async def scenario(server: LiveServer) -> RTCPeerConnection:
+        peer, sdp = await make_offer(MovingPicture())
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            response = await client.post("/whip/desk", content=sdp, headers=SDP)
+        await peer.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
+        await events_until(server, "desk", "live")
+        return peer
+
+    async def whole() -> None:
+        running = serving(whip_app())
+        server = await asyncio.to_thread(running.__enter__)
+        peer = await scenario(server)
+        await asyncio.to_thread(running.__exit__, None, None, None)
+        async with asyncio.timeout(10):
+            while peer.connectionState != "closed":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    asyncio.run(whole())
