@@ -1,0 +1,234 @@
+"""Aff-Wild2: its annotation and submission files, of 2020 (one folder a task) and of 2022 (one file for all tasks).
+
+Single-task files are text, a header and then one line per video frame without its number; line i belongs to picture
+`00001.jpg` + i - 1 in `cropped_aligned/<name>/`. Names end in `_left` or `_right` where two people are annotated. The
+multi-task file has the header `image,valence,arousal,expression,aus` and one row per picture, `video/00001.jpg,...`.
+Frames that were not annotated hold sentinels: -5 for valence and arousal, -1 for expressions and action units.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import AnnotationError
+from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
+from models.metrics import CLASS_SENTINEL, VA_SENTINEL
+
+log = logging.getLogger(__name__)
+
+FOLDERS = {"va": "VA_Set", "expression": "EXPR_Set", "au": "AU_Set"}
+SPLITS = {"train": ("Train_Set", "Training_Set"), "validation": ("Validation_Set",), "test": ("Test_Set",)}
+VA_HEADER = "valence,arousal"
+EXPRESSION_HEADERS = {
+    7: ",".join(name.capitalize() for name in EXPRESSIONS),
+    8: ",".join(name.capitalize() for name in (*EXPRESSIONS, "other")),
+}
+AU_HEADERS = {len(units): ",".join(f"AU{int(unit[2:])}" for unit in units) for units in (AUS_2020, AUS_2022)}
+MULTI_TASK_HEADER = "image,valence,arousal,expression,aus"
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Labels of one person in one video, frame by frame, sentinels where there are none.
+
+    `va`: (n, 2), `expression`: (n,), `au`: (n, 8 or 12).
+    """
+
+    name: str
+    va: Floats
+    expression: Ints
+    au: Ints
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    @property
+    def video(self) -> str:
+        """Name of the video file without its extension; two people share one."""
+        return self.name.removesuffix("_left").removesuffix("_right")
+
+
+def picture(folder: Path, name: str, frame: int) -> Path:
+    """Of the frame with index `frame` from 0."""
+    return folder / name / f"{frame + 1:05}.jpg"
+
+
+def read_va(path: Path, strict: bool = True) -> Floats:
+    """(n, 2). Values outside [-1, 1], which the data set has a few of, are errors, or sentinels unless `strict`."""
+    return _va(path, _rows(path, {VA_HEADER: 2})[0], strict)
+
+
+def read_expression(path: Path) -> Ints:
+    """(n,) class ids, 7 or 8 classes by the header."""
+    rows, header = _rows(path, dict.fromkeys(EXPRESSION_HEADERS.values(), 1))
+    return _classes(path, rows, header.count(",") + 1)[:, 0]
+
+
+def read_au(path: Path) -> Ints:
+    """(n, 8) or (n, 12) zeros and ones, by the header."""
+    return _classes(path, _rows(path, {header: units for units, header in AU_HEADERS.items()})[0], 2)
+
+
+def read_annotations(root: Path, split: str, units: int = len(AUS_2020)) -> dict[str, Annotation]:
+    """By name, the tasks' files of `root`/VA_Set/Train_Set and so on (or of `root`/annotations) put together.
+
+    A task without a file for a name has sentinels there, and so do frames beyond the end of a shorter file.
+    """
+    root = root / "annotations" if (root / "annotations").is_dir() else root
+    tasks: dict[str, dict[str, NDArray[Any]]] = {}
+    readers: dict[str, Callable[[Path], NDArray[Any]]] = {
+        "va": lambda path: read_va(path, strict=False),
+        "expression": read_expression,
+        "au": read_au,
+    }
+    for task, reader in readers.items():
+        for folder in (root / FOLDERS[task] / name for name in SPLITS[split]):
+            for path in sorted(folder.glob("*.txt")):
+                tasks.setdefault(path.stem, {})[task] = reader(path)
+    if not tasks:
+        expected = f"{root}/VA_Set/{SPLITS[split][0]}/*.txt"
+        raise AnnotationError(f"There are no {split} annotations in {root}; expected {expected}, EXPR_Set, AU_Set.")
+    return {name: _together(name, found, units) for name, found in sorted(tasks.items())}
+
+
+def _together(name: str, found: Mapping[str, NDArray[Any]], units: int) -> Annotation:
+    length = max(map(len, found.values()))
+    va = np.full((length, 2), VA_SENTINEL, np.float32)
+    expression, au = np.full(length, CLASS_SENTINEL), np.full((length, units), CLASS_SENTINEL)
+    for task, whole in (("va", va), ("expression", expression), ("au", au)):
+        if task in found:
+            if found[task].shape[1:] != whole.shape[1:]:
+                raise AnnotationError(f"{name} is annotated for {found[task].shape[1]} action units, not for {units}.")
+            whole[: len(found[task])] = found[task]
+    return Annotation(name, va, expression.astype(np.int64), au.astype(np.int64))
+
+
+def read_multi_task(path: Path, strict: bool = True) -> dict[str, Annotation]:
+    """By name, the rows of a 2022 multi-task file (8 expressions, 12 units); pictures it lacks hold sentinels."""
+    rows: dict[str, dict[int, list[float]]] = {}
+    columns = 4 + len(AUS_2022)
+    for number, line in enumerate(_lines(path, (MULTI_TASK_HEADER,))[1:], start=2):
+        cells = line.split(",")
+        name, _, file = cells[0].rpartition("/")
+        stem = file.removesuffix(".jpg")
+        try:
+            if len(cells) != columns or not name or not int(stem) > 0:
+                raise ValueError
+            rows.setdefault(name, {})[int(stem) - 1] = [float(cell) for cell in cells[1:]]
+        except ValueError:
+            expected = f"video/00001.jpg and {columns - 1} numbers"
+            raise AnnotationError(f"{path}, line {number}: expected {expected}, not {line[:80]!r}.") from None
+    return {name: _from_rows(path, name, frames, strict) for name, frames in rows.items()}
+
+
+def _from_rows(path: Path, name: str, frames: Mapping[int, list[float]], strict: bool) -> Annotation:
+    table = np.full((max(frames) + 1, 3 + len(AUS_2022)), CLASS_SENTINEL, np.float64)
+    table[:, :2] = VA_SENTINEL
+    for frame, values in frames.items():
+        table[frame] = values
+    where = path / name  # so that a message names the video as well
+    expression = _classes(where, table[:, 2:3], EXPRESSION_HEADERS[8].count(",") + 1)[:, 0]
+    return Annotation(name, _va(where, table[:, :2], strict), expression, _classes(where, table[:, 3:], 2))
+
+
+def _lines(path: Path, headers: Iterable[str]) -> list[str]:
+    """Lines of a file that begins with one of `headers`; blank ones at its end are left out."""
+    try:
+        lines = path.read_text("utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path} cannot be read as text: {error}.") from error
+    headers = tuple(headers)
+    found = lines[0].replace(" ", "") if lines else ""
+    if found not in headers:
+        raise AnnotationError(f"{path}, line 1: expected {' or '.join(map(repr, headers))}, not {found[:80]!r}.")
+    return [found, *lines[1:]]
+
+
+def _rows(path: Path, headers: Mapping[str, int]) -> tuple[NDArray[np.float64], str]:
+    """The numbers of a single-task file and its header; `headers` gives the columns that each one promises."""
+    lines = _lines(path, headers)
+    columns = headers[lines[0]]
+    rows = np.empty((len(lines) - 1, columns))
+    for index, line in enumerate(lines[1:]):
+        try:
+            cells = line.split(",")
+            if len(cells) != columns:  # a single number would fill the row
+                raise ValueError
+            rows[index] = [float(cell) for cell in cells]
+        except ValueError:
+            expected = f"{columns} number{'s' * (columns > 1)}"
+            raise AnnotationError(f"{path}, line {index + 2}: expected {expected}, not {line[:80]!r}.") from None
+    return rows, lines[0]
+
+
+def _va(path: Path, rows: NDArray[np.float64], strict: bool) -> Floats:
+    missing = (rows == VA_SENTINEL).any(1)
+    bad = ~missing & ~(np.abs(rows) <= 1).all(1)  # NaN is bad too
+    if bad.any():
+        if strict or np.isnan(rows).any():
+            line, row = int(bad.argmax()) + 2, rows[bad][0].tolist()
+            raise AnnotationError(f"{path}, line {line}: valence and arousal lie in -1..1, or are -5; not {row}.")
+        log.warning("%s: %d frames lie outside -1..1 and count as not annotated", path, bad.sum())
+    return np.where((missing | bad)[:, None], VA_SENTINEL, rows).astype(np.float32)
+
+
+def _classes(path: Path, rows: NDArray[np.float64], classes: int) -> Ints:
+    bad = ~((rows >= CLASS_SENTINEL) & (rows < classes) & (rows == np.round(rows))).all(1)
+    if bad.any():
+        line, row = int(bad.argmax()) + 2, rows[bad][0].tolist()
+        raise AnnotationError(f"{path}, line {line}: expected whole numbers, -1 to {classes - 1}; not {row}.")
+    return rows.astype(np.int64)
+
+
+def hold(values: NDArray[Any], frames: Sequence[int], length: int, sentinel: float) -> NDArray[Any]:
+    """Predictions for every frame from those of `frames` (indices from 0, ascending): each holds until the next.
+
+    Frames before the first hold `sentinel`: what comes later is not known yet.
+    """
+    row = np.searchsorted(np.asarray(frames), np.arange(length), side="right") - 1
+    held = np.asarray(values)[np.maximum(row, 0)].copy()
+    held[row < 0] = sentinel
+    return held
+
+
+def write_predictions(
+    folder: Path,
+    name: str,
+    va: NDArray[np.floating] | None = None,
+    expression: NDArray[np.integer] | None = None,
+    au: NDArray[np.integer] | None = None,
+) -> None:
+    """Submission files `folder`/VA_Set/`name`.txt and so on of 2020, of the tasks that are given, a row per frame."""
+    if va is not None:
+        rows = [f"{v:.3f},{a:.3f}" for v, a in np.where(va == VA_SENTINEL, va, np.clip(va, -1, 1))]
+        _write(folder / FOLDERS["va"] / f"{name}.txt", VA_HEADER, rows)
+    if expression is not None:
+        _write(folder / FOLDERS["expression"] / f"{name}.txt", EXPRESSION_HEADERS[7], map(str, expression))
+    if au is not None:
+        rows = [",".join(map(str, row)) for row in au]
+        _write(folder / FOLDERS["au"] / f"{name}.txt", AU_HEADERS[au.shape[1]], rows)
+
+
+def write_multi_task(path: Path, predictions: Iterable[Annotation], frames: Mapping[str, Sequence[int]]) -> None:
+    """A 2022 submission: the rows of `frames` (indices from 0) of each video's predictions."""
+    rows = [
+        f"{p.name}/{i + 1:05}.jpg,{p.va[i, 0]:.4f},{p.va[i, 1]:.4f},{p.expression[i]}," + ",".join(map(str, p.au[i]))
+        for p in predictions
+        for i in frames[p.name]
+    ]
+    _write(path, MULTI_TASK_HEADER, rows)
+
+
+def _write(path: Path, header: str, rows: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("\n".join((header, *rows)) + "\n")
+    part.replace(path)
