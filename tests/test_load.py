@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from test_openvino import WEIGHT, write_network
 
-from engines import doctor, openvino, weights
+from engines import doctor, openvino, records, weights
+from engines import load as loading
+from engines.cache import cache_dir
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.load import load, models, parse_engine
+from engines.load import build, load, models, parse_engine, table, verify
 from engines.probe import faces, probe
 from engines.verify import compare, concordance
 
@@ -82,6 +84,41 @@ def test_without_a_probe_one_is_made(model: Path) -> None:
     figures = load("small", "openvino:int8").figures
     assert figures is not None
     assert figures.samples >= 8
+
+
+def test_what_an_earlier_start_found_is_not_measured_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load("small", "openvino:int8")
+    monkeypatch.setattr(loading, "compare", None)
+    assert load("small", "openvino:int8").figures == first.figures
+
+
+def test_a_record_that_is_stale_or_damaged_is_made_anew(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load("small", "openvino:int8").figures
+    (file,) = (cache_dir() / "engines").glob("*.json")
+    file.write_text(file.read_text()[:50])
+    assert load("small", "openvino:int8").figures == first
+    monkeypatch.setattr(records, "capabilities", lambda: ("FP32", "INT8", "SOMETHING_NEW"))
+    load("small", "openvino:int8")
+    assert len(list((cache_dir() / "engines").glob("*.json"))) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_only_the_comparison(model: Path) -> None:
+    cache_dir().write_bytes(b"a file where the folder should be")
+    assert load("small", "openvino:int8").engine.precision == "int8"
+
+
+def test_build_measures_and_list_shows_fit_and_refused_engines(model: Path) -> None:
+    assert build("small", "openvino:int8").fit
+    assert not build("wrong", "openvino:int8").fit
+    serves = {(row["model"], row["engine"]): row["serves"] for row in table()}
+    assert serves["small", "openvino:int8"] == "yes"
+    assert serves["wrong", "openvino:int8"].startswith("refused: valence/arousal error")
+
+
+def test_verify_measures_every_engine_that_this_cpu_runs(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "capabilities", lambda: ("FP32", "INT8"))
+    rows = {row["engine"]: row["serves"] for row in verify(["small"])}
+    assert rows == {"openvino:fp32": "yes", "openvino:int8": "yes"}
 
 
 def test_unknown_names_are_sentences(model: Path) -> None:
