@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 TORCH := torch==2.13.0
 
-.PHONY: help serve test check bench format clean
+.PHONY: help serve test check bench docs format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,9 @@ check: $(VENV)/.test ## ruff and mypy strict
 
 bench: $(VENV)/.serve ## measure this machine: one live stream, then as many as it carries
 	@$(BIN)/affectstream bench live $(ARGS)
+
+docs: $(VENV)/.serve ## rewrite what the documentation repeats of the code
+	@$(BIN)/python -m service.docs
 
 format: $(VENV)/.test ## let ruff format and sort the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

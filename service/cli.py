@@ -124,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--tls-key", type=Path, metavar="PEM")
     serve.add_argument("--allowed-sources", metavar="PREFIXES", help="what the API may open (demo:,camera:)")
     serve.add_argument("--allowed-origins", metavar="ORIGINS", help="other web origins that may call the API")
+    serve.add_argument("--ice-servers", metavar="URLS", help="STUN and TURN servers for WebRTC")
+    serve.add_argument("--max-sessions", type=int, metavar="N")
+    serve.add_argument("--max-subscribers", type=int, metavar="N")
+    serve.add_argument("--max-request-bytes", type=int, metavar="N")
+    serve.add_argument("--max-faces", type=int, metavar="N", help="faces read per frame (20)")
 
     analyze = commands.add_parser("analyze", help="the same for a video, a picture or a folder of pictures")
     analyze.set_defaults(run=_analyze)

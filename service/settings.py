@@ -65,3 +65,13 @@ def load_settings(**options: Any) -> Settings:
         name = "".join(str(part) for part in first["loc"][:1])
         message = first["msg"].removeprefix("Value error, ")
         raise UserError(f"--{name.replace('_', '-')}: {message}" if name else message) from None
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table, for the README."""
+    rows = ["| option of `serve` | variable | default | what |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = ",".join(field.default) if isinstance(field.default, list) else field.default
+        shown = "" if default in (None, "") else f"`{default}`"
+        rows.append(f"| `--{name.replace('_', '-')}` | `AFFECTSTREAM_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(rows)

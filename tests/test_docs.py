@@ -1,0 +1,48 @@
+"""What the documentation repeats of the code is true; `make docs` rewrites it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from prometheus_client.metrics import MetricWrapperBase
+
+from service import docs
+from service.cli import _parser
+from service.events import event_schema
+from service.settings import Settings
+
+ROOT = Path(docs.__file__).resolve().parent.parent
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_settings_in_the_readme_are_those_there_are() -> None:
+    assert docs.README.read_text("utf-8") == docs.readme(), "run `make docs`"
+
+
+def test_every_setting_is_an_option_of_serve() -> None:
+    serve = next(a for a in _parser()._actions if a.dest == "command").choices["serve"]  # type: ignore[index]
+    options = {action.dest for action in serve._actions}
+    assert set(Settings.model_fields) <= options
+
+
+def test_the_event_in_the_readme_is_one() -> None:
+    (text,) = re.findall(r"```json\n(.*?)```", docs.README.read_text("utf-8"), flags=re.S)
+    Draft202012Validator(event_schema()).validate(json.loads(text))
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+        assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_metrics_are_named_as_documented() -> None:
+    from service import metrics
+
+    names = {"affect_frames", "affect_frames_dropped", "affect_stage_seconds", "affect_event_latency_seconds"}
+    names |= {"affect_sessions", "affect_faces", "affect_subscribers", "affect_publish_errors", "affect_batch_size"}
+    names |= {"affect_engine_info"}
+    collectors = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+    assert names <= {family.name for collector in collectors for family in collector.describe()}
