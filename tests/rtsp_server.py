@@ -30,7 +30,8 @@ def main() -> None:
     server.get_mount_points().add_factory("/clip", factory)
     if not server.attach(None):
         sys.exit(f"port {port} is taken")
-    print(f"rtsp://127.0.0.1:{server.get_bound_port()}/clip", flush=True)
+    sys.stdout.write(f"rtsp://127.0.0.1:{server.get_bound_port()}/clip\n")
+    sys.stdout.flush()
     GLib.MainLoop().run()
 
 

@@ -1,0 +1,76 @@
+"""What may be written after --source, and the sentences for what may not."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from engines.errors import UserError
+from service.capture.open import open_source
+from tests.clips import write_clip
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "a clip.mp4", seconds=0.2)
+
+
+def test_a_file_can_be_named_in_every_way(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clip.parent)
+    for spec in (str(clip), clip.name, f"file:{clip}", f"file:{clip.name}", f"file:{clip}?loop=1"):
+        assert open_source(spec).label == spec
+    assert open_source(f"file://{str(clip).replace(' ', '%20')}")
+
+
+def test_a_file_whose_name_looks_like_options_or_a_scheme_is_found(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("what?loop=1", "take:2.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    assert open_source("file:what?loop=1")
+    assert open_source("take:2.mp4")
+
+
+def test_addresses_are_not_contacted_and_their_labels_hold_no_secret() -> None:
+    for scheme in ("rtsp", "rtsps", "http", "https", "RTSP"):
+        source = open_source(f"{scheme}://user:hunter2@host.invalid:8554/live?token=hunter2")
+        assert source.label == f"{scheme}://***@host.invalid:8554/live?token=***"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("", "source is empty"),
+        ("telepathy:1", "telepathy: are not known"),
+        ("ftp://me:hunter2@host/x", "ftp: are not known"),
+        ("no such file.mp4", "no file"),
+        ("file:", "needs a path"),
+        ("file:/tmp", "is a folder"),
+        ("file:x.mp4?loops=1", "no option 'loops'"),
+        ("demo:now", "takes no name"),
+        ("demo:?seconds=-1", "not a number above 0"),
+        ("camera:front", "no camera number"),
+        ("camera:0?audio=yes", "neither 0 nor 1"),
+        ("http://", "names no host"),
+        ("rtsp://host:99999/x", "cannot be read"),
+    ],
+)
+def test_mistakes_get_one_sentence(spec: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        open_source(spec)
+    assert "\n" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for /dev/video98, which only Linux has")
+def test_a_missing_camera_gets_a_sentence() -> None:
+    with pytest.raises(UserError, match="no camera 98"):
+        open_source("camera:98")
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_loop_is_zero_or_one(clip: Path, value: str) -> None:
+    assert open_source(f"file:{clip}?loop={value}")
+    with pytest.raises(UserError, match="neither 0 nor 1"):
+        open_source(f"file:{clip}?loop={value}0")

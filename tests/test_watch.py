@@ -1,0 +1,79 @@
+"""Watching a producer: its silence becomes a state, and nobody waits for it."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from service.capture.media import Frame, Item, State, StateChange
+from service.capture.watch import watched
+
+Give = Callable[[Item], bool]
+FRAME = Frame(np.zeros((2, 2, 3), np.uint8), 0.0)
+
+
+def states(items: list[Item]) -> list[State]:
+    return [item.state for item in items if isinstance(item, StateChange)]
+
+
+def test_silence_while_live_is_stalled_and_the_next_frame_live() -> None:
+    def produce(give: Give, gone: threading.Event) -> None:
+        give(StateChange(State.LIVE))
+        gone.wait(0.5)
+        give(FRAME)
+
+    items = list(watched(produce, threading.Event(), 0.1, "x"))
+    assert states(items) == [State.LIVE, State.STALLED, State.LIVE]
+    assert items[-1] is FRAME
+
+
+def test_silence_while_connecting_is_not_stalled() -> None:
+    def produce(give: Give, gone: threading.Event) -> None:
+        give(StateChange(State.CONNECTING))
+        gone.wait(0.4)
+
+    assert states(list(watched(produce, threading.Event(), 0.1, "x"))) == [State.CONNECTING]
+
+
+def test_a_producer_that_blocks_does_not_hold_up_stopping() -> None:
+    blocked, stop = threading.Event(), threading.Event()
+
+    def produce(give: Give, gone: threading.Event) -> None:
+        give(StateChange(State.LIVE))
+        blocked.wait(60)
+
+    items = watched(produce, stop, 60, "x")
+    assert next(items) == StateChange(State.LIVE)
+    stop.set()
+    asked = time.monotonic()
+    assert list(items) == []
+    assert time.monotonic() - asked < 30  # far below the 60 s for which the producer blocks
+    blocked.set()
+
+
+def test_a_producer_is_told_when_nobody_wants_more() -> None:
+    told = threading.Event()
+
+    def produce(give: Give, gone: threading.Event) -> None:
+        while give(FRAME):
+            pass
+        assert gone.is_set()
+        told.set()
+
+    items = watched(produce, threading.Event(), 60, "x")
+    assert next(items) is FRAME
+    items.close()  # type: ignore[attr-defined]
+    assert told.wait(30)
+
+
+def test_a_producer_that_breaks_is_failed_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def produce(give: Give, gone: threading.Event) -> None:
+        raise ZeroDivisionError("rtsp://u:hunter2@h")
+
+    (change,) = watched(produce, threading.Event(), 60, "x")
+    assert isinstance(change, StateChange)
+    assert change.state is State.FAILED
+    assert "hunter2" not in change.detail
+    assert "broke" in caplog.text
