@@ -212,3 +212,17 @@ def test_an_entry_says_where_its_file_lies(model: Path) -> None:
     entry = weights.entry("small-fp32")
     assert entry.location == model / "small-fp32.onnx"
     assert replace(entry, sources=()).location.name == "small-fp32.onnx"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_face_is_read_alike_alone_and_among_those_of_other_sessions(precision: str) -> None:
+    """Live equals replay only if the company in a batch plays no part."""
+    if precision == "bf16" and "BF16" not in openvino.capabilities():
+        pytest.skip("needs a CPU with bf16")
+    engine = load("face-mt", f"openvino:{precision}").engine
+    crops = faces(16)
+    together = engine({"face": crops})
+    for i in (0, 7, 15):
+        alone = engine({"face": crops[i : i + 1]})
+        for name in ("expression", "valence_arousal"):
+            np.testing.assert_allclose(together[name][i], alone[name][0], atol=1e-5)
