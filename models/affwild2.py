@@ -199,22 +199,20 @@ def hold(values: NDArray[Any], frames: Sequence[int], length: int, sentinel: flo
     return held
 
 
-def write_predictions(
-    folder: Path,
-    name: str,
-    va: NDArray[np.floating] | None = None,
-    expression: NDArray[np.integer] | None = None,
-    au: NDArray[np.integer] | None = None,
-) -> None:
-    """Submission files `folder`/VA_Set/`name`.txt and so on of 2020, of the tasks that are given, a row per frame."""
-    if va is not None:
-        rows = [f"{v:.3f},{a:.3f}" for v, a in np.where(va == VA_SENTINEL, va, np.clip(va, -1, 1))]
-        _write(folder / FOLDERS["va"] / f"{name}.txt", VA_HEADER, rows)
-    if expression is not None:
-        _write(folder / FOLDERS["expression"] / f"{name}.txt", EXPRESSION_HEADERS[7], map(str, expression))
-    if au is not None:
-        rows = [",".join(map(str, row)) for row in au]
-        _write(folder / FOLDERS["au"] / f"{name}.txt", AU_HEADERS[au.shape[1]], rows)
+def write_va(path: Path, va: NDArray[np.floating]) -> None:
+    """A single-task file of (n, 2) values, clipped to [-1, 1]."""
+    clipped = np.where(va == VA_SENTINEL, va, np.clip(va, -1, 1))
+    _write(path, VA_HEADER, [f"{v:.3f},{a:.3f}" for v, a in clipped])
+
+
+def write_expression(path: Path, expression: NDArray[np.integer], classes: int = 7) -> None:
+    """A single-task file of (n,) class ids."""
+    _write(path, EXPRESSION_HEADERS[classes], map(str, expression))
+
+
+def write_au(path: Path, au: NDArray[np.integer]) -> None:
+    """A single-task file of (n, 8) or (n, 12) zeros and ones."""
+    _write(path, AU_HEADERS[au.shape[1]], [",".join(map(str, row)) for row in au])
 
 
 def write_multi_task(path: Path, predictions: Iterable[Annotation], frames: Mapping[str, Sequence[int]]) -> None:

@@ -92,7 +92,9 @@ def test_training_leaves_out_values_that_the_data_set_itself_has_wrong(tmp_path,
 def test_what_is_written_is_read_again(tmp_path):
     va = np.array([(0.1234, -3.0), (-5, -5)])
     expression, au = np.array([6, -1]), np.array([[0, 1] * 4, [-1] * 8])
-    affwild2.write_predictions(tmp_path, "v_left", va, expression, au)
+    affwild2.write_va(tmp_path / "VA_Set/v_left.txt", va)
+    affwild2.write_expression(tmp_path / "EXPR_Set/v_left.txt", expression)
+    affwild2.write_au(tmp_path / "AU_Set/v_left.txt", au)
     assert (tmp_path / "VA_Set/v_left.txt").read_text() == "valence,arousal\n0.123,-1.000\n-5.000,-5.000\n"
     np.testing.assert_array_equal(affwild2.read_expression(tmp_path / "EXPR_Set/v_left.txt"), expression)
     np.testing.assert_array_equal(affwild2.read_au(tmp_path / "AU_Set/v_left.txt"), au)
