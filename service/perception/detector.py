@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.perception.networks import Network
 
 KEYPOINTS = 6  # image-left eye, image-right eye, nose tip, mouth, image-left tragion, image-right tragion
-MIN_SCORE = 0.5  # of a detection
+MIN_SCORE = 0.4  # of a detection; the mesh has the last word
 MAX_OVERLAP = 0.3  # intersection over union, above which two detections are one face
 _SCORE_CLIP = 100.0  # logits
 
@@ -89,8 +89,7 @@ def detect(
 def letterbox(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> float:
     """Draws `image` scaled and centred into the square `out`, black around; returns the scale, out over picture.
 
-    Large pictures are first thinned to rows and columns, because averaging a whole 1080p picture costs more than
-    finding the faces in it.
+    Bilinear, as MediaPipe does it: averaging the area found no smaller faces and cost ten times as much.
     """
     size = out.shape[0]
     height, width = image.shape[:2]
@@ -101,11 +100,8 @@ def letterbox(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> float:
     y = (size - inner_h) // 2
     if inner_w < size or inner_h < size:
         out.fill(0)
-    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    step = max(1, int(0.5 / scale))
-    cv2.resize(
-        image[::step, ::step], (inner_w, inner_h), dst=out[y : y + inner_h, x : x + inner_w], interpolation=shrink
-    )
+    inner = out[y : y + inner_h, x : x + inner_w]
+    cv2.resize(image, (inner_w, inner_h), dst=inner, interpolation=cv2.INTER_LINEAR)
     return scale
 
 

@@ -4,7 +4,7 @@ Each frame: follow the known faces with the mesh alone; settle which of them are
 and newcomers where the schedule says; give each find back to the person it was, or a new number.
 """
 
-from math import hypot
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,9 @@ from service.perception.track import MEMORY, Sighting, Track
 MAX_FACES = 20
 MIN_PRESENCE = 0.5  # of a face that is being followed or given back, as in MediaPipe's graphs
 BIRTH_PRESENCE = 0.7  # of a face that nobody knows yet
-SAME_FACE = 0.4  # distance of two faces over the smaller one's size, below which they are one
-FAMILIAR = 0.8  # likeness from which a find is taken for a lost face
+SAME_FACE = 0.55  # of the smaller face's square lying in the other's, from which they are one
+FAMILIAR = 0.75  # likeness from which a find is taken for a lost face
 FAMILIAR_ALONE = 0.4  # the same where only one person was there and only one face is found
-JUMP = 0.35  # face sizes off the expected place, from which a followed face must also look familiar
-JUMP_LOOK = 0.35  # correlation of looks that is enough then
 SEARCH_SIDES = 2.5  # region searched around a lost face, over its own region
 SEARCH_AT_ONCE = 0.2  # s after its loss, in which a face is searched for in every frame
 SEARCH_PERIOD = 0.1  # s between searches after that
@@ -78,7 +76,7 @@ class Perception:
             if track.lost:
                 continue
             sighting = self._sighting(image, track.predicted(t), 1)
-            if sighting is None or (track.off(sighting.roi, t) > JUMP and track.look @ sighting.look < JUMP_LOOK):
+            if sighting is None or track.slipped(sighting, t):
                 track.lost = True
             else:
                 claims.append((track, sighting))
@@ -160,9 +158,15 @@ class Perception:
 
 def is_known(roi: Roi, others: list[Roi]) -> bool:
     """Whether the face in `roi` is one of `others`."""
-    return any(
-        hypot(roi.x - other.x, roi.y - other.y) < SAME_FACE * min(roi.side, other.side) / MARGIN for other in others
-    )
+    return any(overlap(roi, other) > SAME_FACE for other in others)
+
+
+def overlap(a: Roi, b: Roi) -> float:
+    """Part of the smaller face's upright square that lies in the other's, 0..1."""
+    smaller = min(a.side, b.side)
+    reach = (a.side + b.side) / 2
+    shared = (min(smaller, reach - MARGIN * abs(d)) / smaller for d in (a.x - b.x, a.y - b.y))
+    return prod(max(0.0, part) for part in shared)
 
 
 def perceive_still(networks: Networks, image: NDArray[np.uint8], *, max_faces: int = MAX_FACES) -> list[Face]:

@@ -16,7 +16,7 @@ from service.perception.detector import Detection, Region, detect
 from service.perception.mesh import Roi, roi_from_detection
 from service.perception.networks import Networks
 
-TILE = 640  # pixels; a face of 50 px is 15 px of the detector's input there
+TILE = 512  # pixels; a face of 50 px is 19 px of the detector's input there
 TILE_OVERLAP = 0.25  # of a tile; larger faces than that are seen in the whole picture
 MAX_TILES = 8  # above, tiles grow with the picture, and so does the smallest face
 NEWCOMERS_PERIOD = 0.5  # s in which everything is looked at once while somebody is there

@@ -22,6 +22,9 @@ _LEAD = 0.7  # of the predicted motion between two frames: a turn is overshot le
 _REACH = 0.7  # face sizes that a face may be off its predicted place at once
 _REACH_PER_SECOND = 1.0  # and each second more
 _PLACE_FADES = 2.0  # 1/s: how fast the place says less about who it is
+_JUMP = 0.35  # face sizes off the expected place, from which a followed face must also look familiar
+_JUMP_LOOK = 0.35  # correlation of looks that is enough then
+_SLIP_LOOK = 0.05  # and without a jump: heads turn
 # The look takes in hair and collar: on walkers of 50-120 px, two sights of one person 0.5-1.4 s apart were told from
 # two persons with an area under the curve of 0.95; the face alone gave 0.91, a wider view no more.
 _LOOK_VIEW = 1.8  # of the aligned crop
@@ -82,7 +85,7 @@ class Track:
         self.presence = sighting.presence
         self.look = sighting.look
         self._looked = t
-        self._velocity = (0.0, 0.0)  # pixels a second
+        self._velocity: tuple[float, float] | None = None  # pixels a second
         self._smooth = OneEuro(_MIN_CUTOFF, _BETA, _D_CUTOFF)
         self.mesh = self._smoothed(sighting, t)  # (468, 3) pixels, smoothed
 
@@ -90,7 +93,8 @@ class Track:
         """Where the face should be at `t`."""
         away = t - self.seen
         dt = _COAST_TIME * (1 - exp(-away / _COAST_TIME)) if self.lost else _LEAD * away
-        return self.roi.moved(self._velocity[0] * dt, self._velocity[1] * dt)
+        vx, vy = self._velocity or (0.0, 0.0)
+        return self.roi.moved(vx * dt, vy * dt)
 
     def update(self, sighting: Sighting, t: float) -> None:
         """Takes over what was seen at `t`."""
@@ -98,10 +102,11 @@ class Track:
         if self.lost:
             self._smooth.reset()
         if dt > 0:
+            now = (sighting.roi.x - self.roi.x) / dt, (sighting.roi.y - self.roi.y) / dt
+            before = self._velocity or now
             keep = exp(-dt / _VELOCITY_TIME)
-            vx, vy = (sighting.roi.x - self.roi.x) / dt, (sighting.roi.y - self.roi.y) / dt
-            self._velocity = (keep * self._velocity[0] + (1 - keep) * vx, keep * self._velocity[1] + (1 - keep) * vy)
-        if t - self._looked >= _LOOK_PERIOD:
+            self._velocity = (keep * before[0] + (1 - keep) * now[0], keep * before[1] + (1 - keep) * now[1])
+        if self.due_for_look(t):
             fresh = np.float32(1 - exp(-(t - self._looked) / _LOOK_TIME))
             self.look = _unit(self.look + fresh * (sighting.look - self.look))
             self._looked = t
@@ -113,10 +118,20 @@ class Track:
         unit = max(eye_distance(sighting.mesh), sighting.roi.side / 6)  # in profile the eyes fall into one line
         return self._smooth(sighting.mesh, t, unit).astype(np.float32)
 
+    def due_for_look(self, t: float) -> bool:
+        """Whether it is time to compare and refresh the look."""
+        return t - self._looked >= _LOOK_PERIOD
+
     def off(self, roi: Roi, t: float) -> float:
         """How far `roi` is from where this face should be at `t`, in sizes of the face."""
         expected = self.predicted(t)
         return MARGIN * hypot(roi.x - expected.x, roi.y - expected.y) / max(self.roi.side, roi.side)
+
+    def slipped(self, sighting: Sighting, t: float) -> bool:
+        """Whether what the mesh followed to is another face, or none: the mesh can slide onto what is behind."""
+        if self.off(sighting.roi, t) > _JUMP:
+            return float(self.look @ sighting.look) < _JUMP_LOOK
+        return self.due_for_look(t) and float(self.look @ sighting.look) < _SLIP_LOOK
 
     def likeness(self, sighting: Sighting, t: float) -> float:
         """How well a sighting at `t` fits this track: up to 1 for the look, plus up to 1 for the place.
