@@ -1,6 +1,7 @@
 """`WS /v1/stream`: events as JSON text frames. A slow reader loses its oldest events and slows nobody else."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import Annotated
@@ -27,21 +28,30 @@ async def stream(
     landmarks: Annotated[bool, Query()] = False,
 ) -> None:
     """Events of `session`, or of all; with `landmarks=1` each face's 68 points. The last event comes at once."""
-    await websocket.accept()
+    with contextlib.suppress(WebSocketDisconnect):  # a client may leave at any time
+        objection = _objection(live, session)
+        if objection is not None:
+            await websocket.accept()  # only an open WebSocket tells browsers why it is closed
+            await websocket.close(*objection)
+            return
+        # Subscribed before the client knows that it is connected: it misses nothing that happens from then on.
+        with live.hub.subscribe(session, landmarks=landmarks) as subscription:
+            await websocket.accept()
+            await _serve(websocket, subscription, live)
+
+
+def _objection(live: Live, session: str | None) -> tuple[int, str] | None:
+    """Close code and reason for a client that cannot be served."""
     if live.stopping.is_set():
-        await websocket.close(GOING_AWAY, "the server is stopping")
-        return
+        return GOING_AWAY, "the server is stopping"
     if live.subscribers() >= live.settings.max_subscribers:
-        await websocket.close(TRY_LATER, f"{live.settings.max_subscribers} clients are watching, as many as allowed")
-        return
-    with live.hub.subscribe(session, landmarks=landmarks) as subscription:
-        if session is not None:
-            try:
-                live.sessions.get(session)
-            except UnknownSession as error:
-                await websocket.close(UNKNOWN_SESSION, _short(str(error)))
-                return
-        await _serve(websocket, subscription, live)
+        return TRY_LATER, f"{live.settings.max_subscribers} clients are watching, as many as this server allows"
+    if session is not None:
+        try:
+            live.sessions.get(session)
+        except UnknownSession as error:
+            return UNKNOWN_SESSION, _short(str(error))
+    return None
 
 
 async def _serve(websocket: WebSocket, subscription: Subscription, live: Live) -> None:

@@ -1,0 +1,79 @@
+"""The pages: small, self-contained, and the built dashboard in their place once it is there."""
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from live_server import LiveServer, serving
+
+from service.routes_pages import pages
+from service.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveServer]:
+    with serving() as running:
+        yield running
+
+
+def get(dist: Path, path: str) -> httpx.Response:
+    """What a browser gets where the dashboard was built into `dist`."""
+    app = FastAPI()
+    app.include_router(pages(Settings(), dist))
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get(path)
+
+    return asyncio.run(run())
+
+
+def test_the_live_page_runs_its_own_script_and_nothing_else(tmp_path: Path) -> None:
+    answer = get(tmp_path, "/")
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    for tag in ("script", "style"):
+        [block] = re.findall(rf"<{tag}>(.*?)</{tag}>", answer.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe-inline" not in policy
+    assert (
+        " on"
+        not in re.sub(r"<script>.*</script>", "", answer.text, flags=re.DOTALL).split("<body>")[1].partition("=")[0]
+    )
+
+
+def test_the_built_dashboard_takes_its_place(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "index.html").write_text("<title>dashboard</title>")
+    (tmp_path / "icon.svg").write_text("<svg/>")
+    (tmp_path / "assets" / "main-1a2b.js").write_text("0")
+    (tmp_path.parent / "secret.txt").write_text("secret")
+    assert get(tmp_path, "/").text == "<title>dashboard</title>"
+    script = get(tmp_path, "/assets/main-1a2b.js")
+    assert (script.text, "immutable" in script.headers["cache-control"]) == ("0", True)
+    assert "javascript" in script.headers["content-type"]
+    assert get(tmp_path, "/icon.svg").headers["content-type"].startswith("image/svg")
+    for path in (
+        "/assets/",
+        "/assets/none.js",
+        "/assets/%2e%2e/%2e%2e/secret.txt",
+        "/assets/..%2f..%2fsecret.txt",
+        "/index",
+    ):
+        assert get(tmp_path, path).status_code == 404, path
+
+
+def test_there_is_no_login_where_no_token_is_set(server: LiveServer) -> None:
+    with server.client() as http:
+        answer = http.get("/login")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        answer = http.post("/login", json={"token": "whatever"})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
