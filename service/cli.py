@@ -4,6 +4,7 @@ by the command that needs it, so that `--help` is immediate and serving needs no
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("affectstream: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -67,9 +71,20 @@ def _weights(args: argparse.Namespace) -> int:
 
 
 def _engines(args: argparse.Namespace) -> int:
-    from engines import doctor
+    from engines import doctor, load
 
-    _table(doctor.rows(), args.json)
+    match args.action:
+        case "doctor":
+            rows = doctor.rows()
+        case "list":
+            rows = load.table()
+        case "build":
+            for name in args.name or ["face-mt"]:
+                load.build(name, args.engine or "openvino")
+            rows = load.table()
+        case "verify":
+            rows = load.verify(args.name or None)
+    _table(rows, args.json)
     return 0
 
 
@@ -146,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
 
     engines = commands.add_parser("engines", help="what this machine has to run networks with")
     engines.set_defaults(run=_engines)
-    engines.add_argument("action", choices=("doctor",))
+    engines.add_argument("action", choices=("doctor", "list", "build", "verify"))
+    engines.add_argument("name", nargs="*", help="models (build: face-mt; verify: all that were built)")
+    engines.add_argument("--engine", metavar="BACKEND[:PRECISION]", help="what to build")
     engines.add_argument("--json", action="store_true")
 
     bench = commands.add_parser("bench", help="measure this machine")

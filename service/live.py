@@ -67,7 +67,7 @@ def load(settings: Settings) -> Runtime:
 
 def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
     """The sessions of a service, none open yet."""
-    return Sessions(runtime, hub.publish, limit=settings.max_sessions)
+    return Sessions(runtime, hub.publish, hub.forget, limit=settings.max_sessions)
 
 
 async def start(settings: Settings, make_runtime: RuntimeFactory, make_sessions: SessionsFactory) -> Live:

@@ -1,5 +1,6 @@
 """The sessions that are open: opens, lists and closes them, within limits."""
 
+import itertools
 import re
 import threading
 from collections.abc import Callable
@@ -28,11 +29,21 @@ class UnknownSession(UserError):
 
 
 class Sessions:
-    """Registry of live sessions. Thread-safe."""
+    """Registry of live sessions. Thread-safe. One that ended by itself stays listed, with how it ended, until its
+    name is used again, somebody closes it, or as many others have ended after it as may be open at once."""
 
-    def __init__(self, runtime: Runtime, publish: Callable[[Event], None], *, limit: int) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        publish: Callable[[Event], None],
+        forget: Callable[[str], None] = lambda name: None,
+        *,
+        limit: int,
+    ) -> None:
+        """`publish` takes every event, `forget` the name of a session of which nothing more will come."""
         self._runtime = runtime
         self._publish = publish
+        self._forget = forget
         self._limit = limit
         self._lock = threading.Lock()
         self._open: dict[str, Session] = {}
@@ -45,9 +56,10 @@ class Sessions:
         """Runs a session on a source that exists already, such as a WebRTC peer."""
         with self._lock:
             name = self._check(name)
+            self._make_room(name)
             session = Session(source, self._runtime.pipeline(name), self._publish, purpose=purpose)
             self._open[name] = session
-            metrics.SESSIONS.set(len(self._open))
+            self._count()
         return session
 
     def check(self, name: str | None) -> None:
@@ -74,8 +86,8 @@ class Sessions:
         session.close(timeout)
         with self._lock:
             if self._open.get(name) is session:
-                del self._open[name]
-            metrics.SESSIONS.set(len(self._open))
+                self._drop(name)
+            self._count()
 
     def close_all(self, timeout: float = 5.0) -> None:
         """Ends every session, all at once."""
@@ -87,23 +99,31 @@ class Sessions:
 
     def _check(self, name: str | None) -> str:
         if name is None:
-            name = next(f"s{n}" for n in range(1, self._limit + 2) if f"s{n}" not in self._open)
+            name = next(f"s{n}" for n in itertools.count(1) if f"s{n}" not in self._open)
         elif not NAME.fullmatch(name):
             raise UserError(
                 f"session name {name[:80]!r} is not made of 1 to 64 letters, digits, _ or -; choose another"
             )
         taken = self._open.get(name)
-        if taken is not None:
-            if not taken.over:
-                raise NameTaken(f"a session called {name!r} is open; choose another name or close it first")
-            del self._open[name]
-        if len(self._open) >= self._limit:  # those that are over make room, the oldest first
-            ended = next((kept for kept, session in self._open.items() if session.over), None)
-            if ended is not None:
-                del self._open[ended]
-                return name
+        if taken is not None and not taken.over:
+            raise NameTaken(f"a session called {name!r} is open; choose another name or close it first")
+        if sum(not session.over for session in self._open.values()) >= self._limit:
             raise TooMany(f"{self._limit} sessions are open, as many as this server allows; close one first")
         return name
+
+    def _make_room(self, name: str) -> None:
+        """Forgets the session that had the name before, and the oldest of those that ended."""
+        ended = [other for other, session in self._open.items() if session.over]
+        for other in [name, *ended[: max(0, len(ended) - self._limit + 1)]]:
+            if other in self._open:
+                self._drop(other)
+
+    def _drop(self, name: str) -> None:
+        del self._open[name]
+        self._forget(name)
+
+    def _count(self) -> None:
+        metrics.SESSIONS.set(sum(not session.over for session in self._open.values()))
 
 
 def split_name(spec: str) -> tuple[str | None, str]:
