@@ -3,7 +3,7 @@ and unbounded."""
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-disable_created_metrics()  # a series more per counter, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more per counter, which nobody asks for
 
 _STAGE_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.033, 0.066, 0.133, 0.5, 2.0)
 _EVENT_SECONDS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.25, 0.5, 1.0, 2.0)
