@@ -1,8 +1,10 @@
 """What runs behind the routes: hub, sinks, model and sessions, brought up together and drained together."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -16,6 +18,7 @@ from service.sessions import Sessions, split_name
 from service.settings import Settings
 
 CLOSE_SESSIONS = 1.5  # s that stopping waits for sessions; the sinks then have their own 2 s
+FAREWELL = 0.5  # s that stopping waits for watchers to take their last events
 
 RuntimeFactory = Callable[[Settings], Runtime]
 SessionsFactory = Callable[[Settings, Runtime, Hub], Sessions]
@@ -31,8 +34,9 @@ class Live:
     sessions: Sessions
     sinks: list[RedisSink]
     encoder: ThreadPoolExecutor  # previews' JPEGs: one thread, so that they never take more than one core
-    previews: int = 0
+    watchers: int = 0  # clients of the stream and of previews
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _unwatched: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: asyncio.Task[None] | None = None
 
     def problems(self) -> list[str]:
@@ -40,9 +44,20 @@ class Live:
         problems = ["the server is stopping"] if self.stopping.is_set() else []
         return problems + [sink.problem for sink in self.sinks if sink.problem is not None]
 
-    def subscribers(self) -> int:
-        """Clients that watch the stream or a preview now."""
-        return self.hub.count("websocket") + self.previews
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around the service of one client of the stream or of a preview."""
+        self.watchers += 1
+        try:
+            yield
+        finally:
+            self.watchers -= 1
+            self._unwatched.set()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether as many clients watch as the settings allow."""
+        return self.watchers >= self.settings.max_subscribers
 
     async def stop(self) -> None:
         """Ends the sessions, lets subscribers and sinks have their last events, and returns within 4 s. May be called
@@ -55,9 +70,17 @@ class Live:
         self.stopping.set()
         await asyncio.to_thread(self.sessions.close_all, CLOSE_SESSIONS)
         self.hub.close()
-        await asyncio.gather(*(sink.close() for sink in self.sinks))
+        await asyncio.gather(self._farewell(), *(sink.close() for sink in self.sinks))
         self.encoder.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.runtime.close)
+
+    async def _farewell(self) -> None:
+        """Waits until the watchers had their last events and know why nothing more comes; not for slow ones."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                while self.watchers:
+                    self._unwatched.clear()
+                    await self._unwatched.wait()
 
 
 def load(settings: Settings) -> Runtime:

@@ -23,3 +23,12 @@ RECONNECTS = Counter("affect_reconnects", "Reconnections", ["kind"])  # source, 
 ABSTENTIONS = Counter("affect_abstentions", "Faces not estimated, by reason", ["reason"])
 BATCH_SIZE = Histogram("affect_batch_size", "Requests per engine call", buckets=(1, 2, 4, 8, 16, 32, 64))
 ENGINE_INFO = Gauge("affect_engine_info", "1 for each loaded engine", ["model", "weights", "engine", "precision"])
+
+# There from the start, at zero: a rate over a series that appears with its first fault would miss that fault.
+for _sink in ("websocket", "preview", "redis"):
+    SUBSCRIBERS.labels(_sink)
+for _sink in ("websocket", "redis"):
+    EVENTS_DROPPED.labels(_sink)
+for _kind in ("source", "redis"):
+    RECONNECTS.labels(_kind)
+PUBLISH_ERRORS.labels("redis")

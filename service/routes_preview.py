@@ -37,13 +37,8 @@ class Preview(StreamingResponse):
         self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._live.previews += 1
-        metrics.SUBSCRIBERS.labels(SINK).inc()
-        try:
+        with self._live.watching(), metrics.SUBSCRIBERS.labels(SINK).track_inprogress():
             await super().__call__(scope, receive, send)
-        finally:
-            self._live.previews -= 1
-            metrics.SUBSCRIBERS.labels(SINK).dec()
 
 
 _RESPONSES = {
@@ -65,7 +60,7 @@ async def preview(
 ) -> Preview:
     """The newest frame that an event was made of, as often as `fps` says; frames in between are skipped."""
     session = live.sessions.get(id)
-    if live.subscribers() >= live.settings.max_subscribers:
+    if live.crowded:
         raise TooMany(f"{live.settings.max_subscribers} clients are watching, as many as this server allows")
     return Preview(session, live, fps, width)
 

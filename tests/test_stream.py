@@ -185,10 +185,11 @@ def test_a_malformed_query_is_refused(server: LiveServer) -> None:
 
 def test_a_stopping_server_ends_the_sessions_first_and_says_goodbye() -> None:
     with serving() as server:
-        desk = server.open()
-        desk.emit()
-        client = connect(f"{server.ws}/v1/stream")
-        receive(client)
-    events, code, _ = drain(client)
-    assert [event["state"] for event in events] == ["ended"]
-    assert code in (1001, 1012)
+        server.open().emit()
+        clients = [connect(f"{server.ws}/v1/stream") for _ in range(20)]
+        for client in clients:
+            receive(client)
+    for client in clients:
+        events, code, reason = drain(client)
+        assert [event["state"] for event in events] == ["ended"]
+        assert (code, reason) == (1001, "the server is stopping")

@@ -35,7 +35,7 @@ async def stream(
             await websocket.close(*objection)
             return
         # Subscribed before the client knows that it is connected: it misses nothing that happens from then on.
-        with live.hub.subscribe(session, landmarks=landmarks) as subscription:
+        with live.watching(), live.hub.subscribe(session, landmarks=landmarks) as subscription:
             await websocket.accept()
             await _serve(websocket, subscription, live)
 
@@ -44,7 +44,7 @@ def _objection(live: Live, session: str | None) -> tuple[int, str] | None:
     """Close code and reason for a client that cannot be served."""
     if live.stopping.is_set():
         return GOING_AWAY, "the server is stopping"
-    if live.subscribers() >= live.settings.max_subscribers:
+    if live.crowded:
         return TRY_LATER, f"{live.settings.max_subscribers} clients are watching, as many as this server allows"
     if session is not None:
         try:
