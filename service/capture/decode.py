@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _TEXT_DECODERS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg draws text files as pictures; nobody films those
 _DAMAGED_IN_A_ROW = 100  # unreadable packets after which the rest is given up
 _DAMAGED = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError)
-_LARGE = 2_000_000  # pixels: above this (1080p and less stay below) decoding takes more than one thread
+_LARGE = 2_500_000  # pixels: above this (1080p stays below) decoding takes more than one thread
 FALLBACK_PERIOD = 1 / 25  # seconds between pictures where the container tells no rate
 
 
@@ -171,21 +171,33 @@ def decode(media: Media) -> Iterator[Picture | Samples]:
 
 
 class PictureConverter:
-    """Decoded pictures to upright RGB. Keeps its conversion context: building one costs more than using it."""
+    """Decoded pictures of one stream to upright RGB. Keeps its conversion context: building one costs more than
+    using it."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._rotation: float | None = None  # degrees, of the frame whose display matrix is kept
+        self._matrix: NDArray[np.int32] | None = None
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB, contiguous, turned as the container's display matrix says."""
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         image = np.ascontiguousarray(rgb.to_ndarray(), np.uint8)
-        sides = cast(SideDataContainer, frame.side_data)
-        for index in range(len(sides)):
-            data = sides[index]
-            if data.type is SideDataType.DISPLAYMATRIX:
-                return upright(image, np.frombuffer(bytes(data), np.int32))
-        return image
+        # A frame whose side data was touched refers to itself and keeps its memory until the garbage collector comes
+        # by; so only the first frame's are read, and that of a turn that changed.
+        if frame.rotation != self._rotation:
+            self._rotation = frame.rotation
+            self._matrix = _display_matrix(frame)
+        return image if self._matrix is None else upright(image, self._matrix)
+
+
+def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
+    sides = cast(SideDataContainer, frame.side_data)
+    for index in range(len(sides)):
+        data = sides[index]
+        if data.type is SideDataType.DISPLAYMATRIX:
+            return np.frombuffer(bytes(data), np.int32)
+    return None
 
 
 def upright(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:

@@ -17,8 +17,8 @@ from service.capture.pace import Pace
 from service.capture.resample import Samples
 
 _CUT = 0.3  # seconds: a recording that ends this much before it said it would was cut short
-_READ_AHEAD = 3.0  # seconds of one kind that may wait for the other
-_WAITING_BYTES = 256 << 20  # of decoded pictures that may wait for sound
+_READ_AHEAD = 2.0  # seconds of one kind that may wait for the other
+_WAITING_BYTES = 128 << 20  # of decoded pictures that may wait for sound
 
 
 class FileSource:

@@ -92,7 +92,8 @@ class UrlSource:
                 metrics.RECONNECTS.labels("source").inc()
             wait = backoff.next()
             log.info("source %s: %s; trying again in %.1f s", self.label, reason, wait)
-            if reason != said:
+            # One outage is one change of state, whatever its further attempts run into; those are in the log.
+            if not said or (not ever_live and reason != said):
                 said = reason
                 state = State.RECONNECTING if ever_live else State.CONNECTING
                 give(StateChange(state, f"{self.label}: {reason}; trying again"))

@@ -12,7 +12,7 @@ from service.capture.redact import redact_text
 
 log = logging.getLogger(__name__)
 
-_WAITING = 256  # items that may wait when the reader lags; then the producer waits
+_WAITING = 16  # items that may wait when the reader lags; then the producer waits (4K pictures are 25 MB each)
 _LOOK = 0.1  # seconds between looks at the stop flag and the clock
 
 Produce = Callable[[Callable[[Item], bool], threading.Event], None]
