@@ -4,6 +4,7 @@ import asyncio
 import threading
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
@@ -55,6 +56,21 @@ def test_never_queue_never_block_a_slow_subscriber_loses_its_oldest_events_and_n
         return [e.seq async for e in slow], slow.dropped, [e.seq async for e in quick], quick.dropped
 
     assert asyncio.run(run()) == ([6, 7, 8, 9], 6, list(range(10)), 0)
+
+
+def test_a_queue_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.publish.hub.QUEUE_BYTES", 10_000)
+
+    async def run() -> tuple[list[int], int]:
+        hub = Hub(asyncio.get_running_loop())
+        subscription = hub.subscribe(maxlen=1000)
+        for seq in range(50):
+            hub.publish(Event("desk", seq, {"pad": "x" * 990, "faces": []}))
+        hub.publish(Event("desk", 50, {"pad": "x" * 20_000, "faces": []}))
+        hub.close()
+        return [e.seq async for e in subscription], subscription.dropped
+
+    assert asyncio.run(run()) == ([50], 50)  # the newest is never lost, however large
 
 
 def test_publishing_returns_while_the_loop_is_busy() -> None:
@@ -141,17 +157,19 @@ def test_subscribers_are_counted_by_sink() -> None:
     assert asyncio.run(run()) == (2, 0)
 
 
-def test_text_is_made_by_the_publishing_thread_in_the_forms_that_are_asked_for() -> None:
-    async def run() -> tuple[bool, bool, bool]:
+def test_the_loop_is_for_io_text_is_made_by_the_publishing_thread_in_the_forms_that_are_asked_for() -> None:
+    async def run() -> tuple[set[str], set[str], set[str]]:
+        forms = {"text", "text_with_landmarks"}
         hub = Hub(asyncio.get_running_loop())
-        unheard, heard = event(1), event(2)
+        unheard, plain, rich = event(1, "door"), event(1, "desk"), event(1, "hall")
         hub.publish(unheard)
-        hub.subscribe("other", landmarks=True)
-        hub.subscribe()
-        hub.publish(heard)
-        return "text" in vars(unheard), "text" in vars(heard), "text_with_landmarks" in vars(heard)
+        with hub.subscribe("desk"):
+            hub.publish(plain)
+        with hub.subscribe("hall", landmarks=True):
+            hub.publish(rich)
+        return forms & set(vars(unheard)), forms & set(vars(plain)), forms & set(vars(rich))
 
-    assert asyncio.run(run()) == (False, True, False)
+    assert asyncio.run(run()) == (set(), {"text"}, {"text_with_landmarks"})
 
 
 @given(maxlen=st.integers(1, 9), steps=st.lists(st.one_of(st.just("publish"), st.integers(1, 5)), max_size=60))

@@ -15,6 +15,7 @@ from service import metrics
 from service.events import Event
 
 QUEUE_LENGTH = 256  # events, about 8 s of one session at 30 events/s
+QUEUE_BYTES = 16 << 20  # of JSON, however many events that is: twenty faces make large ones
 
 
 class Subscription:
@@ -29,6 +30,7 @@ class Subscription:
         self.dropped = 0
         self._hub = hub
         self._queue: deque[Event] = deque()
+        self._bytes = 0  # of JSON in the queue
         self._maxlen = maxlen
         self._closed = False
         self._ready = asyncio.Event()
@@ -41,6 +43,10 @@ class Subscription:
     def closed(self) -> bool:
         """Whether nothing more will be queued."""
         return self._closed
+
+    def text(self, event: Event) -> str:
+        """JSON of `event` in the form that this subscriber asked for."""
+        return event.text_with_landmarks if self.landmarks else event.text
 
     def __aiter__(self) -> Self:
         return self
@@ -142,16 +148,23 @@ class Hub:
         self._close(ended)
 
     def _push(self, subscription: Subscription, event: Event) -> None:
-        if len(subscription._queue) >= subscription._maxlen:
-            subscription._queue.popleft()
+        queue = subscription._queue
+        queue.append(event)
+        subscription._bytes += len(subscription.text(event))
+        while len(queue) > subscription._maxlen or (subscription._bytes > QUEUE_BYTES and len(queue) > 1):
+            self._take_oldest(subscription)
             subscription.dropped += 1
             metrics.EVENTS_DROPPED.labels(subscription.sink).inc()
-        subscription._queue.append(event)
+
+    def _take_oldest(self, subscription: Subscription) -> Event:
+        event = subscription._queue.popleft()
+        subscription._bytes -= len(subscription.text(event))
+        return event
 
     def _pop(self, subscription: Subscription, limit: int) -> list[Event]:
         with self._lock:
             queue = subscription._queue
-            batch = [queue.popleft() for _ in range(min(limit, len(queue)))]
+            batch = [self._take_oldest(subscription) for _ in range(min(limit, len(queue)))]
             if not queue and not subscription._closed:
                 subscription._ready.clear()
         return batch

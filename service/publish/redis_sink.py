@@ -24,7 +24,7 @@ from service.publish.hub import Hub
 
 SINK = "redis"
 STREAM_LENGTH = 10_000  # entries kept a stream, about; 5 min of one session at 30 events/s
-BUFFER = 8192  # events kept while Redis is away, about 30 MB at most
+BUFFER = 8192  # events kept while Redis is away: 4 min of one session; the hub bounds their bytes
 BATCH = 128  # events a round trip
 TIMEOUT = 5.0  # s for an answer
 CONNECT_TIMEOUT = 2.0  # s

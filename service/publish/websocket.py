@@ -77,7 +77,7 @@ async def _send(websocket: WebSocket, subscription: Subscription) -> bool:
     """Sends until the subscription ends, which is true, or the client is gone, which is false."""
     try:
         async for event in subscription:
-            await websocket.send_text(event.text_with_landmarks if subscription.landmarks else event.text)
+            await websocket.send_text(subscription.text(event))
     except WebSocketDisconnect:
         return False
     return True
