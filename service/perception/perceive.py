@@ -23,7 +23,8 @@ MIN_PRESENCE = 0.5  # of a face that is being followed or given back, as in Medi
 BIRTH_PRESENCE = 0.7  # of a face that nobody knows yet
 SAME_FACE = 0.55  # of the smaller face's square lying in the other's, from which they are one
 FAMILIAR = 0.75  # likeness from which a find is taken for a lost face
-FAMILIAR_ALONE = 0.4  # the same where only one person was there and only one face is found
+FAMILIAR_ALONE = 0.6  # the same where only one person was there and only one face is found
+UNSETTLED = 0.3  # s after a loss, in which an unfamiliar find in that face's place is nobody yet: half hidden faces
 SEARCH_SIDES = 2.5  # region searched around a lost face, over its own region
 SEARCH_AT_ONCE = 0.2  # s after its loss, in which a face is searched for in every frame
 SEARCH_PERIOD = 0.1  # s between searches after that
@@ -150,8 +151,9 @@ class Perception:
         for unlikeness, number, index in pairs:
             if -unlikeness >= enough and number in lost and index in waiting:
                 lost.pop(number).update(waiting.pop(index), t)
+        unsettled = [track for track in lost.values() if t - track.seen < UNSETTLED]
         for find in waiting.values():
-            if find.presence >= BIRTH_PRESENCE:
+            if find.presence >= BIRTH_PRESENCE and all(track.off(find.roi, t) > 1 for track in unsettled):
                 self._numbers += 1
                 self._tracks.append(Track(self._numbers, find, t))
 

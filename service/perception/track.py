@@ -24,7 +24,7 @@ _REACH_PER_SECOND = 1.0  # and each second more
 _PLACE_FADES = 2.0  # 1/s: how fast the place says less about who it is
 _JUMP = 0.35  # face sizes off the expected place, from which a followed face must also look familiar
 _JUMP_LOOK = 0.35  # correlation of looks that is enough then
-_SLIP_LOOK = 0.05  # and without a jump: heads turn
+_MIN_LOOK = 0.2  # below, it is somebody else in any place; half of the pairs of different people lie there
 # The look takes in hair and collar: on walkers of 50-120 px, two sights of one person 0.5-1.4 s apart were told from
 # two persons with an area under the curve of 0.95; the face alone gave 0.91, a wider view no more.
 _LOOK_VIEW = 1.8  # of the aligned crop
@@ -131,16 +131,19 @@ class Track:
         """Whether what the mesh followed to is another face, or none: the mesh can slide onto what is behind."""
         if self.off(sighting.roi, t) > _JUMP:
             return float(self.look @ sighting.look) < _JUMP_LOOK
-        return self.due_for_look(t) and float(self.look @ sighting.look) < _SLIP_LOOK
+        return self.due_for_look(t) and float(self.look @ sighting.look) < _MIN_LOOK
 
     def likeness(self, sighting: Sighting, t: float) -> float:
         """How well a sighting at `t` fits this track: up to 1 for the look, plus up to 1 for the place.
 
-        The place counts less, and in a wider circle, the longer the face was away. -1 where the size rules it out.
+        The place counts less, and in a wider circle, the longer the face was away. -1 where size or look rule it out.
         """
         if not 1 / MAX_GROWTH < sighting.roi.side / self.roi.side < MAX_GROWTH:
+            return -1.0
+        look = float(self.look @ sighting.look)
+        if look < _MIN_LOOK:
             return -1.0
         away = t - self.seen
         distance = self.off(sighting.roi, t) / (_REACH + _REACH_PER_SECOND * away)
         place = exp(-(distance**2)) / (1 + _PLACE_FADES * away)
-        return place + float(self.look @ sighting.look)
+        return place + look
