@@ -6,11 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from live_server import LiveServer, serving
+from pydantic import SecretStr
 
 from service.routes_pages import pages
 from service.settings import Settings
@@ -24,13 +26,16 @@ def server() -> Iterator[LiveServer]:
 
 def get(dist: Path, path: str) -> httpx.Response:
     """What a browser gets where the dashboard was built into `dist`."""
+    return ask(Settings(), dist, "GET", f"http://localhost{path}")
+
+
+def ask(settings: Settings, dist: Path, method: str, url: str, **content: Any) -> httpx.Response:
     app = FastAPI()
-    app.include_router(pages(Settings(), dist))
+    app.include_router(pages(settings, dist))
 
     async def run() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.get(path)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return await client.request(method, url, **content)
 
     return asyncio.run(run())
 
@@ -77,3 +82,11 @@ def test_there_is_no_login_where_no_token_is_set(server: LiveServer) -> None:
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         answer = http.post("/login", json={"token": "whatever"})
         assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_cookie_stays_on_encrypted_connections_where_there_is_one(tmp_path: Path, scheme: str) -> None:
+    settings = Settings(token=SecretStr("secret"))
+    answer = ask(settings, tmp_path, "POST", f"{scheme}://localhost/login", json={"token": "secret"})
+    assert answer.status_code == 204
+    assert ("; Secure" in answer.headers["set-cookie"]) == (scheme == "https")

@@ -196,6 +196,26 @@ def test_a_key_of_another_kind_costs_its_own_events_only(redis_server: RedisServ
     assert asyncio.run(run()) == ([0, 1, 2], 3)
 
 
+def test_a_redis_that_is_full_keeps_events_waiting_in_order(redis_server: RedisServer) -> None:
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        async with Redis.from_url(redis_server.url) as client:
+            sink = RedisSink(redis_server.url, hub)
+            await until(lambda: answers(sink))
+            await client.config_set("maxmemory", "1")
+            for seq in range(200):
+                hub.publish(event(seq))
+            await until(lambda: fails(sink))
+            assert "maxmemory" in (sink.problem or "")
+            await client.config_set("maxmemory", "0")
+            await until(lambda: answers(sink))
+        await sink.close()
+        return await stored(redis_server)
+
+    redis_server.start()
+    assert asyncio.run(run()) == list(range(200))
+
+
 def test_closing_without_redis_ends_and_counts_what_is_lost(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
