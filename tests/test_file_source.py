@@ -1,6 +1,7 @@
 """Recordings: every kind of file becomes the same frames and sound, on one clock, up to where it is whole."""
 
 import gc
+import os
 import threading
 import time
 from itertools import pairwise
@@ -248,12 +249,13 @@ def test_pictures_are_freed_without_the_garbage_collector(tmp_path: Path) -> Non
     assert resident[-1] - resident[20] < 40e6  # 80 pictures of 2.8 MB RGB and 1.4 MB decoded
 
 
-@pytest.mark.parametrize("name", ["text.txt", "noise.mp4", "empty.mp4", "folder", "missing.mp4"])
+@pytest.mark.parametrize("name", ["text.txt", "noise.mp4", "empty.mp4", "folder", "pipe", "missing.mp4"])
 def test_what_is_not_a_video_gets_a_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.txt").write_text("Not a film, only words about one.\n" * 100)
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(1).bytes(5000))
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match=name) as caught:
         items_of(tmp_path / name)
     assert "\n" not in str(caught.value)

@@ -1,6 +1,6 @@
 """One opened container, decoded: upright RGB pictures and mono sound, each with its time in the media's own seconds."""
 
-import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from service import metrics
 from service.capture.resample import Samples, SoundTrack
-
-log = logging.getLogger(__name__)
 
 _TEXT_DECODERS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg draws text files as pictures; nobody films those
 _DAMAGED_IN_A_ROW = 100  # unreadable packets after which the rest is given up
@@ -149,6 +147,7 @@ def decode(media: Media) -> Iterator[Picture | Samples]:
             continue
         if packet is None:
             break
+        began = time.perf_counter()
         try:
             frames = packet.decode()
         except _DAMAGED as error:
@@ -156,6 +155,8 @@ def decode(media: Media) -> Iterator[Picture | Samples]:
             media.damage.note(error)
             continue
         in_a_row = 0
+        if packet.stream is media.video:
+            metrics.STAGE_SECONDS.labels("decode").observe(time.perf_counter() - began)
         for frame in frames:
             if isinstance(frame, VideoFrame):
                 if frame.is_corrupt:
@@ -181,6 +182,7 @@ class PictureConverter:
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB, contiguous, turned as the container's display matrix says."""
+        began = time.perf_counter()
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         image = np.ascontiguousarray(rgb.to_ndarray(), np.uint8)
         # A frame whose side data was touched refers to itself and keeps its memory until the garbage collector comes
@@ -188,7 +190,10 @@ class PictureConverter:
         if frame.rotation != self._rotation:
             self._rotation = frame.rotation
             self._matrix = _display_matrix(frame)
-        return image if self._matrix is None else upright(image, self._matrix)
+        if self._matrix is not None:
+            image = upright(image, self._matrix)
+        metrics.STAGE_SECONDS.labels("convert").observe(time.perf_counter() - began)
+        return image
 
 
 def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:

@@ -65,7 +65,9 @@ def check_file(path: Path) -> None:
             raise UserError(f"{path} is a folder; give one video file.")
         if not path.exists():
             raise UserError(f"There is no file {path}; check the path.")
-        if path.is_file() and path.stat().st_size == 0:
+        if not path.is_file():  # opening a pipe would wait for its writer
+            raise UserError(f"{path} is not a file; cameras of this machine are camera:N.")
+        if path.stat().st_size == 0:
             raise UserError(f"{path} is empty (0 bytes); was its recording or copying interrupted?")
         with path.open("rb"):
             pass
