@@ -78,13 +78,20 @@ async def sending(
             await client.delete(response.headers["location"])
 
 
-async def events_until(server: LiveServer, name: str, state: str, count: int = 1) -> list[dict[str, Any]]:
+async def events_until(
+    server: LiveServer, name: str, state: str, count: int = 1, token: str | None = None
+) -> list[dict[str, Any]]:
+    """Events of session `name`, once it is there, until `count` of them are in `state`."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
     events: list[dict[str, Any]] = []
-    async with asyncio.timeout(30), connect(f"{server.ws}/v1/stream?session={name}") as socket:
-        async for text in socket:
-            events.append(json.loads(text))
-            if sum(event["state"] == state for event in events) >= count:
-                break
+    async with asyncio.timeout(30):
+        while name not in {session.name for session in server.live.sessions.list()}:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        async with connect(f"{server.ws}/v1/stream?session={name}", additional_headers=headers) as socket:
+            async for text in socket:
+                events.append(json.loads(text))
+                if sum(event["state"] == state for event in events) >= count:
+                    break
     return events
 
 
