@@ -100,7 +100,6 @@ def get_session(id: str, live: Running) -> SessionInfo:
 def close_session(id: str, live: Running) -> None:
     """Ends the session and forgets it; its subscribers get the event `ended`."""
     live.sessions.close(id)
-    live.hub.forget(id)
 
 
 @router.post("/{id}/baseline", status_code=204, summary="Start the baseline anew", responses=problems(401, 403, 404))

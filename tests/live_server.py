@@ -108,6 +108,7 @@ class DrivenSessions:
         session.state = State.ENDED
         session.emit()
         del self._open[name]
+        self._hub.forget(name)
 
     def close_all(self, timeout: float = 5.0) -> None:
         for session in self.list():
