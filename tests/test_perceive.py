@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from engines.errors import UserError
 from service.capture.media import Frame
 from service.perception.face import Face
 from service.perception.perceive import Perception, perceive_still
@@ -254,6 +255,19 @@ def test_reset_begins_a_new_stream(portrait: Picture) -> None:
 
 
 def test_any_frame_rate_works(portrait: Picture) -> None:
-    for fps in (1.0, 5.0, 120.0):
+    for fps in (0.25, 1.0, 5.0, 120.0):
         pictures = [np.roll(portrait, 2 * index, axis=1) for index in range(6)]
         assert [[face.track for face in faces] for faces in watch(pictures, fps)] == [[1]] * 6
+
+
+def test_a_picture_beyond_what_can_be_addressed_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UserError, match="40000x3 pixels"):
+        perceive_still(networks(), np.zeros((3, 40_000, 3), np.uint8))
+
+
+def test_only_the_nearest_face_is_kept_where_one_is_asked_for(portrait: Picture) -> None:
+    picture = room()
+    place(picture, head(portrait, 80), 300, 300, 80)
+    place(picture, head(portrait, 200, PURPLE), 900, 350, 200)
+    (found,) = perceive_still(networks(), picture, max_faces=1)
+    assert centre(found)[0] == pytest.approx(900, abs=30)

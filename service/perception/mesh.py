@@ -17,7 +17,6 @@ from service.perception.networks import Network
 POINTS = 468
 EYE_OUTER_LEFT, EYE_OUTER_RIGHT = 33, 263  # outer eye corners, image-left and image-right
 MARGIN = 1.5  # region over face
-_WARP_LIMIT = 32_000  # pixels; OpenCV's warps address no larger pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,6 @@ def find_mesh(network: Network, image: NDArray[np.uint8], roi: Roi) -> tuple[NDA
     Returns ((468, 3) x, y, z in pixels of the picture, z towards the viewer negative; presence 0..1).
     """
     size = network.size
-    if max(image.shape[:2]) > _WARP_LIMIT:
-        raise ValueError(f"A picture of {image.shape[1]}x{image.shape[0]} pixels is too large.")
     scale = roi.side / size
     a, b = scale * cos(roi.angle), scale * sin(roi.angle)
     half = size / 2

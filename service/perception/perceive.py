@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import UserError
 from service.capture.media import Frame
 from service.perception.assemble import assemble
 from service.perception.detector import Detection
@@ -19,6 +20,8 @@ from service.perception.scan import Schedule, close_rois, look, region_around, t
 from service.perception.track import MEMORY, Sighting, Track
 
 MAX_FACES = 20
+MAX_SIDE = 32_000  # pixels of a picture; OpenCV's warps address no more
+MAX_FRAME_GAP = 5.0  # s between frames, after which everybody counts as gone
 MIN_PRESENCE = 0.5  # of a face that is being followed or given back, as in MediaPipe's graphs
 BIRTH_PRESENCE = 0.7  # of a face that nobody knows yet
 SAME_FACE = 0.55  # of the smaller face's square lying in the other's, from which they are one
@@ -46,14 +49,22 @@ class Perception:
         self._shape: tuple[int, int] | None = None  # height, width in pixels of the last frame
 
     def __call__(self, frame: Frame) -> list[Face]:
-        """The faces in `frame`, by track number. Frames come in the order of their times."""
+        """The faces in `frame`, by track number. Frames come in the order of their times.
+
+        Raises `UserError` if the picture is larger than `MAX_SIDE`.
+        """
         image, t = frame.image, frame.t
         first = self._shape is None
         shape = (image.shape[0], image.shape[1])
+        if max(shape) > MAX_SIDE:
+            raise UserError(
+                f"The picture has {shape[1]}x{shape[0]} pixels; at most {MAX_SIDE} a side are read: scale it down."
+            )
         if shape != self._shape:
             self._tracks.clear()  # in a picture of another size no place of the old one means anything
             self._shape = shape
-        self._tracks = [track for track in self._tracks if t - track.seen <= MEMORY]
+        # A face of the last frame is followed over a longer gap than a lost one is remembered: frames may be rare.
+        self._tracks = [track for track in self._tracks if t - track.seen <= (MEMORY if track.lost else MAX_FRAME_GAP)]
         self._follow(image, t)
         self._find(image, t, first)
         seen = sorted((track for track in self._tracks if not track.lost), key=lambda track: track.number)
@@ -121,7 +132,7 @@ class Perception:
         detections: list[Detection] = []
         for region in [around, *due] if around else due:
             detections += look(self._networks, image, region)
-        detections.sort(key=lambda detection: -detection.score)
+        detections.sort(key=lambda detection: -detection.score * detection.box[2])  # the nearest are the first of few
         rois = [roi_from_detection(detection) for detection in detections]
         return close_rois(self._networks, image) if first and not rois else rois
 

@@ -72,7 +72,7 @@ class Schedule:
             self._at = t
             return list(range(looks))
         period = NEWCOMERS_PERIOD if anybody else NOBODY_PERIOD
-        self._credit = min(self._credit + (t - self._at) / period * looks, float(looks))
+        self._credit = min(self._credit + max(0.0, t - self._at) / period * looks, float(looks))
         self._at = t
         count = min(int(self._credit), looks, MAX_LOOKS)
         self._credit -= count

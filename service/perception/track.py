@@ -19,6 +19,7 @@ MAX_GROWTH = 1.8  # of a face's size while it was away
 _VELOCITY_TIME = 0.15  # s, time constant of the velocity
 _COAST_TIME = 1.0  # s, time constant with which a lost face's motion is thought to die away
 _LEAD = 0.7  # of the predicted motion between two frames: a turn is overshot less
+_LEAD_TIME = 0.1  # s that this reaches at most: rare frames say little about motion
 _REACH = 0.7  # face sizes that a face may be off its predicted place at once
 _REACH_PER_SECOND = 1.0  # and each second more
 _PLACE_FADES = 2.0  # 1/s: how fast the place says less about who it is
@@ -92,7 +93,7 @@ class Track:
     def predicted(self, t: float) -> Roi:
         """Where the face should be at `t`."""
         away = t - self.seen
-        dt = _COAST_TIME * (1 - exp(-away / _COAST_TIME)) if self.lost else _LEAD * away
+        dt = _COAST_TIME * (1 - exp(-away / _COAST_TIME)) if self.lost else _LEAD * min(away, _LEAD_TIME)
         vx, vy = self._velocity or (0.0, 0.0)
         return self.roi.moved(vx * dt, vy * dt)
 
