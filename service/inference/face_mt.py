@@ -36,7 +36,9 @@ def read_names(path: Path) -> Names:
         info = core().read_model(path).get_rt_info([_METADATA])
         names = Names(*(tuple(json.loads(str(info[key]))) for key in ("expressions", "aus")))
     except (RuntimeError, KeyError, ValueError) as e:
-        raise WeightsError(f"{path.name} does not say what its outputs are called; run `affectstream weights pull`.") from e
+        raise WeightsError(
+            f"{path.name} does not say what its outputs are called; run `affectstream weights pull`."
+        ) from e
     if names.expressions[: len(EXPRESSIONS)] != EXPRESSIONS:
         raise WeightsError(f"{path.name} gives the expressions {names.expressions}, not {EXPRESSIONS}.")
     return names

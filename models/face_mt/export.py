@@ -1,0 +1,140 @@
+"""From a checkpoint to the ONNX file that is served: preprocessing, network, calibration, one graph.
+
+Input `face` (N, 112, 112, 3) uint8 RGB; outputs `expression` (N, 8) probabilities under a balanced prior,
+`valence_arousal` (N, 2), `std` (N, 2), `aus` (N, k) logits. The names of classes and units and the figures behind the
+calibration travel in the file's metadata. Weights are stored in float16 and computed in float32.
+"""
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from models.errors import ModelError
+from models.face_mt.calibration import Calibration, balance_weights, fit_std_scale, fit_temperature
+from models.face_mt.data import TEST, VALIDATION, ferplus, labelled
+from models.face_mt.network import CROP, Config, FaceNetwork, View
+from models.face_mt.scores import predict, unit_correlations
+from models.face_mt.votes import CIRCUMPLEX, CLASSES
+
+OPSET = 18
+INPUTS = ("face",)
+OUTPUTS = ("expression", "valence_arousal", "std", "aus")
+_SMALL = 1024  # tensors with fewer elements stay float32: norms and biases
+MIN_AGREEMENT = 0.6  # r with the teacher, on both held-out sets, from which a unit is published
+
+
+def load(path: Path) -> tuple[FaceNetwork, dict[str, Any]]:
+    """The network of a checkpoint, in evaluation mode, and what else the checkpoint says."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    c = state["config"]
+    network = FaceNetwork(
+        Config(tuple(c["widths"]), tuple(c["blocks"]), int(c["expressions"]), tuple(c["aus"]), float(c["dropout"]))
+    )
+    network.load_state_dict(state["network"])
+    return network.eval(), state
+
+
+def release(checkpoint: Path, data: Path, version: str, out: Path) -> dict[str, float]:
+    """Calibrates a checkpoint on FER+ validation, keeps the units that agree with their teacher, writes `out`.
+
+    `data`: folder of the prepared sets. Returns what was fitted, and r of every unit, kept or not.
+    """
+    network, state = load(checkpoint)
+    scales = {au: (float(s[0]), float(s[1])) for au, s in state["scales"].items()}
+    fer, web = ferplus(data / "ferplus"), labelled(data / "faces")
+    validation, unseen = np.flatnonzero(fer.split == VALIDATION), np.flatnonzero(web.split == TEST)
+    on_fer, on_web = predict(network, fer.grey[validation]), predict(network, web.grey[unseen])
+    truth = fer.majority[validation]
+    named = truth >= 0
+    temperature = fit_temperature(
+        on_fer.logits[named], np.eye(len(CLASSES))[truth[named]], balance_weights(truth[named], len(CLASSES))
+    )
+    known = np.isfinite(fer.affect[validation]).all(1)
+    std_scale = fit_std_scale(on_fer.va[known], on_fer.std[known], fer.affect[validation][known, :2].astype(np.float64))
+    first = unit_correlations(on_fer.units, fer, validation, scales)
+    second = unit_correlations(on_web.units, web, unseen, scales)
+    agreed = {au: min(first[au], second[au]) for au in scales}
+    keep = [au for au in scales if agreed[au] >= MIN_AGREEMENT]
+    columns = [list(scales).index(au) for au in keep]
+    network.aus.weight = nn.Parameter(network.aus.weight[columns])
+    network.aus.bias = nn.Parameter(network.aus.bias[columns])
+    facts = {
+        "aus": keep,
+        "scales": {au: [round(v, 5) for v in scales[au]] for au in keep},
+        "training_prior": [round(float(p), 6) for p in state["prior"]],
+    }
+    export(network, Calibration(temperature, std_scale), version, facts, out)
+    return {"temperature": temperature, "std_scale_valence": std_scale[0], "std_scale_arousal": std_scale[1], **agreed}
+
+
+class Served(nn.Module):
+    """What the service calls: crops in, calibrated answers out."""
+
+    def __init__(self, network: FaceNetwork, calibration: Calibration) -> None:
+        super().__init__()
+        self.view = View()
+        self.network = network
+        self.temperature = calibration.temperature
+        self.std_scale: Tensor
+        self.register_buffer("std_scale", torch.tensor(calibration.std_scale))
+
+    def forward(self, face: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        logits, va, log_std, aus = self.network(self.view(face))
+        return torch.softmax(logits / self.temperature, 1), va, torch.exp(log_std) * self.std_scale, aus
+
+
+def export(network: FaceNetwork, calibration: Calibration, version: str, facts: dict[str, Any], out: Path) -> None:
+    """Writes the ONNX file to `out`, whole or not at all, with `facts` in its metadata."""
+    served = Served(network, calibration).eval()
+    sample = torch.zeros(2, CROP, CROP, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about its own insides
+        program = torch.onnx.export(
+            served,
+            (sample,),
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            dynamic_shapes={"face": {0: torch.export.Dim("batch", min=1, max=4096)}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError("The network could not be exported to ONNX.")
+    model = program.model_proto
+    _halve(model)
+    facts = facts | {
+        "version": version,
+        "expressions": list(CLASSES),
+        "temperature": round(calibration.temperature, 6),
+        "std_scale": [round(v, 6) for v in calibration.std_scale],
+        "circumplex": CIRCUMPLEX,
+    }
+    for key, value in facts.items():
+        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    onnx.checker.check_model(model)
+    aside = out.with_suffix(".part")
+    aside.write_bytes(model.SerializeToString())
+    os.replace(aside, out)
+
+
+def _halve(model: onnx.ModelProto) -> None:
+    """Stores large float32 tensors as float16 behind a Cast, which every runtime folds away at load."""
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name + "_half"))
+        casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT, name=name + "_cast"))
+    for cast in reversed(casts):
+        graph.node.insert(0, cast)
