@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -29,8 +30,8 @@ class Outcome:
     path: Path
     events: int
     with_face: int
-    details: list[str]  # sentences about what was cut short, unreadable or interrupted
-    complete: bool
+    details: list[str]  # sentences about how the input ended and what could not be read
+    ending: Literal["complete", "interrupted", "failed"]
 
 
 def analyze(
@@ -49,7 +50,7 @@ def analyze(
         total = getattr(opened, "duration", None) or 0.0
     written = with_face = 0
     details: list[str] = []
-    complete = True
+    ending: Literal["complete", "interrupted", "failed"] = "complete"
     bar = tqdm(
         total=total or None, unit=unit, disable=None if not quiet else True,
         bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} {unit} [{elapsed}<{remaining}]" if total else None,
@@ -59,6 +60,7 @@ def analyze(
             for event in events:
                 if event.data["state"] in (State.ENDED, State.FAILED):
                     details.append(event.data["detail"])
+                    ending = "complete" if event.data["state"] == State.ENDED else "failed"
                 if not event.of_media and pictures is None:
                     continue
                 export.write(event.data)
@@ -67,9 +69,9 @@ def analyze(
                 bar.update((event.data["t"] if pictures is None else written) - bar.n)
         except KeyboardInterrupt:
             stop.set()
-            complete = False
+            ending = "interrupted"
             details.append(f"interrupted after {written} events; what was done is kept")
-    return Outcome(out, written, with_face, details, complete)
+    return Outcome(out, written, with_face, details, ending)
 
 
 def events_of_recording(

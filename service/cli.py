@@ -53,7 +53,7 @@ def _analyze(args: argparse.Namespace) -> int:
     for detail in outcome.details:
         print(detail, file=sys.stderr)
     print(f"{outcome.path}: {outcome.events} events, {outcome.with_face} of them with a face")
-    return 0 if outcome.complete else EXIT_INTERRUPTED
+    return {"complete": 0, "interrupted": EXIT_INTERRUPTED, "failed": EXIT_BAD_INPUT}[outcome.ending]
 
 
 def _weights(args: argparse.Namespace) -> int:

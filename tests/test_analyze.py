@@ -1,10 +1,12 @@
 """`affectstream analyze` on real encoded files and pictures."""
 
 import csv
+import http.server
 import json
 import math
 import os
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ from sources import demo_items
 from service.analyze import analyze, events_of_recording
 from service.capture.media import Frame
 from service.capture.open import open_source
+from service.cli import main
 from service.events import event_schema
 from service.runtime import Runtime
 
@@ -50,7 +53,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_one_valid_event_per_frame(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
     outcome = analyze(runtime, str(clip), tmp_path / "x.jsonl", quiet=True)
     events = lines(tmp_path / "x.jsonl")
-    assert outcome.complete
+    assert outcome.ending == "complete"
     assert len(events) == outcome.events == FRAMES
     validator = Draft202012Validator(event_schema())
     for event in events:
@@ -178,3 +181,14 @@ def test_expressive_clip_has_one_face_throughout(runtime: Runtime, shared: Path,
     events = lines(tmp_path / "x.jsonl")
     assert outcome.with_face >= 0.98 * len(events)
     assert {face["track"] for event in events for face in event["faces"]} == {1}
+
+
+def test_an_address_that_answers_nothing_to_look_at_is_bad_input(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/none.mp4"
+        assert main(["analyze", address, "--out", str(tmp_path / "x.jsonl")]) == 2
+        server.shutdown()
+    assert "404" in capfd.readouterr().err
