@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -83,6 +84,7 @@ class Networks:
     """
 
     def __init__(self, path: Callable[[str], Path] = _stored) -> None:
+        cv2.setNumThreads(1)  # sessions are the threads; OpenCV's own would fight with them for the cores
         core = ov.Core()
         self.weights = (FULL_RANGE.name, SHORT_RANGE.name, MESH.name)  # in the manifest
         self.full_range = Network(core, path(FULL_RANGE.name), FULL_RANGE)
