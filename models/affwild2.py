@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 
 FOLDERS = {"va": "VA_Set", "expression": "EXPR_Set", "au": "AU_Set"}
 SPLITS = {"train": ("Train_Set", "Training_Set"), "validation": ("Validation_Set",), "test": ("Test_Set",)}
+# Files of the 2022 multi-task challenge, under `annotations`.
+MULTI_TASK = {
+    "train": "MTL_Challenge/training_set_annotations.txt",
+    "validation": "MTL_Challenge/validation_set_annotations.txt",
+}
 VA_HEADER = "valence,arousal"
 EXPRESSION_HEADERS = {
     7: ",".join(name.capitalize() for name in EXPRESSIONS),

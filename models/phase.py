@@ -4,6 +4,7 @@ The temporal input of MIMAMO Net (Deng, Chen, Pan and Shi 2020, as published in 
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -13,11 +14,31 @@ from models import steerable_pyramid
 
 FRAMES = 13  # give 12 differences
 SIZE = 48  # pixels
+LANCZOS = 3  # lobes
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 BLUR_TAPS = 11
 BLUR_SIGMA = 2.0  # pixels
 LIMIT = 5 * np.pi  # radians
 
 Unwrap = Literal["reference", "correct"]
+
+
+def grey(faces: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(frames, height, width, 3) RGB -> (frames, 48, 48) in 0..1, by the published preparation's Lanczos filter."""
+    luma = np.rint(faces @ np.array(LUMA))  # (frames, height, width), whole numbers as in an 8 bit picture
+    small: NDArray[np.float64] = _lanczos(faces.shape[1]) @ luma @ _lanczos(faces.shape[2]).T
+    return np.clip(np.rint(small), 0, 255) / 255
+
+
+@cache
+def _lanczos(size: int) -> NDArray[np.float64]:
+    """(48, size) weights that resample `size` pixels, the filter widened by the ratio so that nothing aliases."""
+    ratio = size / SIZE
+    stretch = max(ratio, 1.0)
+    distance = (np.arange(size) + 0.5 - (np.arange(SIZE)[:, None] + 0.5) * ratio) / stretch
+    weights = np.where(np.abs(distance) < LANCZOS, np.sinc(distance) * np.sinc(distance / LANCZOS), 0)
+    normalised: NDArray[np.float64] = weights / weights.sum(1, keepdims=True)
+    return normalised
 
 
 def phase_differences(

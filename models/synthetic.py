@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.affwild2 import picture, write_au, write_expression, write_va
-from models.labels import AUS_2020, EXPRESSIONS
+from models.affwild2 import MULTI_TASK, Annotation, picture, write_au, write_expression, write_multi_task, write_va
+from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
 
 SIZE = 112  # pixels
 FPS = 30
@@ -37,28 +37,32 @@ class Motion:
 
 
 def write(root: Path, videos: int = 6, seconds: float = 4, validation: int = 2, seed: int = 0) -> None:
-    """Writes `videos` to train on and `validation` more under `root`."""
+    """Writes `videos` to train on and `validation` more under `root`, annotated as in 2020 and as in 2022."""
     for split, count in (("Train_Set", videos), ("Validation_Set", validation)):
+        annotations = []
         for i in range(count):
             name = f"{split[0].lower()}{i}" + ("", "_left", "_right")[i % 3]
             rng = np.random.default_rng((seed, split == "Train_Set", i))
-            _write_video(root, split, name, motion(round(seconds * FPS), rng), rng)
+            annotations.append(_write_video(root, split, name, motion(round(seconds * FPS), rng), rng))
+        file = MULTI_TASK["train" if split == "Train_Set" else "validation"]
+        frames = {a.name: np.flatnonzero(a.expression >= 0).tolist() for a in annotations}
+        write_multi_task(root / "annotations" / file, annotations, frames)
 
 
 def motion(frames: int, rng: np.random.Generator) -> Motion:
-    """A slow random one."""
+    """A random one that goes through most faces in a few seconds."""
     t = np.arange(frames) / FPS
 
     def wave() -> Floats:
-        rates, phases = rng.uniform(0.1, 0.6, 3), rng.uniform(0, 2 * np.pi, 3)
+        rates, phases = rng.uniform(0.3, 1.5, 3), rng.uniform(0, 2 * np.pi, 3)
         x: Floats = np.sin(2 * np.pi * rates * t[:, None] + phases).sum(1) / 1.8
         return np.clip(x, -1, 1)
 
     return Motion(smile=wave(), opening=np.clip(wave() * 0.6 + 0.5, 0, 1), brow=wave())
 
 
-def labels(m: Motion) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Valence and arousal (n, 2), expression (n,) and the 8 action units of 2020 (n, 8)."""
+def labels(m: Motion) -> tuple[Floats, NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+    """Valence and arousal (n, 2), expression (n,), and the action units of both challenges by name, (n,) each."""
     arousal = 2 * m.opening - 1
     va = np.stack((m.smile, arousal), axis=1)
     names = np.select(
@@ -70,10 +74,11 @@ def labels(m: Motion) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
     units = {
         "AU01": m.brow > 0.3, "AU02": m.brow > 0.6, "AU04": m.brow < -0.3, "AU06": m.smile > 0.6,
         "AU12": m.smile > 0.3, "AU15": m.smile < -0.3, "AU20": (m.opening > 0.5) & (m.smile < 0),
-        "AU25": m.opening > 0.3,
+        "AU25": m.opening > 0.3, "AU26": m.opening > 0.7, "AU07": m.opening < 0.2, "AU10": m.smile < -0.6,
+        "AU23": m.opening < 0.1, "AU24": (m.opening < 0.1) & (m.smile < 0),
     }  # fmt: skip
     expression = np.array([EXPRESSIONS.index(name) for name in names])
-    return va, expression, np.stack([units[name] for name in AUS_2020], axis=1).astype(np.int64)
+    return va, expression, {name: unit.astype(np.int64) for name, unit in units.items()}
 
 
 def landmarks(smile: float, opening: float, brow: float) -> Floats:
@@ -98,15 +103,15 @@ def landmarks(smile: float, opening: float, brow: float) -> Floats:
     return p
 
 
-def _write_video(root: Path, split: str, name: str, m: Motion, rng: np.random.Generator) -> None:
+def _write_video(root: Path, split: str, name: str, m: Motion, rng: np.random.Generator) -> Annotation:
     frames = len(m.smile)
     va, expression, units = labels(m)
     va[: frames // 20], expression[: frames // 20] = -5, -1  # a stretch without annotation
     for folder in ("cropped_aligned", "masks"):
         (root / folder / name).mkdir(parents=True, exist_ok=True)
-    skin = rng.uniform((150, 110, 80), (240, 200, 170))
+    skin = rng.uniform((200, 155, 125), (225, 180, 150))
     points = np.stack([landmarks(*row) for row in zip(m.smile, m.opening, m.brow, strict=True)])
-    points += rng.uniform(-2, 2, 2)  # where the head is
+    points += rng.uniform(-1, 1, 2)  # where the head is
     for i, p in enumerate(points):
         cv2.imwrite(str(picture(root / "cropped_aligned", name, i)), _draw(p, skin, rng)[..., ::-1])
         cv2.imwrite(str(picture(root / "masks", name, i).with_suffix(".png")), _mask(p))
@@ -116,7 +121,8 @@ def _write_video(root: Path, split: str, name: str, m: Motion, rng: np.random.Ge
     _save(root / "mel" / f"{name}.npy", power.astype(np.float32))
     write_va(root / "annotations" / "VA_Set" / split / f"{name}.txt", va)
     write_expression(root / "annotations" / "EXPR_Set" / split / f"{name}.txt", expression)
-    write_au(root / "annotations" / "AU_Set" / split / f"{name}.txt", units)
+    write_au(root / "annotations" / "AU_Set" / split / f"{name}.txt", np.stack([units[unit] for unit in AUS_2020], 1))
+    return Annotation(name, va.astype(np.float32), expression, np.stack([units[unit] for unit in AUS_2022], 1))
 
 
 def _save(path: Path, array: NDArray[np.generic]) -> None:

@@ -28,7 +28,10 @@ class VGGFace(nn.Module):
                 pools.append(len(layers))
             else:
                 planes = int(entry) * width
-                layers += [nn.Conv2d(planes_in, planes, 3, padding=1), nn.ReLU(inplace=True)]
+                convolution = nn.Conv2d(planes_in, planes, 3, padding=1)
+                # He et al. 2015: without it, a signal does not get through 13 layers without batch normalisation.
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+                layers += [convolution, nn.ReLU(inplace=True)]
                 planes_in = planes
         self.through_second_pool = pools[1]
         self.features = nn.Sequential(*layers)

@@ -1,0 +1,171 @@
+"""What each network reads, assembled from a recording exactly as the papers (and the live adapters) assemble it.
+
+Every function takes a recording, the frames to be predicted (indices, in order) and a random generator while training,
+or None; and gives the arguments of the network's `forward` as float32 arrays without their batch axis.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models import augment, inception_v3, phase, steerable_pyramid, vgg_face
+from models.recordings import SIZE, Recording
+
+# TSAV
+CLIP_FRAMES = 8
+CLIP_STEP = 0.2  # seconds
+CLIP_MEAN = (0.43216, 0.394666, 0.37645, 0.5)  # RGB, mask
+CLIP_STD = (0.22803, 0.22145, 0.216989, 0.225)
+MEL_COLUMNS = 1001  # 10 s
+MEL_RATE = 100  # columns a second
+POWER_FLOOR = 1e-10
+DYNAMIC_RANGE = 80.0  # dB below the window's loudest cell
+DB_MEAN, DB_STD = -14.8, 19.895
+# A/V-MT-VGG-GRU
+PICTURE_HOP = 0.022  # seconds; 96 columns are 2.1 s
+
+Floats = NDArray[np.float32]
+Arrays = dict[str, Floats]
+Random = np.random.Generator | None
+Builder = Callable[[Recording, NDArray[np.int64], Random], Arrays]
+
+
+def clip_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """TSAV: `clip` (4, 8, 112, 112) and `sound` (1, 64, 1001) for the one frame of `frames`."""
+    times = recording.times
+    wanted = times[frames[-1]] - CLIP_STEP * np.arange(CLIP_FRAMES - 1, -1, -1)
+    period = float(np.median(np.diff(times))) if len(times) > 1 else CLIP_STEP
+    index = np.searchsorted(times, wanted + period / 2, side="left") - 1  # nearest; -1 before the video
+    rgb, masks = recording.pictures(index), recording.masks(index)
+    if rng is not None:
+        rgb = augment.jitter_hsv(rgb, rng)
+        if rng.random() < 0.5:
+            rgb, masks = augment.flip(rgb), augment.flip_masks(masks)
+    clip = _normalise(np.concatenate((rgb, masks[..., None]), axis=3), CLIP_MEAN, CLIP_STD)
+    return {"clip": clip.transpose(3, 0, 1, 2), "sound": past_sound(recording.mel, times[frames[-1]])[None]}
+
+
+def past_sound(power: Floats, t: float) -> Floats:
+    """(64, 1001) normalised dB of the 10 s up to `t` seconds, `power` 0 before the recording."""
+    newest = min(int(t * MEL_RATE + 1e-6) + 1, power.shape[1])
+    window = power[:, max(0, newest - MEL_COLUMNS) : newest]
+    padded = np.zeros((power.shape[0], MEL_COLUMNS), np.float32)
+    padded[:, MEL_COLUMNS - window.shape[1] :] = window
+    db = 10 * np.log10(np.maximum(padded, POWER_FLOOR))
+    normalised: Floats = (np.maximum(db, db.max() - DYNAMIC_RANGE) - DB_MEAN) / DB_STD
+    return normalised.astype(np.float32)
+
+
+def sound_picture(power: Floats, t: float) -> Floats:
+    """A/V-MT-VGG-GRU: (3, 96, 96) in [-1, 1], low frequencies at the bottom, the newest of 96 columns at the right.
+
+    The paper leaves the mapping open: mel power in dB every 22 ms, the loudest 80 dB stretched over the range.
+    """
+    column = np.round((t - PICTURE_HOP * np.arange(vgg_face.SIZE - 1, -1, -1)) * MEL_RATE).astype(int)
+    inside = (column >= 0) & (column < power.shape[1])
+    cells = np.where(inside, power[:, np.clip(column, 0, max(power.shape[1] - 1, 0))], 0)
+    db = 10 * np.log10(np.maximum(cells, POWER_FLOOR))
+    picture = 1 + 2 * np.maximum(db - db.max(), -DYNAMIC_RANGE) / DYNAMIC_RANGE  # (64, 96)
+    picture = cv2.resize(picture[::-1].astype(np.float32), (vgg_face.SIZE, vgg_face.SIZE))
+    return np.repeat(picture[None], 3, axis=0)
+
+
+def descriptor_image(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """Descriptors: `image` (3, 299, 299) for the one frame of `frames`."""
+    return {"image": _descriptor_image(recording, frames, rng, "cropped_aligned")}
+
+
+def descriptor_pair(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """Ensemble: `context_crop` of the folder `cropped` and `aligned_face`, both (3, 299, 299)."""
+    folders = {"context_crop": "cropped", "aligned_face": "cropped_aligned"}
+    return {name: _descriptor_image(recording, frames, rng, folder) for name, folder in folders.items()}
+
+
+def _descriptor_image(recording: Recording, frames: NDArray[np.int64], rng: Random, folder: str) -> Floats:
+    size = inception_v3.SIZE
+    (image,) = recording.pictures(frames[-1:], folder, size if rng is None else size + 5)
+    if rng is not None:
+        y, x = rng.integers(0, 6, 2)
+        image = image[y : y + size, x : x + size]
+        if rng.random() < 0.8:
+            image = augment.jitter_colour(image, rng)
+        if rng.random() < 0.5:
+            image = augment.flip(image)
+    return _normalise(image, inception_v3.MEAN, inception_v3.STD).transpose(2, 0, 1)
+
+
+def _normalise(image: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> Floats:
+    """(..., channels) bytes to float32 of the mean and deviation that a network was trained with."""
+    normalised: Floats = image.astype(np.float32)
+    normalised /= 255
+    normalised -= np.asarray(mean, np.float32)
+    normalised /= np.asarray(std, np.float32)
+    return normalised
+
+
+def face(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """MT-VGG and FaceBehaviorNet: `image` (3, 96, 96) for the one frame of `frames`."""
+    return {"image": faces(recording, frames[-1:], rng)["image"][0]}
+
+
+def faces(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """MT-VGG-GRU: `image` (time, 3, 96, 96)."""
+    images: Floats = recording.pictures(frames, size=vgg_face.SIZE).astype(np.float32)
+    images -= 128
+    images /= 128
+    return {"image": images.transpose(0, 3, 1, 2)}
+
+
+def faces_and_landmarks(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """AffWildNet and its successors: `image` (time, 3, 96, 96) and `landmarks` (time, 136), crop edges at -1 and 1."""
+    points = recording.landmarks[frames] / ((SIZE - 1) / 2) - 1
+    return faces(recording, frames, rng) | {"landmarks": points.reshape(len(frames), -1).astype(np.float32)}
+
+
+def faces_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """A/V-MT-VGG-GRU: `image` and `sound` (time, 3, 96, 96)."""
+    sound = np.stack([sound_picture(recording.mel, t) for t in recording.times[frames]])
+    return faces(recording, frames, rng) | {"sound": sound}
+
+
+def motion(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """MIMAMO Net: `phase_0` (time, 24, 48, 48), `phase_1` (time, 24, 24, 24), `features` (time, 2048).
+
+    The 13 frames about each are face frames, as published, the first and last repeated at the ends.
+    """
+    available = recording.faces
+    place = np.clip(np.searchsorted(available, frames), 0, len(available) - 1)
+    half = phase.FRAMES // 2
+    window = np.clip(place[:, None] + np.arange(-half, half + 1), 0, len(available) - 1)  # (time, 13)
+    needed, where = np.unique(window, return_inverse=True)
+    pictures = recording.pictures(available[needed])
+    if rng is not None:
+        pictures = augment.crop(pictures, augment.MIMAMO_CROP, rng)
+        if rng.random() < 0.5:
+            pictures = augment.flip(pictures)
+    levels = steerable_pyramid.coefficients(phase.grey(pictures))
+    where = where.reshape(window.shape)
+    pairs = [phase.from_coefficients([level[rows] for level in levels]) for rows in where]
+    phase_0, phase_1 = (np.stack(maps) for maps in zip(*pairs, strict=True))
+    return {"phase_0": phase_0, "phase_1": phase_1, "features": recording.features[available[place]]}
+
+
+# network -> (its input, whether it reads sequences of frames)
+BUILDERS: dict[str, tuple[Builder, bool]] = {
+    "tsav": (clip_and_sound, False),
+    "mimamo": (motion, True),
+    "descriptors": (descriptor_image, False),
+    "descriptors-ensemble": (descriptor_pair, False),
+    "affwildnet": (faces_and_landmarks, True),
+    "cnn-3rnn": (faces_and_landmarks, True),
+    "cnn-1rnn": (faces_and_landmarks, True),
+    "fusion-rnn": (faces_and_landmarks, True),
+    "fusion-fc": (faces_and_landmarks, True),
+    "fusion-decision": (faces_and_landmarks, True),
+    "mt-vgg": (face, False),
+    "mt-vgg-gru": (faces, True),
+    "av-mt-vgg-gru": (faces_and_sound, True),
+    "facebehaviornet": (face, False),
+}
