@@ -108,7 +108,10 @@ def events_of_pictures(runtime: Runtime, paths: list[Path]) -> Iterator[Event]:
             event = pipeline.state(StateChange(State.FAILED, f"{path.name}: not a picture that can be read"))
         else:
             pipeline.state(StateChange(State.LIVE))
-            event = pipeline.frame(Frame(np.asarray(image, np.uint8), 0.0))
+            try:
+                event = pipeline.frame(Frame(np.asarray(image, np.uint8), 0.0))
+            except UserError as error:  # too large; the others are read all the same
+                event = pipeline.state(StateChange(State.FAILED, f"{path.name}: {error}"))
         event.data["file"] = path.name
         yield event
 

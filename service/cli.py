@@ -96,6 +96,11 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
+    if args.what == "perception":
+        from service.perception.bench import measure
+
+        _table(measure(Path(args.input) if args.input else None), args.json)
+        return 0
     from service.bench import live
 
     report = live(args.input, minutes=args.minutes, streams=args.streams)
@@ -168,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure this machine")
     bench.set_defaults(run=_bench)
-    bench.add_argument("what", choices=("live",))
+    bench.add_argument("what", choices=("live", "perception"))
     bench.add_argument("--input", help="a 30 fps clip (the demo, written to a temporary file)")
     bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run")
     bench.add_argument("--streams", type=int, default=12, help="most streams to try")
