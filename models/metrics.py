@@ -4,7 +4,7 @@ Labels and predictions are arrays over all frames of all videos, concatenated, a
 out of a task's score if any of the task's columns holds the sentinel of frames that were not annotated.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +100,7 @@ def multi_task_2022(va: Mapping[str, float], expression: ClassScores, au: ClassS
 
 
 def bootstrap(
-    score: Callable[[NDArray[np.int64]], float], groups: Sequence[str], rounds: int = 1000, seed: int = 0
+    score: Callable[[NDArray[np.int64]], float], groups: ArrayLike, rounds: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """95 % confidence interval of `score` when whole videos are drawn with replacement.
 
