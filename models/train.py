@@ -84,7 +84,7 @@ def predict(network: nn.Module, samples: Samples, device: torch.device) -> dict[
     probabilities = samples.recipe.network == "descriptors-ensemble"
     for inputs, labels, where in samples.batches(0):
         output = by_task(network(**{name: x.to(device) for name, x in inputs.items()}))
-        decided = {task: _decide(task, value.float().cpu(), probabilities) for task, value in output.items()}
+        decided = {task: decide(task, value.float().cpu(), probabilities) for task, value in output.items()}
         frames = where["frames"].numpy()
         for b, recording in enumerate(where["recording"].tolist()):
             for t, frame in enumerate(frames[b].tolist()):
@@ -101,7 +101,8 @@ def predict(network: nn.Module, samples: Samples, device: torch.device) -> dict[
     return result | {"video": {"name": names}}
 
 
-def _decide(task: str, value: Tensor, probabilities: bool) -> Tensor:
+def decide(task: str, value: Tensor, probabilities: bool) -> Tensor:
+    """Valence and arousal clipped, the most probable class, action units more probable than not."""
     if task == "va":
         return value.clamp(-1, 1)
     if task == "expression":

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint, inception_v3, samples, synthetic, train
+import models
+from models import affwild2, checkpoint, evaluate, ferplus_resnet50, inception_v3, predict, samples, synthetic, train
 from models import recipe as recipes
 from models.errors import ModelError
 
@@ -69,6 +70,35 @@ def test_descriptors_train_on_the_annotations_of_2022(data, tmp_path, monkeypatc
     result = run(replace(VGG, **options, class_weight=(1.0,) * 8, pos_weight=(2.0,) * 12, stride=24), data, tmp_path)
     assert all(np.isfinite(row["loss"]) for row in result["epochs"][1:])
     assert result["epochs"][2]["loss"] < result["epochs"][1]["loss"]
+
+
+def test_a_trained_network_writes_submissions_that_score_as_in_training(data, tmp_path):
+    recipe = replace(VGG, network="mt-vgg-gru", sequence=16, batch=2, stride=16, epochs=1)
+    run(recipe, data, tmp_path / "run")
+    (data / "cropped_aligned" / "v0" / "00031.jpg").rename(tmp_path / "face.jpg")  # a frame without a face
+    names = predict.write_submission(tmp_path / "run" / "best.pt", data, tmp_path / "out")
+    (tmp_path / "face.jpg").rename(data / "cropped_aligned" / "v0" / "00031.jpg")
+    assert names == ["t0", "t1_left", "t2_right", "v0"]
+    va = affwild2.read_va(tmp_path / "out" / "VA_Set" / "v0.txt")
+    assert len(va) == 60
+    assert (va[30] == va[29]).all()
+    result = evaluate.evaluate(tmp_path / "out", data, rounds=2)
+    log = checkpoint.read(tmp_path / "run" / "best.pt")["history"][-1]
+    assert result.scores["expression_accuracy"][0] == pytest.approx(log["expression_accuracy"], abs=0.1)
+
+
+def test_appearance_features_are_written_once(tmp_path):
+    synthetic.write(tmp_path, videos=1, seconds=0.1, validation=0)
+    network = models.create("ferplus-resnet50")
+    predict.write_features(tmp_path, network)
+    written = np.load(tmp_path / "features" / "t0.npy")
+    assert written.shape == (3, 2048)
+    picture = predict.feature_picture(np.full((1, 112, 112, 3), 200, np.uint8))
+    np.testing.assert_allclose(picture[0, :, 0, 0], 200 - np.array(ferplus_resnet50.MEAN_RGB), rtol=1e-6)
+    with torch.no_grad():
+        network.conv1_7x7_s2.weight.mul_(2)
+    predict.write_features(tmp_path, network)
+    np.testing.assert_array_equal(np.load(tmp_path / "features" / "t0.npy"), written)
 
 
 def test_a_killed_run_goes_on_to_the_same_result(data, tmp_path):

@@ -1,0 +1,134 @@
+"""What a trained network says about a data set: submissions to the challenges, and MIMAMO Net's appearance features.
+
+Frames without a face hold the prediction before them; those before the first face hold the sentinels.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import models
+from models import affwild2, checkpoint, ferplus_resnet50
+from models.affwild2 import Annotation
+from models.errors import ModelError
+from models.inputs import BUILDERS
+from models.labels import AUS_2020, AUS_2022
+from models.metrics import CLASS_SENTINEL, VA_SENTINEL
+from models.recipe import Recipe, made
+from models.recordings import Recording
+from models.train import by_task, decide
+
+RESIZED, PICTURE = 256, 224  # pixels: ferplus-resnet50 reads the middle of the resized face
+
+
+def trained(path: Path) -> tuple[nn.Module, Recipe]:
+    """The network of a training run's checkpoint, in eval mode, and its recipe."""
+    content = checkpoint.read(path)
+    if "recipe" not in content:
+        raise ModelError(f"{path} was not written by a training run; it has no recipe.")
+    recipe = made(content["recipe"], str(path))
+    network = models.create(recipe.network, **recipe.options)
+    checkpoint.load_into(network, checkpoint.state_dict(content, path), path)
+    return network.eval(), recipe
+
+
+def unannotated(root: Path, units: int) -> list[Recording]:
+    """A recording for each folder of `cropped_aligned`, as long as its last picture says."""
+    recordings = []
+    for folder in sorted((root / "cropped_aligned").glob("*/")):
+        length = max((int(path.stem) for path in folder.glob("*.jpg")), default=0)
+        missing = (np.full((length, 2), VA_SENTINEL, np.float32), np.full(length, CLASS_SENTINEL))
+        annotation = Annotation(folder.name, *missing, np.full((length, units), CLASS_SENTINEL))
+        recordings.append(Recording(root, annotation))
+    if not recordings:
+        raise ModelError(f"{root}/cropped_aligned holds no folders of pictures.")
+    return recordings
+
+
+@torch.no_grad()
+def predictions(network: nn.Module, recipe: Recipe, recording: Recording, device: str = "cpu") -> Annotation:
+    """The network's decisions for every frame of a recording; tasks that it was not trained on hold sentinels."""
+    target, faces = torch.device(device), recording.faces
+    builder, sequences = BUILDERS[recipe.network]
+    network = network.to(target)
+    rows: dict[str, list[NDArray[Any]]] = {task: [] for task in recipe.tasks}
+    for frames, fresh in _windows(faces, recipe.sequence if sequences else 1):
+        inputs = {
+            name: torch.from_numpy(np.ascontiguousarray(x))[None].to(target)
+            for name, x in builder(recording, frames, None).items()
+        }
+        output = by_task(network(**inputs))
+        for task, found in rows.items():
+            value = decide(task, output[task].float().cpu(), recipe.network == "descriptors-ensemble")[0].numpy()
+            found.append(value[-fresh:] if sequences else value[None])
+    length, a = len(recording), recording.annotation
+    held: dict[str, NDArray[Any]] = {"va": a.va, "expression": a.expression, "au": a.au}
+    for task, found in rows.items():
+        if found and len(faces):
+            sentinel = VA_SENTINEL if task == "va" else CLASS_SENTINEL
+            held[task] = affwild2.hold(np.concatenate(found), faces.tolist(), length, sentinel)
+    return Annotation(recording.name, **held)
+
+
+def _windows(faces: NDArray[np.int64], length: int) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Sequences of `length` faces and how many of each were not in the one before: the last one ends with the video."""
+    for start in range(0, len(faces), length):
+        stop = min(start + length, len(faces))
+        yield faces[max(0, stop - length) : stop], stop - start
+
+
+def write_submission(path: Path, root: Path, out: Path, device: str = "cpu") -> list[str]:
+    """Submission files for all recordings of the data set `root` by the checkpoint `path`; gives the recordings' names.
+
+    2020: `out`/VA_Set/<name>.txt and so on. 2022: `out`/predictions.txt with a row for every picture.
+    """
+    network, recipe = trained(path)
+    if recipe.network == "facebehaviornet":
+        raise ModelError("FaceBehaviorNet predicts 17 action units, and the challenges have 8 or 12; choose another.")
+    units = len(AUS_2020 if recipe.annotations == "2020" else AUS_2022)
+    recordings = unannotated(root, units)
+    found = [predictions(network, recipe, recording, device) for recording in recordings]
+    if recipe.annotations == "2022":
+        frames = {recording.name: recording.faces.tolist() for recording in recordings}
+        affwild2.write_multi_task(out / "predictions.txt", found, frames)
+    for p in found if recipe.annotations == "2020" else ():
+        if "va" in recipe.tasks:
+            affwild2.write_va(out / affwild2.FOLDERS["va"] / f"{p.name}.txt", p.va)
+        if "expression" in recipe.tasks:
+            affwild2.write_expression(out / affwild2.FOLDERS["expression"] / f"{p.name}.txt", p.expression)
+        if "au" in recipe.tasks:
+            affwild2.write_au(out / affwild2.FOLDERS["au"] / f"{p.name}.txt", p.au)
+    return [p.name for p in found]
+
+
+@torch.no_grad()
+def write_features(root: Path, network: nn.Module, batch: int = 32, device: str = "cpu") -> None:
+    """Writes `root`/features/<name>.npy by `network`, a ferplus-resnet50; those that are there already stay."""
+    target = torch.device(device)
+    network = network.to(target).eval()
+    (root / "features").mkdir(exist_ok=True)
+    for recording in unannotated(root, len(AUS_2020)):
+        path = root / "features" / f"{recording.name}.npy"
+        if path.is_file():
+            continue
+        features = np.zeros((len(recording), ferplus_resnet50.FEATURES), np.float32)
+        for start in range(0, len(recording.faces), batch):
+            frames = recording.faces[start : start + batch]
+            features[frames] = network(feature_picture(recording.pictures(frames)).to(target))["features"].cpu()
+        part = path.with_suffix(".part.npy")
+        np.save(part, features)
+        part.replace(path)
+
+
+def feature_picture(faces: NDArray[np.uint8]) -> torch.Tensor:
+    """(n, 112, 112, 3) RGB -> what ferplus-resnet50 reads, (n, 3, 224, 224)."""
+    edge = (RESIZED - PICTURE) // 2
+    resized = [cv2.resize(face, (RESIZED, RESIZED), interpolation=cv2.INTER_LINEAR) for face in faces]
+    middle = np.stack(resized)[:, edge : edge + PICTURE, edge : edge + PICTURE].astype(np.float32)
+    return torch.from_numpy((middle - np.asarray(ferplus_resnet50.MEAN_RGB, np.float32)).transpose(0, 3, 1, 2).copy())
