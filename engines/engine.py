@@ -22,6 +22,10 @@ class Engine(Protocol):
     def precision(self) -> str:
         """ "fp32", "bf16", "fp16" or "int8"."""
 
+    @property
+    def inputs(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the inputs by name, batch first, -1 where any size is taken."""
+
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name for `inputs` by name; all share the batch size of axis 0. The arrays are the caller's."""
 

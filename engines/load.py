@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import records, weights
+from engines import imported, records, weights
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, resolve_precision
@@ -29,7 +29,7 @@ class Loaded:
 
 
 def models() -> tuple[str, ...]:
-    """Names that `load` knows."""
+    """Names that `load` knows by the manifest; the papers' systems come on top, once their weights are imported."""
     return tuple(dict.fromkeys(e.model for e in weights.entries() if e.model))
 
 
@@ -51,15 +51,17 @@ def load(
     probe: Mapping[str, NDArray[np.generic]] | None = None,
     threads: int = 0,
     streams: int = 1,
+    untrained: bool = False,
 ) -> Loaded:
     """The engine for `model`, compiled and verified.
 
     `probe`: real inputs of the model by name; outputs of a reduced precision are compared on it with those of the
     fp32 file, and the engine is refused beyond the limits of `engines.verify`. Without one, `engines.probe` makes it,
     and what an earlier start found on this machine holds. With precision "auto", a refused engine gives way to fp32.
+    `untrained`: a paper's system that has no weights runs on random ones instead of being refused.
     Raises `EngineError` or `WeightsError`."""
     _, asked = parse_engine(engine)
-    entry, reference, precision = _choose(model, asked)
+    entry, reference, precision = _choose(model, asked, untrained)
     if precision != "fp32":
         of = records.key(entry, reference, precision)
         known = records.find(of) if probe is None else None
@@ -100,11 +102,13 @@ def verify(names: Iterable[str] | None = None) -> list[dict[str, str]]:
     return rows
 
 
-def _choose(model: str, asked: str) -> tuple[weights.Weights, weights.Weights, str]:
+def _choose(model: str, asked: str, untrained: bool = False) -> tuple[weights.Weights, weights.Weights, str]:
     """File, its fp32 reference and precision, for a precision that was asked for."""
     files = {e.precision: e for e in weights.entries() if e.model == model}
+    if not files and model in imported.SYSTEMS:
+        files = {"fp32": imported.system(model, untrained=untrained)}
     if not files:
-        raise EngineError(f"There is no model {model!r}; known are: {', '.join(models()) or 'none yet'}.")
+        raise EngineError(f"There is no model {model!r}; known are: {', '.join((*models(), *imported.SYSTEMS))}.")
     if asked == "int8" and "int8" not in files:
         raise EngineError(f"The model {model!r} has no int8 weights; choose openvino:fp32 or openvino:auto.")
     precision = asked
@@ -114,7 +118,7 @@ def _choose(model: str, asked: str) -> tuple[weights.Weights, weights.Weights, s
 
 
 def _open(entry: weights.Weights, precision: str, threads: int = 0, streams: int = 1) -> OpenVinoEngine:
-    return OpenVinoEngine(weights.path(entry.name), precision=precision, threads=threads, streams=streams)
+    return OpenVinoEngine(weights.verified(entry), precision=precision, threads=threads, streams=streams)
 
 
 def _compare(

@@ -78,6 +78,13 @@ class Weights:
                 return MANIFEST.parent / source.path
         return cache_dir() / "weights" / self.sha256[:12] / self.file
 
+    @property
+    def licence_line(self) -> str:
+        """Said at start-up of what is in use."""
+        return f"weights {self.version or self.name}: {self.licence}" + (
+            "" if self.commercial else " - NOT for commercial use"
+        )
+
 
 @cache
 def _manifest(path: Path) -> dict[str, Weights]:
@@ -106,7 +113,11 @@ _lock = threading.Lock()  # two sessions that start at once fetch once
 
 def path(name: str) -> Path:
     """A verified local file, fetched at first use. Raises `WeightsError` if it cannot be had or was altered."""
-    wanted = entry(name)
+    return verified(entry(name))
+
+
+def verified(wanted: Weights) -> Path:
+    """The same for an entry, also one that is not of the manifest."""
     with _lock:
         if not wanted.location.is_file():
             _fetch(wanted)
@@ -167,10 +178,7 @@ def card(name: str) -> str:
 
 def licence_lines(names: Iterable[str]) -> list[str]:
     """One line for each of the weights in use, printed at start-up."""
-    return [
-        f"weights {e.version or e.name}: {e.licence}" + ("" if e.commercial else " - NOT for commercial use")
-        for e in map(entry, names)
-    ]
+    return [e.licence_line for e in map(entry, names)]
 
 
 def _sha256(file: Path) -> str:

@@ -45,7 +45,7 @@ def _analyze(args: argparse.Namespace) -> int:
     from service.analyze import analyze
     from service.runtime import load_runtime
 
-    runtime = load_runtime(args.model, args.engine)
+    runtime = load_runtime(args.model, args.engine, untrained=bool(args.untrained), model_options=args.model_option)
     try:
         outcome = analyze(runtime, args.input, args.out, fps=args.fps, realtime=args.speed == "realtime")
     finally:
@@ -65,9 +65,31 @@ def _weights(args: argparse.Namespace) -> int:
         case "pull":
             for path in weights.pull(args.name or None):
                 print(path)
+        case "import":
+            from engines import imported
+
+            name, *files = args.name or [""]
+            taken = imported.take_in(
+                name, [Path(file) for file in files], swapped=args.swap, options=_options(args.set)
+            )
+            print(f"{taken.origin} is now the checkpoint of {name}")
         case "card":
             print(weights.card(args.name[0] if args.name else "face-mt"))
     return 0
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    """NAME=VALUE texts, values as JSON where they are that."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise UserError(f"--set {text} is not NAME=VALUE")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
 
 
 def _engines(args: argparse.Namespace) -> int:
@@ -158,10 +180,16 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--speed", choices=("max", "realtime"), default="max")
     _add_model(analyze)
 
-    weights = commands.add_parser("weights", help="list, pull or describe weight files")
+    weights = commands.add_parser("weights", help="list, pull, import or describe weight files")
     weights.set_defaults(run=_weights)
-    weights.add_argument("action", choices=("list", "pull", "card"))
-    weights.add_argument("name", nargs="*", help="names of weights (all that the service needs)")
+    weights.add_argument("action", choices=("list", "pull", "import", "card"))
+    weights.add_argument(
+        "name", nargs="*", metavar="NAME", help="names of weights (all that the service needs); import: MODEL FILE"
+    )
+    weights.add_argument("--swap", action="store_true", help="import: the checkpoint has arousal before valence")
+    weights.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="import: what the network was made with"
+    )
     weights.add_argument("--json", action="store_true")
 
     engines = commands.add_parser("engines", help="what this machine has to run networks with")
@@ -184,6 +212,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="name of a model (face-mt)")
     parser.add_argument("--engine", metavar="BACKEND[:PRECISION]", help="openvino[:fp32|bf16|int8]")
+    parser.add_argument("--untrained", action="store_true", default=None, help="run a system that has no weights")
+    parser.add_argument(
+        "--model-option", action="append", default=[], metavar="NAME=VALUE",
+        help="rate=5, sound=past10|truncate|delayed, state=carry|chunk, phase=trailing|delayed; may be repeated",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -85,7 +85,13 @@ class Live:
 
 def load(settings: Settings) -> Runtime:
     """The model that `settings` name, compiled and verified. Raises `UserError`."""
-    return load_runtime(settings.model, settings.engine, max_faces=settings.max_faces)
+    return load_runtime(
+        settings.model,
+        settings.engine,
+        max_faces=settings.max_faces,
+        untrained=settings.untrained,
+        model_options=settings.model_option,
+    )
 
 
 def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:

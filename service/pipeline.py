@@ -1,7 +1,9 @@
 """From items to events, one after the other, by the media clock alone: the same for a live session and a recording."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +15,7 @@ from service.capture.media import Frame, Sound, State, StateChange
 from service.events import SCHEMA, Event
 from service.inference.adapter import Adapter
 from service.inference.estimate import Estimate
+from service.inference.ready import Pending, Superseded
 from service.perception.face import Face
 from service.perception.mel import MelStream
 from service.perception.speech import SpeechDetector
@@ -21,10 +24,24 @@ SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
 SOUND_ONLY_PERIOD = 0.1  # s between events of a source that has only sound
 
 Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
+Ask = Callable[[Arrays], Pending]  # inputs -> outputs to come
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that the model has not answered yet."""
+
+    t: float
+    faces: list[Face]
+    pending: Pending
 
 
 class Pipeline:
-    """One stream: owns its tracks, sound and model state. Not thread-safe; driven by one thread."""
+    """One stream: owns its tracks, sound and model state. Not thread-safe; driven by one thread.
+
+    With `ask`, an event waits for no answer: a model slower than the frames is read when its answer is there, and the
+    last values are held in between. Without, every event waits for its own, so that a recording gives the same each
+    time."""
 
     def __init__(
         self,
@@ -33,11 +50,15 @@ class Pipeline:
         adapter: Adapter,
         infer: Infer,
         model: Mapping[str, Any],
+        *,
+        ask: Ask | None = None,
     ) -> None:
         self.name = name
         self._perception = perception
         self._adapter = adapter
         self._infer = infer
+        self._ask = ask
+        self._asked: deque[_Asked] = deque()
         self._model = dict(model)
         self._mel = MelStream()
         self._speech = SpeechDetector(self._mel)
@@ -97,6 +118,9 @@ class Pipeline:
         self._aggregator.reset_baseline()
 
     def _estimate(self, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
+        """Estimates by track, seconds spent waiting for the engine, and whether it failed."""
+        if self._ask is not None:
+            return self._estimate_later(self._ask, t, faces)
         inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
         if inputs is None:
             return {}, 0.0, False
@@ -105,6 +129,26 @@ class Pipeline:
         except EngineError:
             return {}, 0.0, True  # logged and counted where it failed; the session goes on
         return self._adapter.estimates(t, faces, outputs), waited, False
+
+    def _estimate_later(self, ask: Ask, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
+        """Reads the answers that have come, then asks what there is to ask."""
+        estimates: dict[int, Estimate] = {}
+        waited, failed = 0.0, False
+        while self._asked and self._asked[0].pending.done():
+            asked = self._asked.popleft()
+            try:
+                outputs = asked.pending.result()
+            except Superseded:
+                continue
+            except EngineError:
+                failed = True
+                continue
+            waited = asked.pending.waited
+            estimates |= self._adapter.estimates(asked.t, asked.faces, outputs)
+        inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
+        if inputs is not None:
+            self._asked.append(_Asked(t, faces, ask(inputs)))
+        return estimates, waited, failed
 
     def _stale(self) -> list[str]:
         return ["stale"] if self._state in (State.STALLED, State.RECONNECTING, State.FAILED) else []

@@ -57,7 +57,7 @@ class Sessions:
         with self._lock:
             name = self._check(name)
             self._make_room(name)
-            session = Session(source, self._runtime.pipeline(name), self._publish, purpose=purpose)
+            session = Session(source, self._runtime.pipeline(name, live=True), self._publish, purpose=purpose)
             self._open[name] = session
             self._count()
         return session

@@ -31,13 +31,17 @@ class Settings(BaseSettings):
     redis: SecretStr | None = Field(None, description="Redis URL; events go to streams affect:{session}")
     model: str = Field("face-mt", description="Model that reads the faces")
     engine: str = Field("openvino", description="BACKEND[:PRECISION]")
+    untrained: bool = Field(False, description="Let a system without weights run on random ones")
+    model_option: Annotated[list[str], NoDecode] = Field(
+        [], description="NAME=VALUE for the model, such as rate=5, comma separated"
+    )
     ice_servers: Annotated[list[str], NoDecode] = Field([], description="STUN/TURN URLs for WebRTC, comma separated")
     max_sessions: int = Field(16, ge=1, description="Sessions open at once")
     max_subscribers: int = Field(64, ge=1, description="WebSocket and preview clients at once")
     max_request_bytes: int = Field(65_536, ge=1024, description="Largest request body and WebSocket message")
     max_faces: int = Field(20, ge=1, le=100, description="Faces read per frame")
 
-    @field_validator("allowed_origins", "allowed_sources", "source", "ice_servers", mode="before")
+    @field_validator("allowed_origins", "allowed_sources", "source", "ice_servers", "model_option", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

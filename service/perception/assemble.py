@@ -31,6 +31,7 @@ def assemble(
         crop=crop,
         head_pose=head_pose_of(mesh),
         quality=quality_of(crop, max(box[2:])),
+        image=image,
     )
 
 

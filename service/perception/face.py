@@ -39,6 +39,7 @@ class Face:
     crop: NDArray[np.uint8]  # (112, 112, 3) RGB, aligned to the ArcFace-112 template
     head_pose: HeadPose
     quality: Quality
+    image: NDArray[np.uint8] | None = None  # (height, width, 3) RGB frame that it was found in; keep it no longer
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:

@@ -1,0 +1,79 @@
+"""The emotional descriptors live: a 299-pixel face, and running means of its embeddings (Haider et al. 2022)."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Arrays
+from engines.load import Loaded
+from models.labels import AUS_2022
+from service.inference.estimate import Estimate
+from service.inference.options import Options
+from service.inference.outputs import estimates_of
+from service.inference.turns import FORGET, Carried, Turns
+from service.inference.vgg import resized
+from service.perception.face import Face
+from service.perception.mel import MelStream
+
+RATE = 10.0  # predictions per second
+SIZE = 299  # pixels
+# The published means are y = (alpha y + x) / (1 + alpha) at 30 frames a second: alpha / (1 + alpha) of the old stays.
+ALPHA = (7.0, 9.0)  # of the action units' embeddings; of the one that expressions, valence and arousal are read from
+FPS = 30.0
+CONTEXT = 1.5  # sides of the face's box that the crop with its surroundings has
+
+
+class Descriptors:
+    """One network on the aligned face, or the ensemble, whose other network sees the face with its surroundings."""
+
+    def __init__(self, loaded: Loaded, options: Options) -> None:
+        takes = loaded.engine.inputs
+        self._context = "context" in takes
+        self._turns = Turns(options.rate or RATE)
+        self._state = Carried(takes["state"][1:])
+        self._read: dict[int, float] = {}  # track -> s, of its last answer
+
+    def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
+        """`face` and, for the ensemble, `context`: (N, 299, 299, 3) uint8; `keep`: (N, 2), `state`: (N, ...) float32;
+        or None between two turns."""
+        if not faces or not self._turns.take(t):
+            return None
+        self._read = {track: last for track, last in self._read.items() if t - last <= FORGET}
+        given: Arrays = {
+            "face": np.stack([resized(face.crop, SIZE) for face in faces]),
+            "keep": np.stack([keep(t, self._read.get(face.track)) for face in faces]),
+            "state": self._state.stack(t, faces),
+        }
+        if self._context:
+            given["context"] = np.stack([surroundings(face) for face in faces])
+        return given
+
+    def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
+        """One for each face, of the means up to it."""
+        self._turns.answered()
+        self._state.keep(faces, outputs["next_state"])
+        self._read |= {face.track: t for face in faces}
+        return estimates_of(t, faces, outputs, AUS_2022)
+
+
+def keep(t: float, last: float | None) -> NDArray[np.float32]:
+    """(2,): share of each mean that stays at `t` when it was last renewed at `last` (None: never)."""
+    if last is None:
+        return np.zeros(2, np.float32)
+    alpha = np.array(ALPHA)
+    share: NDArray[np.float32] = ((alpha / (1 + alpha)) ** (FPS * (t - last))).astype(np.float32)
+    return share
+
+
+def surroundings(face: Face) -> NDArray[np.uint8]:
+    """(299, 299, 3): an upright square around the face's box out of its frame, black beyond the frame's edges."""
+    assert face.image is not None
+    x, y, width, height = face.box
+    side = CONTEXT * max(width, height)
+    scale = SIZE / side
+    left, top = x + width / 2 - side / 2, y + height / 2 - side / 2
+    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    picture = cv2.warpAffine(face.image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderValue=0)
+    return np.asarray(picture, np.uint8)

@@ -1,0 +1,88 @@
+"""MIMAMO Net live: the newest face, how it moved over 13 frames, and what was read of the 63 frames before
+(Deng et al. 2020)."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Arrays
+from engines.load import Loaded
+from models import phase, steerable_pyramid
+from service.inference.estimate import Estimate
+from service.inference.options import Options
+from service.inference.outputs import estimates_of
+from service.inference.turns import FORGET, Carried, Turns
+from service.perception.face import Face
+from service.perception.mel import MelStream
+
+RATE = 30.0  # steps per second: the network was trained on the frames of 30 fps videos
+LAG = phase.FRAMES // 2  # frames that the published window looks ahead
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A face at its time, and the pyramid of its grey picture, which every window that it lies in shares."""
+
+    t: float
+    crop: NDArray[np.uint8]
+    levels: tuple[NDArray[np.complex128], ...]
+
+
+class MIMAMO:
+    """`trailing`: motion up to the newest face. `delayed`: about the face six frames ago, as published."""
+
+    def __init__(self, loaded: Loaded, options: Options) -> None:
+        self._lag = LAG if options.phase == "delayed" else 0
+        self._turns = Turns(options.rate or RATE)
+        self._state = Carried(loaded.engine.inputs["state"][1:])
+        self._seen: dict[int, deque[_Seen]] = {}
+        self._asked: dict[int, float] = {}  # track -> s, of the face that was asked about
+
+    def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
+        """`face`: (N, 112, 112, 3) uint8; `phase_0`: (N, 24, 48, 48), `phase_1`: (N, 24, 24, 24), `state`:
+        (N, 63, 257) float32; or None between two turns."""
+        self._push(t, faces)
+        if not faces or not self._turns.take(t):
+            return None
+        faces = [face for face in faces if len(self._seen[face.track]) > self._lag]
+        seen = [self._seen[face.track] for face in faces]
+        about = [frames[-1 - self._lag] for frames in seen]
+        self._asked = {face.track: one.t for face, one in zip(faces, about, strict=True)}
+        if not faces:
+            self._turns.answered()
+            return None
+        maps = [phases(frames) for frames in seen]
+        return {
+            "face": np.stack([one.crop for one in about]),
+            "phase_0": np.stack([first for first, _ in maps]),
+            "phase_1": np.stack([second for _, second in maps]),
+            "state": self._state.stack(t, faces),
+        }
+
+    def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
+        """One for each face that was asked about, of the time that was asked about."""
+        self._turns.answered()
+        faces = [face for face in faces if face.track in self._asked]
+        self._state.keep(faces, outputs["next_state"])
+        made = estimates_of(t, faces, outputs, ())
+        return {track: replace(estimate, t=self._asked[track]) for track, estimate in made.items()}
+
+    def _push(self, t: float, faces: Sequence[Face]) -> None:
+        for track in [track for track, seen in self._seen.items() if t - seen[-1].t > FORGET]:
+            del self._seen[track]
+        if not faces:
+            return
+        levels = steerable_pyramid.coefficients(phase.grey(np.stack([face.crop for face in faces])))
+        for i, face in enumerate(faces):
+            one = _Seen(t, face.crop, tuple(level[i] for level in levels))
+            self._seen.setdefault(face.track, deque(maxlen=phase.FRAMES)).append(one)
+
+
+def phases(frames: Sequence[_Seen]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(24, 48, 48) and (24, 24, 24): phase differences of the last 13 faces; the first is repeated where there are
+    fewer, as published."""
+    window = [frames[0]] * (phase.FRAMES - len(frames)) + list(frames)
+    return phase.from_coefficients([np.stack(levels) for levels in zip(*(one.levels for one in window), strict=True)])

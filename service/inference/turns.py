@@ -1,0 +1,70 @@
+"""When a model is asked, and what is kept of each track between two answers. On the session clock alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.perception.face import Face
+
+FORGET = 1.0  # s without its face, after which a track's state is dropped
+GIVE_UP = 2.0  # s after which an answer that never came is no longer waited for
+_EARLY = 0.010  # s; a frame may come this much before its turn, because cameras jitter
+
+
+class Turns:
+    """At most `rate` questions a second, and none while an answer is awaited."""
+
+    def __init__(self, rate: float) -> None:
+        self._period = 1.0 / rate
+        self._due = 0.0  # s
+        self._awaiting: float | None = None  # s, of the question that has no answer yet
+
+    def take(self, t: float) -> bool:
+        """Whether it is time to ask at `t`; if so, an answer is awaited from now on."""
+        if self._awaiting is not None and t - self._awaiting < GIVE_UP:
+            return False
+        if t < self._due - min(_EARLY, self._period / 4):
+            return False
+        # On the grid while frames keep to it; a half period at least, so that lost time is not made up for.
+        self._due = max(self._due + self._period, t + self._period / 2)
+        self._awaiting = t
+        return True
+
+    def answered(self) -> None:
+        """The answer is there."""
+        self._awaiting = None
+
+
+class Carried:
+    """A network's state of every track, from one answer to the next question. Zeros begin a track.
+
+    `shape`: of one track's state. `horizon`: questions after which a track begins anew; None: never."""
+
+    def __init__(self, shape: Sequence[int], horizon: int | None = None) -> None:
+        self._zero = np.zeros(tuple(shape), np.float32)
+        self._horizon = horizon
+        self._states: dict[int, NDArray[np.float32]] = {}
+        self._steps: dict[int, int] = {}
+        self._seen: dict[int, float] = {}  # s
+
+    def stack(self, t: float, faces: Sequence[Face]) -> NDArray[np.float32]:
+        """(faces, ...): what goes in at `t`."""
+        for track in [track for track, seen in self._seen.items() if t - seen > FORGET]:
+            self._drop(track)
+        for face in faces:
+            self._seen[face.track] = t
+            if self._horizon is not None and self._steps.get(face.track, 0) >= self._horizon:
+                self._drop(face.track)
+                self._seen[face.track] = t
+        return np.stack([self._states.get(face.track, self._zero) for face in faces])
+
+    def keep(self, faces: Sequence[Face], states: NDArray[np.generic]) -> None:
+        """Takes (faces, ...) that came out for the same `faces`."""
+        for face, state in zip(faces, np.asarray(states, np.float32), strict=True):
+            self._states[face.track] = state.copy()
+            self._steps[face.track] = self._steps.get(face.track, 0) + 1
+
+    def _drop(self, track: int) -> None:
+        for kept in (self._states, self._steps, self._seen):
+            kept.pop(track, None)
