@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from service import metrics
@@ -264,3 +265,37 @@ def test_an_http_address_without_a_video_fails_with_a_sentence(tmp_path: Path, n
     assert items[-1].state is State.FAILED
     assert name in items[-1].detail
     assert "hunter2" not in items[-1].detail
+
+
+class Lure(BaseHTTPRequestHandler):
+    """An allowed address that points elsewhere: to a file of this machine, or to a port that is to be opened on it."""
+
+    def do_GET(self) -> None:
+        kind, _, place = self.path[1:].partition("/")
+        text = {
+            "redirect": "",
+            "playlist": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile:///{place}\n#EXT-X-ENDLIST\n",
+            "list": f"ffconcat version 1.0\nfile 'file:///{place}'\n",
+            "description": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\n"
+            "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        }[kind]
+        self.send_response(302 if kind == "redirect" else 200)
+        if kind == "redirect":
+            self.send_header("Location", f"file:///{place}")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("kind", ["redirect", "playlist", "list", "description"])
+def test_an_address_leads_to_no_other_protocol(tmp_path: Path, kind: str) -> None:
+    clip = write_clip(tmp_path / "private.ts")
+    with http_server(Lure) as address, Watcher(f"{address}/{kind}{clip}") as watcher:
+        opened = set[int]()
+        while not any("trying again" in str(item) or "cannot be opened" in str(item) for item in [*watcher.items]):
+            opened |= {socket.laddr.port for socket in psutil.Process().net_connections("udp")}
+            time.sleep(0.05)
+        assert watcher.frames == []
+        assert opened == set()

@@ -31,7 +31,12 @@ _HOPELESS = (
     av.error.ProtocolNotFoundError,
     av.error.DemuxerNotFoundError,
     av.error.OptionNotFoundError,
+    av.error.PermissionError,  # a protocol that is not allowed
 )
+# What FFmpeg may use on the way: whoever answers at an allowed address must not lead it to files of this machine, or
+# make it open ports on it. HTTP goes through the proxy of the environment, and playlists may be encrypted.
+_RTSP_PROTOCOLS = "rtsp,rtsps,rtp,tcp,tls"
+_HTTP_PROTOCOLS = "http,https,httpproxy,tcp,tls,crypto,data"
 _PROBE = 1_500_000  # microseconds of stream that FFmpeg may study before it tells what is in it
 
 
@@ -103,9 +108,10 @@ class UrlSource:
         if self._rtsp:
             # UDP loses packets in every wireless network, and firewalls drop it; a lost packet is a damaged face.
             options = {"rtsp_transport": "tcp"}
+            options["protocol_whitelist"] = _RTSP_PROTOCOLS
             options["fpsprobesize"] = "0"  # no frames are waited for to measure their rate: live 0.8 s earlier
         else:
-            options = {"reconnect": "1", "reconnect_delay_max": "2"}
+            options = {"reconnect": "1", "reconnect_delay_max": "2", "protocol_whitelist": _HTTP_PROTOCOLS}
         options["analyzeduration"] = str(_PROBE)
         return av.open(
             self._url,
