@@ -29,6 +29,7 @@ from service.pipeline import Pipeline
 log = logging.getLogger(__name__)
 
 INFERENCE_TIMEOUT = 5.0  # s after which a request's engine counts as hung
+CLOSE_TIMEOUT = 0.5  # s; requests still waiting then are of an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
 ENGINE_THREADS = 1  # a second one was measured to double a small network's CPU time and save none of its latency
 DEFAULT_MODEL = "face-mt"
@@ -85,8 +86,8 @@ class Runtime:
         return [self.loaded.weights.licence_line, *perception]
 
     def close(self) -> None:
-        """Lets the engine finish what it has."""
-        self._scheduler.close()
+        """Lets the engine finish what it has, within `CLOSE_TIMEOUT`."""
+        self._scheduler.close(CLOSE_TIMEOUT)
 
     def _pipeline(
         self,

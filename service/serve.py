@@ -1,55 +1,100 @@
 """Runs the web application until it is told to stop; drains within seconds."""
 
 import asyncio
+import contextlib
 import errno
 import logging
+import os
 import signal
 import socket
+import ssl
+import threading
+from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
 
 from engines.errors import UserError
 from service.app import create_app, drain
+from service.live import load
 from service.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 4  # of the 5 that operators are promised, for connections; the rest is for engines and sinks
+CLOSE_CONNECTIONS = 0.5  # s that clients have to hang up, after draining gave subscribers their last events
+END_WITHIN = 4.8  # s from the signal; operators are promised 5
+OTHER_CONNECTIONS = 192  # at once, besides subscribers: requests, and browsers that keep theirs open
+# Bytes of kernel buffer a connection. Left to itself it grows to megabytes, by which a slow reader lags before the
+# first of its events is dropped.
+SEND_BUFFER = 262_144
+# Not for the log: `UserError`s tell a failed start better, and uvicorn takes every refused WebSocket for a fault.
+_NOISE = ("startup failed", "without completing handshake", "Cancel 0 running")
 
 
 def serve(settings: Settings) -> int:
     """Blocks until SIGINT or SIGTERM; returns the exit code. Raises `UserError` for a busy port or a bad setting."""
-    with _bind(settings.host, settings.port) as listener:
-        app = create_app(settings)
-        # `UserError`s say it better, and other failures come with their traceback.
-        logging.getLogger("uvicorn.error").addFilter(lambda record: "startup failed" not in record.getMessage())
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,  # addresses and session names are personal data
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            ws_max_size=settings.max_request_bytes,
-            server_header=False,
-        )
-        server = _Server(config)
-        asyncio.run(server.run_until_told(app, listener))
+    with _bind(settings.host, settings.port) as listener, _signals_interrupt():
+        app = create_app(settings, runtime_factory=lambda _: runtime)
+        server = _Server(_config(app, settings))
+        try:
+            # Not in the loop, where fetching weights could not be interrupted.
+            runtime = load(settings)
+            asyncio.run(server.run_until_told(app, listener))
+        except KeyboardInterrupt:
+            return 0
     failure: UserError | None = app.state.failure
-    if failure is not None:
+    if failure is not None and not server.told:
         raise failure
-    return 0 if server.started else 1
+    return 0 if server.started or server.told else 1
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not any(n in record.getMessage() for n in _NOISE))
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # addresses and session names are personal data
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        timeout_graceful_shutdown=CLOSE_CONNECTIONS,  # type: ignore[arg-type] # goes to asyncio.wait_for as it is
+        limit_concurrency=settings.max_subscribers + OTHER_CONNECTIONS,
+        ws_max_size=settings.max_request_bytes,
+        ws_per_message_deflate=False,  # costs more time than it saves on loopback and in a lab's network
+        server_header=False,
+    )
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise UserError(
+            f"--tls-cert {settings.tls_cert} and --tls-key {settings.tls_key} cannot be used "
+            f"({error.strerror or error}); give a PEM certificate and its own key"
+        ) from None
+    return config
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM does what SIGINT does, as long as no loop runs that takes both."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Server(uvicorn.Server):
     """uvicorn, but a signal is the ordinary way to stop: subscribers get their last events and the exit code is 0."""
 
+    told = False  # to stop
+
     async def run_until_told(self, app: FastAPI, listener: socket.socket) -> None:
         told = asyncio.Event()
 
         def tell() -> None:
-            self.force_exit = told.is_set()  # told twice: at once
+            self.force_exit = self.told  # told twice: at once
+            if not self.told:
+                _end_within(END_WITHIN)
+            self.told = True
             told.set()
 
         loop = asyncio.get_running_loop()
@@ -76,10 +121,24 @@ class _Server(uvicorn.Server):
             log.info("Affectstream is at %s://%s:%d", scheme, "localhost" if host in LOOPBACK else host, port)
 
 
+def _end_within(seconds: float) -> None:
+    """Ends the process after `seconds` where a thread does not let go, such as a camera's driver or a download: all
+    that can be drained is drained by then."""
+
+    def end() -> None:
+        log.warning("something did not let go within %g s; ending all the same", seconds)
+        os._exit(0)
+
+    last_resort = threading.Timer(seconds, end)
+    last_resort.daemon = True
+    last_resort.start()
+
+
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # connections inherit it
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -65,9 +65,10 @@ class Session:
 
     def close(self, timeout: float = 5.0) -> None:
         """Stops source and thread; returns within about `timeout` seconds."""
+        deadline = time.monotonic() + timeout
         self._stop.set()
         self._reader.stop(timeout)
-        self._thread.join(timeout)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
 
     def reset_baseline(self) -> None:
         """Starts the neutral baseline anew with the next frame."""

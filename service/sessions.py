@@ -1,8 +1,10 @@
 """The sessions that are open: opens, lists and closes them, within limits."""
 
+import contextlib
 import itertools
 import re
 import threading
+import time
 from collections.abc import Callable
 
 from engines.errors import UserError
@@ -90,12 +92,15 @@ class Sessions:
             self._count()
 
     def close_all(self, timeout: float = 5.0) -> None:
-        """Ends every session, all at once."""
-        closers = [threading.Thread(target=self.close, args=(session.name, timeout)) for session in self.list()]
+        """Ends every session, all at once; returns within about `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        closers = [
+            threading.Thread(target=self.close, args=(session.name, timeout), daemon=True) for session in self.list()
+        ]
         for closer in closers:
             closer.start()
         for closer in closers:
-            closer.join(timeout)
+            closer.join(max(0.0, deadline - time.monotonic()))
 
     def _check(self, name: str | None) -> str:
         if name is None:

@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("token", mode="before")
+    @classmethod
+    def _no_empty_token(cls, value: object) -> object:
+        """An empty one, such as of a variable that is not set, would let everybody in."""
+        return (value.strip() or None) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _safe(self) -> Self:
         if self.host not in LOOPBACK and self.token is None:

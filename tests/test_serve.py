@@ -1,0 +1,182 @@
+"""`affectstream serve` as a process: stopping in the worst moments, TLS, limits of connections, what it logs."""
+
+import contextlib
+import datetime
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from redis_server import free_port
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from engines.errors import UserError
+from service.serve import SEND_BUFFER, _bind
+from service.settings import load_settings
+
+PATIENCE = 60.0  # s after which a test gives up waiting
+TOKEN = "open sesame"
+
+
+class Process:
+    """The command in a process of its own, over TLS where `tls` names the folder of `cert.pem` and `key.pem`."""
+
+    def __init__(self, *options: str, tls: Path | None = None, **environment: str) -> None:
+        self.port = free_port()
+        self.tls = ssl.create_default_context(cafile=tls / "cert.pem") if tls else None
+        command = [sys.executable, "-m", "service.cli", "serve", "--port", str(self.port), *options]
+        if tls:
+            command += ["--tls-cert", str(tls / "cert.pem"), "--tls-key", str(tls / "key.pem")]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+        )
+
+    def client(self) -> httpx.Client:
+        scheme = "https" if self.tls else "http"
+        verify = self.tls if self.tls is not None else True
+        return httpx.Client(base_url=f"{scheme}://localhost:{self.port}", verify=verify, timeout=PATIENCE)
+
+    def wait(self, client: httpx.Client) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if client.get("/healthz").status_code == 200:
+                    return
+            assert self._process.poll() is None, self._process.communicate()[0].decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self._process.pid).children(recursive=True)
+
+    def stop(self, number: int) -> tuple[int, str]:
+        """Exit code and everything that was printed."""
+        self._process.send_signal(number)
+        output, _ = self._process.communicate(timeout=PATIENCE)
+        return self._process.returncode, output.decode()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+@contextlib.contextmanager
+def process(*options: str, tls: Path | None = None, **environment: str) -> Iterator[Process]:
+    running = Process(*options, tls=tls, **environment)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a self-signed certificate for localhost and its key, made by what aiortc brings along."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(private)
+    return folder
+
+
+def test_over_tls_with_everything_that_can_hold_up_the_end(tls: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
+        nobody, silent = free_port(), mute.getsockname()[1]
+        options = ["--host", "0.0.0.0", "--source", "desk=demo:", "--redis", f"redis://:hunter2@127.0.0.1:{nobody}/0"]
+        options += ["--source", f"door=rtsp://user:hunter2@127.0.0.1:{silent}/x"]
+        with process(*options, tls=tls, AFFECTSTREAM_TOKEN=TOKEN) as running, running.client() as client:
+            running.wait(client)
+            address = f"wss://localhost:{running.port}/v1/stream"
+            with pytest.raises(InvalidStatus):
+                connect(address, ssl=running.tls).close()
+            bearer = {"Authorization": f"Bearer {TOKEN}"}
+            assert client.post("/login", json={"token": TOKEN}).status_code == 204
+            assert {one["id"] for one in client.get("/v1/sessions").json()["sessions"]} == {"desk", "door"}
+            assert client.get("/").headers["content-type"].startswith("text/html")
+            with connect(address, ssl=running.tls, additional_headers=bearer) as reader:
+                assert '"session":"desk"' in reader.recv(timeout=PATIENCE)
+                with socket.create_connection(("127.0.0.1", running.port)):  # no handshake, ever
+                    code, log = running.stop(signal.SIGTERM)
+    assert code == 0, log
+    assert "ERROR" not in log  # neither a time-out at the end nor the refused WebSocket
+    assert "did not let go" not in log
+    assert "hunter2" not in log
+    assert TOKEN not in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_that_takes_long_can_be_stopped_and_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
+    aside = tmp_path / "tmp"
+    aside.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        index = f"http://127.0.0.1:{mute.getsockname()[1]}/simple"
+        environment = {"AFFECTSTREAM_CACHE": str(tmp_path / "cache"), "PIP_INDEX_URL": index, "TMPDIR": str(aside)}
+        with process(PIP_CONFIG_FILE=os.devnull, PIP_NO_CACHE_DIR="1", **environment) as running:
+            mute.settimeout(PATIENCE)
+            waiting, _ = mute.accept()  # weights are being fetched, and will be for ever
+            fetching = running.children()
+            code, log = running.stop(number)
+            waiting.close()
+    assert code == 0, log
+    assert "Traceback" not in log
+    assert fetching
+    _, left = psutil.wait_procs(fetching, timeout=PATIENCE)
+    assert not left
+    assert not [path for path in aside.iterdir() if path.name.startswith("affectstream")]
+
+
+@pytest.mark.parametrize("text", ["", "no certificate"])
+def test_a_certificate_that_is_none_gets_a_sentence(tls: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "cert.pem").write_text(text)
+    (tmp_path / "key.pem").write_bytes((tls / "key.pem").read_bytes())
+    from service.serve import serve
+
+    with pytest.raises(UserError, match=r"cert\.pem.*cannot be used"):
+        serve(load_settings(port=free_port(), tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem"))
+
+
+@pytest.mark.parametrize("token", ["", "  "])
+def test_an_empty_token_is_no_token(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFFECTSTREAM_TOKEN", token)
+    with pytest.raises(UserError, match="--token"):
+        load_settings(host="0.0.0.0")
+    assert load_settings().token is None
+
+
+def test_a_connections_kernel_buffer_is_bounded() -> None:
+    with _bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER  # Linux doubles it
