@@ -99,6 +99,22 @@ def load(network: nn.Module, path: Path) -> nn.Module:
     return network
 
 
+def load_part(network: nn.Module, prefix: str, path: Path) -> int:
+    """Copies those weights of the checkpoint at `path` that the part `prefix` of `network` has too; gives their number.
+
+    For networks that start from others: a recurrent one from single faces ("" as prefix), a fusion from its two
+    networks ("cnn_3rnn." and "cnn_1rnn."). Raises `CheckpointError` if the two have nothing in common.
+    """
+    own = network.state_dict()
+    state = {f"{prefix}{key}": value for key, value in state_dict(read(path), path).items()}
+    common = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if not common:
+        part = f"the part {prefix!r} of {type(network).__name__}" if prefix else type(network).__name__
+        raise CheckpointError(f"{path} has no weights in common with {part}; its keys are: {_some(sorted(state))}.")
+    network.load_state_dict(own | common)
+    return len(common)
+
+
 def _some(names: Any) -> str:
     """The first few of many, and how many more there are."""
     names = list(names)

@@ -44,7 +44,7 @@ class Recipe:
     class_weight: tuple[float, ...] = ()  # of each expression
     coupling: dict[str, float] = field(default_factory=dict)  # distribution_matching, soft_co_annotation: weight
     fold: tuple[int, ...] = ()  # (i, k): videos of train and validation dealt anew
-    initial: str = ""  # checkpoint to start from
+    initial: dict[str, str] = field(default_factory=dict)  # part of the network (or ""): checkpoint
     patience: int = 0  # epochs without a better score before the run ends; 0: never
     bfloat16: bool = False  # mixed precision
     workers: int = 0  # processes that read

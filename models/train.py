@@ -148,8 +148,8 @@ def train(recipe: Recipe, data: Path, out: Path, device: str = "cpu", progress: 
     torch.manual_seed(recipe.seed)
     target = torch.device(device)
     network = models.create(recipe.network, **recipe.options).to(target)
-    if recipe.initial:
-        checkpoint.load(network, Path(recipe.initial))
+    for prefix, path in recipe.initial.items():
+        checkpoint.load_part(network, prefix, Path(path))
     optimizer = _optimizer(network, recipe)
     log.info("%s: %d samples, %d to validate, seed %d", recipe.network, len(training), len(validation), recipe.seed)
 

@@ -95,3 +95,14 @@ def test_missing_files_other_content_and_bad_numbers_are_named(tmp_path, network
     checkpoint.save(path, {"state_dict": state})
     with pytest.raises(CheckpointError, match=r"NaN or infinite weights in output\.bias"):
         checkpoint.load(network, path)
+
+
+def test_a_network_starts_from_the_parts_of_another(file, network):
+    fusion = models.create("av-mt-vgg-gru", width=2, fc=8)
+    assert checkpoint.load_part(fusion, "aural.", file) == len(network.state_dict()) - 2  # all but its output layer
+    for key, value in network.state_dict().items():
+        if not key.startswith("output"):
+            assert torch.equal(fusion.state_dict()[f"aural.{key}"], value)
+    assert not torch.equal(fusion.visual.fc1.weight, network.fc1.weight)
+    with pytest.raises(CheckpointError, match=r"no weights in common with the part 'ears\.' of AVMTVGGGRU"):
+        checkpoint.load_part(fusion, "ears.", file)
