@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 OPSET = 18
 SEED = 0  # of weights that nobody trained
-_CODE = (*sorted(Path(__file__).parent.parent.glob("models/*.py")), Path(__file__).with_name("live_networks.py"))
+_HERE = Path(__file__)
+_CODE = (_HERE, _HERE.with_name("live_networks.py"), *sorted(_HERE.parent.parent.glob("models/*.py")))
 
 
 def exported(
@@ -39,7 +40,7 @@ def exported(
     `WeightsError` if a checkpoint cannot be read, or if torch is needed and not there."""
     made_with = {part: dict((options or {}).get(part, {})) for part in checkpoints}
     sums = {part: _sha256(file) if file else f"random {SEED}" for part, file in checkpoints.items()}
-    facts = [name, sums, made_with, swapped, OPSET, _code()]
+    facts = [name, sums, made_with, swapped, _code()]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
     path = cache_dir() / "onnx" / key / f"{name}.onnx"
     if not path.is_file():

@@ -41,6 +41,7 @@ class _Track:
     expression: ProbabilityFilter = field(default_factory=ProbabilityFilter)
     first: float | None = None  # s, of the first estimate used
     newest: float | None = None  # s, of the last estimate used
+    read: float = 0.0  # s, when that estimate came; models that look back or are slow give it later than `newest`
     values: Entry = field(default_factory=dict)  # what the last estimate gave
     missing: list[str] = field(default_factory=list)  # reasons for what it did not give
     last: Entry = field(default_factory=dict)  # the entry that went out last
@@ -89,17 +90,19 @@ class Aggregator:
             track.last = _abstained(t, track, face, reasons)
         elif estimate is not None and (track.newest is None or estimate.t > track.newest):
             if _finite(estimate):
+                track.read = t
                 _read(track, estimate)
                 status = "warming_up" if _warming(track) else "ok"
                 track.last = _entry(face, status, track.missing, t - estimate.t, track.values)
             else:
                 track.last = _abstained(t, track, face, ["engine_failed"])
-        elif track.newest is not None and t - track.newest <= HOLD_SECONDS + EDGE:
+        elif track.newest is not None and t - track.read <= HOLD_SECONDS + EDGE:
             reasons = [*track.missing, "engine_failed"] if engine_failed else track.missing
             track.last = _entry(face, "held", reasons, t - track.newest, track.values)
         else:  # once its reasons are gone, a face stays unread until the next estimate
             before = track.last.get("reasons", []) if track.last.get("status") == "abstained" else []
-            track.last = _abstained(t, track, face, before or ["engine_failed"])
+            unread = "not_read_yet" if track.newest is None and not engine_failed else "engine_failed"
+            track.last = _abstained(t, track, face, before or [unread])
         return track.last
 
 
