@@ -94,9 +94,12 @@ class Sessions:
     def close_all(self, timeout: float = 5.0) -> None:
         """Ends every session, all at once; returns within about `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        closers = [
-            threading.Thread(target=self.close, args=(session.name, timeout), daemon=True) for session in self.list()
-        ]
+
+        def end(name: str) -> None:
+            with contextlib.suppress(UnknownSession):  # somebody else closed it just now
+                self.close(name, timeout)
+
+        closers = [threading.Thread(target=end, args=(session.name,), daemon=True) for session in self.list()]
         for closer in closers:
             closer.start()
         for closer in closers:
