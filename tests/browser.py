@@ -26,26 +26,45 @@ QUIET = (
 
 
 @contextmanager
-def chromium(camera: Path | None = None, microphone: Path | None = None) -> Iterator[Any]:
+def chromium(camera: Path | None = None, microphone: Path | None = None, *, allow: bool = True) -> Iterator[Any]:
     """A browser whose camera plays `camera` (Y4M or MJPEG, looped) and whose microphone plays `microphone` (WAV).
 
-    Without `camera` there is none at all. Skips the test where Chromium or Playwright is missing.
+    Without `camera` there is none at all; without `allow` pages that ask for it are refused. Several may run at once.
+    Skips the test where Chromium or Playwright is missing. While one runs, `asyncio.run` works in other threads only.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright's Python package")
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     flags = [*QUIET]
     if camera is not None:
-        flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-        flags.append(f"--use-file-for-fake-video-capture={camera}")
+        flags += ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera}"]
+        if allow:
+            flags.append("--use-fake-ui-for-media-stream")  # the question is answered with yes
     if microphone is not None:
         flags.append(f"--use-file-for-fake-audio-capture={microphone}")
-    with playwright.sync_playwright() as driver:
+    with _playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         try:
             yield browser
         finally:
             browser.close()
+
+
+_drivers: list[Any] = []
+
+
+@contextmanager
+def _playwright() -> Iterator[Any]:
+    """The driver that runs, or one of its own: Playwright allows one in a thread."""
+    if _drivers:
+        yield _drivers[0]
+        return
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright's Python package")
+    with playwright.sync_playwright() as driver:
+        _drivers.append(driver)
+        try:
+            yield driver
+        finally:
+            _drivers.remove(driver)
 
 
 def write_camera(

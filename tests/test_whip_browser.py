@@ -91,3 +91,15 @@ def test_a_tab_that_is_closed_ends_its_session(server: LiveServer, page: Any) ->
     )
     while server.app.state.whip_peers:
         page.wait_for_timeout(50)
+
+
+@pytest.mark.parametrize(("exists", "error"), [(True, "NotAllowedError"), (False, "NotFoundError")])
+def test_a_camera_that_is_refused_or_missing_is_an_error_that_pages_can_tell(
+    server: LiveServer, portrait: NDArray[np.uint8], tmp_path: Path, exists: bool, error: str
+) -> None:
+    camera = write_camera(tmp_path / "camera.y4m", portrait, seconds=0.2) if exists else None
+    with chromium(camera, allow=False) as browser:
+        page = browser.new_context().new_page()
+        page.goto(f"{server.url}/v1/schema")
+        asked = "navigator.mediaDevices.getUserMedia({video: true}).then(() => 'given', error => error.name)"
+        assert page.evaluate(asked) == error

@@ -1,6 +1,5 @@
 """Prints what one session shows, as it happens: python docs/examples/watch.py [SESSION]"""
 
-# ruff: noqa: T201
 import asyncio
 import os
 import sys
