@@ -18,6 +18,7 @@ from aiortc.rtcconfiguration import RTCBundlePolicy
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from engines.errors import UserError
+from service.capture.dtls import accept_rsa
 from service.capture.sdp import NotAcceptable, answer_offer, ice_servers, ice_username, read_fragment
 from service.capture.webrtc import WebRtcSource
 from service.problem import Problem, problems
@@ -75,6 +76,7 @@ async def publish(session: str, request: Request, purpose: Purpose = None) -> Re
     state.sessions.check(session)
     servers = ice_servers(state.settings.ice_servers)
     connection = RTCPeerConnection(RTCConfiguration(servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+    accept_rsa(connection)
     resource = secrets.token_urlsafe(16)
     peers: dict[str, Peer] = state.whip_peers
     source = WebRtcSource(connection, "whip:", on_end=partial(_drop, peers, resource))

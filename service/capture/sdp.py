@@ -41,6 +41,9 @@ async def answer_offer(connection: RTCPeerConnection, text: str) -> str:
         kinds = _sent_kinds(description)
         if not all(media.dtls and media.dtls.fingerprints for media in description.media):
             raise ValueError("a medium has no DTLS fingerprint")
+        bundled = {mid for group in description.group if group.semantic == "BUNDLE" for mid in group.items}
+        if not bundled <= {media.rtp.muxId for media in description.media}:
+            raise ValueError("media are bundled that are not there")
     except _PARSER_ERRORS as error:
         raise UserError(f"the body is not an SDP offer ({type(error).__name__}: {error}); send one") from None
     if not kinds or len(kinds) > len({*kinds} & {"audio", "video"}):

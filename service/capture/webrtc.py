@@ -198,9 +198,11 @@ class WebRtcSource:
             self._changed.notify_all()
         for task in self._tasks:
             task.cancel()
-        await self._connection.close()
-        if self._on_end is not None:
-            self._on_end()
+        try:
+            await self._connection.close()
+        finally:
+            if self._on_end is not None:
+                self._on_end()
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)

@@ -1,0 +1,33 @@
+"""A third WHIP client, with a WebRTC stack of its own and an RSA certificate: GStreamer's webrtcbin."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import pytest
+from live_server import serving
+from test_whip import events_until, whip_app
+
+SENDER = Path(__file__).with_name("gstreamer_sender.py")
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+NEEDS = "python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice"
+
+
+def test_gstreamer_sends_picture_and_sound() -> None:
+    if not SYSTEM_PYTHON.exists():
+        pytest.skip(f"needs {SYSTEM_PYTHON} and {NEEDS}")
+    with serving(whip_app()) as server:
+        command = [str(SYSTEM_PYTHON), str(SENDER), f"{server.url}/whip/ball"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sender:
+            try:
+                events = asyncio.run(events_until(server, "ball", "live", 30))
+            except TimeoutError:
+                if sender.poll() == 77:
+                    pytest.skip(f"needs {NEEDS}: {sender.stderr.read() if sender.stderr else ''}")
+                raise
+            finally:
+                assert sender.stdin is not None
+                sender.stdin.close()  # tells it to stop
+                sender.wait(10)
+        assert events[-1]["image_size"] == [320, 240]
+        assert events[-1]["audio"]["level_db"] > -30
