@@ -67,6 +67,8 @@ def write(live: "LiveNetwork", path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(handle)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operation for a whole transformer, which ONNX has not
     try:
         with warnings.catch_warnings():
             # The exporter that keeps a recurrent layer whole is deprecated, and warns of constants that it folds.
@@ -78,6 +80,7 @@ def write(live: "LiveNetwork", path: Path) -> None:
             )  # fmt: skip
         os.replace(aside, path)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         Path(aside).unlink(missing_ok=True)
 
 

@@ -13,22 +13,22 @@ _EARLY = 0.010  # s; a frame may come this much before its turn, because cameras
 
 
 class Turns:
-    """At most `rate` questions a second, and none while an answer is awaited."""
+    """A question at most in each period of 1 / `rate` s, counted from 0, and none while an answer is awaited."""
 
     def __init__(self, rate: float) -> None:
         self._period = 1.0 / rate
-        self._due = 0.0  # s
+        self._early = min(_EARLY, self._period / 4)
+        self._last = -1  # period of the last question
         self._awaiting: float | None = None  # s, of the question that has no answer yet
 
     def take(self, t: float) -> bool:
         """Whether it is time to ask at `t`; if so, an answer is awaited from now on."""
         if self._awaiting is not None and t - self._awaiting < GIVE_UP:
             return False
-        if t < self._due - min(_EARLY, self._period / 4):
+        period = int((t + self._early) / self._period)
+        if period <= self._last:
             return False
-        # On the grid while frames keep to it; a half period at least, so that lost time is not made up for.
-        self._due = max(self._due + self._period, t + self._period / 2)
-        self._awaiting = t
+        self._last, self._awaiting = period, t
         return True
 
     def answered(self) -> None:
