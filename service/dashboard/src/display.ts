@@ -1,0 +1,336 @@
+// The instrument: takes events, and draws in one loop what changed since the last time round.
+
+import { ACTIVE, Bars } from "./bars";
+import { csv, download } from "./csv";
+import type { AffectEvent, Face } from "./event";
+import { Following } from "./following";
+import { AROUSAL, Histories, type History, STD, UNITS, VALENCE } from "./history";
+import { ACTION_UNITS, EXPRESSIONS } from "./labels";
+import { Latency } from "./latency";
+import { find, show, write } from "./page";
+import type { Picture, Pictures } from "./pictures";
+import { Plane } from "./plane";
+import { clock, Series } from "./series";
+import { SessionClock } from "./session_clock";
+import type { Link } from "./stream";
+import { Timeline } from "./timeline";
+import { View } from "./view";
+import { milliseconds, signed, status } from "./words";
+
+const RECENT = 32; // events kept to be drawn with their pictures, a second
+const TEXT_EVERY = 125; // ms; figures that change faster cannot be read
+const CHART_EVERY = 50; // ms
+const SLOW_EVERY = 1000; // ms, for what is only ever read at leisure
+const ASLEEP_AFTER = 3000; // ms without an event
+const SETTLED = 1200; // ms that a sentence stands before it is read out
+const QUIETEST = -60; // dB, the left end of the level meter
+
+export class Display {
+  link: Link = "idle";
+  retryAt = 0;
+  landmarks = false;
+  readonly clock = new SessionClock();
+  readonly drawn = new Latency();
+
+  private pictures: Pictures | null = null;
+  private own = false;
+  private readonly histories = new Histories();
+  private readonly recent: AffectEvent[] = [];
+  private last: AffectEvent | null = null;
+  private lastAt = -Infinity; // ms, arrival of `last`
+  private face: Face | null = null;
+  private newEvent = false;
+  private chartsDue = true;
+  private texts = 0; // ms, when last written
+  private charts = 0;
+  private slow = 0;
+  private drawnPicture: Picture | null = null;
+  private drawnTime = NaN;
+  private drawnEvent = -1;
+  private sentence = "";
+  private sentenceSince = 0;
+
+  private readonly view = new View(find<HTMLCanvasElement>("picture"));
+  private readonly plane = new Plane(find<HTMLCanvasElement>("plane"));
+  private readonly expressions = new Bars(find("expression-bars"));
+  private readonly units = new Bars(find("unit-bars"));
+  private readonly expressionValues = new Float32Array(EXPRESSIONS.length);
+  private unitNames: string[] = [];
+  private readonly unitValues = new Float32Array(UNITS.length);
+  private readonly timeline = new Timeline(() => this.timeChanged());
+  private readonly series: Series;
+  private readonly following = new Following(find("tracks"), () => this.rechosen());
+  private readonly window = find<HTMLSelectElement>("window");
+
+  constructor() {
+    this.series = new Series(find("valence-chart"), find("arousal-chart"), {
+      zoomed: (range) => this.timeline.pause(range),
+      pointed: (t) => this.pointed(t),
+    });
+    this.expressions.shape(EXPRESSIONS, EXPRESSIONS.map((name) => ["", name] as const));
+    this.window.onchange = () => (this.chartsDue = true);
+    find("zoom-in").onclick = () => this.timeline.zoom(-1);
+    find("zoom-out").onclick = () => this.timeline.zoom(1);
+    find("pause").onclick = () => {
+      this.timeline.pause(this.timeline.paused ? null : this.timeline.range(this.history.newest));
+    };
+    find("export").onclick = () => this.export();
+    find("charts").addEventListener("keydown", (key) => this.key(key));
+    requestAnimationFrame(this.frame);
+  }
+
+  /** Shows `pictures` from now on, with a clean slate. */
+  begin(pictures: Pictures, own: boolean): void {
+    this.end();
+    this.pictures = pictures;
+    this.own = own;
+  }
+
+  /** The session is another one, or the same after the service began anew; the picture stays. */
+  restart(): void {
+    this.clock.reset();
+    this.histories.clear();
+    this.recent.length = 0;
+    this.last = this.face = null;
+    this.following.reset();
+    this.drawn.clear();
+    this.lastAt = performance.now();
+    this.timeline.pause(null);
+    this.plane.clear();
+    this.view.clear();
+    this.drawnPicture = null;
+    this.newEvent = this.chartsDue = true;
+  }
+
+  end(): void {
+    this.pictures?.stop();
+    this.pictures = null;
+    this.restart();
+  }
+
+  event(event: AffectEvent): void {
+    const now = performance.now();
+    if (event.timing_ms) this.clock.heard(event.t, now, event.timing_ms.total);
+    this.last = event;
+    this.lastAt = now;
+    this.face = this.following.pick(event.faces);
+    this.histories.push(event.t, event.faces, this.face);
+    this.recent.push(event);
+    if (this.recent.length > RECENT) this.recent.shift();
+    this.newEvent = this.chartsDue = true;
+  }
+
+  get newest(): AffectEvent | null {
+    return this.last;
+  }
+
+  /** After a change of theme or size. */
+  restyle(): void {
+    this.plane.redraw();
+    this.view.redraw();
+    this.series.restyle();
+    this.chartsDue = true;
+  }
+
+  private get history(): History {
+    const { chosen } = this.following;
+    return (chosen !== null && this.histories.of(chosen)) || this.histories.followed;
+  }
+
+  private readonly frame = (now: number): void => {
+    requestAnimationFrame(this.frame);
+    if (!this.pictures) return;
+    const frozen = this.timeline.paused !== null;
+    if (!frozen) this.drawPicture(now);
+    if (!frozen && this.newEvent) {
+      this.newEvent = false;
+      this.drawFigures();
+    }
+    if (this.chartsDue && now - this.charts >= CHART_EVERY) {
+      this.charts = now;
+      this.chartsDue = false;
+      const { history } = this;
+      this.series.draw(history, this.timeline.range(history.newest), Number(this.window.value));
+    }
+    if (now - this.texts >= TEXT_EVERY) {
+      this.texts = now;
+      this.writeStatus(now);
+      if (!frozen) this.writeFigures();
+    }
+    if (now - this.slow >= SLOW_EVERY) {
+      this.slow = now;
+      this.writeSlow();
+    }
+  };
+
+  private drawPicture(now: number): void {
+    const pictures = this.pictures as Pictures;
+    const event = this.last?.state === "live" && now - this.lastAt < SLOW_EVERY ? this.last : null;
+    let picture: Picture | null;
+    let about: AffectEvent | null = event;
+    if (this.own) {
+      const captured = event ? this.clock.captured(event.t) : NaN;
+      picture = Number.isNaN(captured) ? pictures.newest() : pictures.at(captured);
+    } else {
+      picture = event ? pictures.at(event.t) : pictures.newest();
+      if (event && picture) about = this.eventAt(picture.time) ?? event;
+    }
+    if (!picture) return;
+    const seq = about?.seq ?? -1;
+    if (picture === this.drawnPicture && picture.time === this.drawnTime && seq === this.drawnEvent) return;
+    this.drawnPicture = picture;
+    this.drawnTime = picture.time;
+    this.drawnEvent = seq;
+    const { mirrored } = pictures;
+    this.view.draw({ picture, mirrored, event: about, chosen: this.face?.track ?? null, landmarks: this.landmarks });
+  }
+
+  private eventAt(t: number): AffectEvent | null {
+    for (let n = this.recent.length - 1; n >= 0; n--) {
+      const event = this.recent[n] as AffectEvent;
+      if (event.image_size && event.t <= t + 0.0006) return event;
+    }
+    return null;
+  }
+
+  private drawFigures(): void {
+    const { last, face } = this;
+    if (!last) return;
+    this.plane.draw(last.t, last.faces, this.histories, face?.track ?? null);
+    const probabilities = face?.expression?.probabilities;
+    for (let n = 0; n < EXPRESSIONS.length; n++) {
+      this.expressionValues[n] = probabilities?.[EXPRESSIONS[n] as (typeof EXPRESSIONS)[number]] ?? NaN;
+    }
+    this.expressions.lengths(this.expressionValues);
+    if (face && this.unitNames.length === 0) this.nameUnits(face);
+    for (let n = 0; n < this.unitNames.length; n++) {
+      this.unitValues[n] = face?.aus[this.unitNames[n] as string] ?? NaN;
+    }
+    this.units.lengths(this.unitValues);
+    const level = last.audio.level_db ?? QUIETEST;
+    find("level").style.transform = `scaleX(${Math.max(0, Math.min(1, 1 - level / QUIETEST)).toFixed(3)})`;
+    if (last.timing_ms) {
+      const captured = this.own ? this.clock.captured(last.t) : this.lastAt - last.timing_ms.total;
+      this.drawn.add(performance.now() - captured);
+    }
+  }
+
+  private nameUnits(face: Face): void {
+    this.unitNames = UNITS.filter((name) => name in face.aus);
+    this.units.shape(this.unitNames, this.unitNames.map((name) => [name, ACTION_UNITS[name] as string] as const));
+    show(find("no-units"), !this.unitNames.length);
+  }
+
+  private writeFigures(): void {
+    const { last, face } = this;
+    write(find("valence"), signed(face?.valence));
+    write(find("arousal"), signed(face?.arousal));
+    write(find("valence-std"), spread(face?.std.valence));
+    write(find("arousal-std"), spread(face?.std.arousal));
+    write(find("baseline-valence"), signed(face?.from_baseline.valence));
+    write(find("baseline-arousal"), signed(face?.from_baseline.arousal));
+    write(find("expression"), face?.expression?.label ?? "–");
+    this.expressions.figures(
+      this.expressionValues,
+      face?.expression ? EXPRESSIONS.indexOf(face.expression.label) : -1,
+    );
+    this.units.figures(this.unitValues, ACTIVE);
+    this.following.offer(last?.faces ?? []);
+    const audio = last?.audio;
+    write(find("sound"), audio ? audio.status.replace("_", " ") : "–");
+    const level = audio?.level_db;
+    write(find("level-words"), level === null || level === undefined ? "–" : `${Math.round(level)} dB`);
+  }
+
+  private writeStatus(now: number): void {
+    const asleep = this.link === "open" && now - this.lastAt > ASLEEP_AFTER;
+    const said = status(this.link, (this.retryAt - now) / 1000, this.last, this.face, asleep);
+    const line = find("status");
+    if (line.dataset["tone"] !== said.tone) line.dataset["tone"] = said.tone;
+    write(find("status-words"), said.text);
+    const veil = find("veil");
+    const veiled = this.link === "lost" || this.last?.state !== "live";
+    show(veil, veiled);
+    if (veiled) write(veil, said.text);
+    const spoken = said.text.replace(/, trying again.*/, "");
+    if (spoken !== this.sentence) {
+      this.sentence = spoken;
+      this.sentenceSince = now;
+    } else if (now - this.sentenceSince > SETTLED) {
+      write(find("announcer"), spoken);
+    }
+  }
+
+  private writeSlow(): void {
+    const { last, face } = this;
+    const faces = last?.faces.length ?? 0;
+    find("picture").setAttribute("aria-label", `Live picture, ${faces === 1 ? "1 face" : `${faces} faces`}`);
+    this.plane.describe(
+      face && face.valence !== null
+        ? `Face ${face.track}: valence ${signed(face.valence)}, arousal ${signed(face.arousal)}`
+        : "Valence and arousal plane: nothing is known now",
+    );
+    const drawn = this.drawn.percentiles();
+    write(find("drawn"), drawn ? `${milliseconds(drawn[0])} / ${milliseconds(drawn[1])} ms` : "–");
+    if (last) {
+      write(find("model"), last.model.weights);
+      write(find("engine"), `${last.model.engine} ${last.model.precision}`);
+    }
+  }
+
+  private rechosen(): void {
+    this.face = this.last ? this.following.pick(this.last.faces) : null;
+    this.following.offer(this.last?.faces ?? []);
+    this.newEvent = this.chartsDue = true;
+    this.drawnPicture = null;
+  }
+
+  private timeChanged(): void {
+    const paused = this.timeline.paused !== null;
+    const button = find("pause");
+    button.setAttribute("aria-pressed", String(paused));
+    write(button, paused ? "Resume" : "Pause");
+    write(find("span"), this.timeline.label);
+    this.newEvent = this.chartsDue = true;
+  }
+
+  private pointed(t: number | null): void {
+    const { history } = this;
+    const row = t === null ? history.count : history.rowAt(t);
+    for (const [id, column] of [
+      ["valence-at", VALENCE],
+      ["arousal-at", AROUSAL],
+    ] as const) {
+      const text =
+        row < history.count && t !== null
+          ? `${signed(history.at(column, row))} ${spread(history.at(STD + column, row))} at ${clock(Number(t.toFixed(1)))}`
+          : "";
+      write(find(id), text);
+    }
+  }
+
+  private key(key: KeyboardEvent): void {
+    const does: Record<string, () => void> = {
+      "+": () => this.timeline.zoom(-1),
+      "-": () => this.timeline.zoom(1),
+      ArrowLeft: () => this.timeline.move(-0.2),
+      ArrowRight: () => this.timeline.move(0.2),
+    };
+    const act = does[key.key];
+    if (!act || key.ctrlKey || key.metaKey || key.altKey) return;
+    key.preventDefault();
+    act();
+  }
+
+  private export(): void {
+    const { history } = this;
+    const range = this.timeline.range(history.newest);
+    const name = `affect-${this.last?.session ?? "session"}-${clock(Math.max(0, range.from)).replace(":", "m")}s.csv`;
+    // The newest row lies on the edge and belongs to what is shown.
+    download(name, csv(history, { from: range.from, to: range.to + 0.001 }));
+  }
+}
+
+function spread(std: number | null | undefined): string {
+  return std === null || std === undefined || Number.isNaN(std) ? "" : `± ${std.toFixed(2)}`;
+}

@@ -1,0 +1,90 @@
+// The sessions that run on the service, with their live figures.
+
+import type { SessionInfo } from "./event";
+import { milliseconds } from "./words";
+
+interface Entry {
+  item: HTMLLIElement;
+  name: HTMLElement;
+  source: HTMLElement;
+  state: HTMLElement;
+  figures: HTMLElement;
+  watch: HTMLButtonElement;
+  close: HTMLButtonElement;
+}
+
+export interface SessionsListener {
+  watch(info: SessionInfo): void;
+  close(id: string): void;
+}
+
+export class SessionsList {
+  private readonly entries = new Map<string, Entry>();
+
+  constructor(
+    private readonly list: HTMLUListElement,
+    private readonly none: HTMLElement,
+    private readonly listener: SessionsListener,
+  ) {}
+
+  show(sessions: readonly SessionInfo[], watched: string | null): void {
+    this.none.hidden = sessions.length > 0;
+    for (const id of [...this.entries.keys()]) {
+      if (!sessions.some((info) => info.id === id)) {
+        this.entries.get(id)?.item.remove();
+        this.entries.delete(id);
+      }
+    }
+    for (const info of sessions) {
+      let entry = this.entries.get(info.id);
+      if (!entry) {
+        entry = this.make(info);
+        this.entries.set(info.id, entry);
+        this.list.append(entry.item);
+      }
+      const { fps, latency_ms, dropped } = info.figures;
+      const lost = Object.entries(dropped).reduce((sum, [reason, n]) => (reason.endsWith("samples") ? sum : sum + n), 0);
+      put(entry.source, info.source);
+      put(entry.state, info.state);
+      entry.state.dataset["state"] = info.state;
+      put(entry.figures, `${fps.toFixed(0)} fps · ${milliseconds(latency_ms.p50)} ms · ${lost} dropped`);
+      const here = info.id === watched;
+      entry.item.setAttribute("aria-current", String(here));
+      entry.watch.disabled = here;
+      put(entry.watch, here ? "Watching" : "Watch");
+      entry.watch.onclick = () => this.listener.watch(info);
+    }
+  }
+
+  private make(info: SessionInfo): Entry {
+    const part = <K extends keyof HTMLElementTagNameMap>(tag: K, name: string): HTMLElementTagNameMap[K] => {
+      const element = document.createElement(tag);
+      element.className = name;
+      return element;
+    };
+    const entry: Entry = {
+      item: document.createElement("li"),
+      name: part("span", "session-name"),
+      source: part("span", "session-source"),
+      state: part("span", "session-state"),
+      figures: part("span", "session-figures"),
+      watch: part("button", "small"),
+      close: part("button", "small quiet"),
+    };
+    entry.name.textContent = info.id;
+    entry.close.textContent = "Close";
+    entry.close.setAttribute("aria-label", `Close session ${info.id}`);
+    entry.watch.type = entry.close.type = "button";
+    entry.close.onclick = () => this.listener.close(info.id);
+    const words = part("div", "session-words");
+    words.append(entry.name, entry.state, entry.source, entry.figures);
+    const buttons = part("div", "session-buttons");
+    buttons.append(entry.watch, entry.close);
+    entry.item.append(words, buttons);
+    return entry;
+  }
+}
+
+function put(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}

@@ -1,0 +1,69 @@
+// What is going on, in words.
+
+import type { AffectEvent, Face } from "./event";
+import type { Link } from "./stream";
+
+export type Tone = "good" | "wait" | "bad";
+
+export interface Status {
+  tone: Tone;
+  text: string;
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  turned_away: "Turned away: face the camera",
+  blurred: "Too blurred to read",
+  too_small: "Too far away to read: come closer",
+  too_dark: "Too dark to read: more light is needed",
+  engine_failed: "The engine failed: see the service’s log",
+};
+
+/** The one sentence that matters most now. `last`: the newest event, null before the first. */
+export function status(link: Link, retryIn: number, last: AffectEvent | null, chosen: Face | null, asleep: boolean): Status {
+  if (link === "lost") {
+    const wait = retryIn > 0.5 ? `trying again in ${Math.ceil(retryIn)} s` : "trying again";
+    return { tone: "bad", text: `Reconnecting: the service does not answer, ${wait}` };
+  }
+  if (!last) return { tone: "wait", text: "Waiting for the first picture" };
+  switch (last.state) {
+    case "connecting":
+      return { tone: "wait", text: "Connecting: waiting for the first picture" };
+    case "stalled":
+      return { tone: "bad", text: "The pictures have stopped coming" };
+    case "reconnecting":
+      return { tone: "bad", text: `Reconnecting to the source${last.detail ? `: ${last.detail}` : ""}` };
+    case "ended":
+      return { tone: "wait", text: `Ended${last.detail ? `: ${last.detail}` : ""}` };
+    case "failed":
+      return { tone: "bad", text: `Failed${last.detail ? `: ${last.detail}` : ""}` };
+    case "live":
+  }
+  if (asleep) return { tone: "bad", text: "No news from the service for a while" };
+  if (!last.faces.length) return { tone: "wait", text: "Looking for a face" };
+  if (!chosen) return { tone: "wait", text: "The chosen face is not in view" };
+  return ofFace(chosen, last.faces.length);
+}
+
+function ofFace(face: Face, faces: number): Status {
+  switch (face.status) {
+    case "abstained":
+      return { tone: "wait", text: REASONS[face.reasons.find((reason) => reason in REASONS) ?? ""] ?? "Cannot be read now" };
+    case "held":
+      return { tone: "wait", text: "Face lost: holding its last value" };
+    case "warming_up":
+      return { tone: "good", text: `Reading face ${face.track}; windows and baseline are warming up` };
+    case "ok":
+      return { tone: "good", text: faces > 1 ? `Reading ${faces} faces, showing face ${face.track}` : `Reading face ${face.track}` };
+  }
+}
+
+/** "+0.28", "−0.05", or a dash where it is not known. */
+export function signed(x: number | null | undefined): string {
+  if (x === null || x === undefined || Number.isNaN(x)) return "–";
+  const text = Math.abs(x).toFixed(2);
+  return x >= 0.005 ? `+${text}` : x <= -0.005 ? `−${text}` : text;
+}
+
+export function milliseconds(x: number | null | undefined): string {
+  return x === null || x === undefined || !Number.isFinite(x) ? "–" : `${Math.round(x)}`;
+}
