@@ -5,12 +5,16 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from engines.errors import UserError
+from models.errors import ModelError
+from service.cli_models import add_commands
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -21,16 +25,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        return int(args.run(args) or 0)
-    except UserError as error:
+        with _ending_interrupts():
+            return int(args.run(args) or 0)
+    except (UserError, ModelError) as error:
         print(f"affectstream: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("affectstream: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return 0 if args.command == "serve" else EXIT_INTERRUPTED
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextmanager
+def _ending_interrupts() -> Iterator[None]:
+    """SIGTERM does what SIGINT does: what is done is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -107,13 +122,6 @@ def _engines(args: argparse.Namespace) -> int:
         case "verify":
             rows = load.verify(args.name or None)
     _table(rows, args.json)
-    return 0
-
-
-def _prepare(args: argparse.Namespace) -> int:
-    from service.prepare import prepare
-
-    prepare(args.dataset, args.dir, args.out)
     return 0
 
 
@@ -198,6 +206,8 @@ def _parser() -> argparse.ArgumentParser:
     engines.add_argument("name", nargs="*", help="models (build: face-mt; verify: all that were built)")
     engines.add_argument("--engine", metavar="BACKEND[:PRECISION]", help="what to build")
     engines.add_argument("--json", action="store_true")
+
+    add_commands(commands, _table)
 
     bench = commands.add_parser("bench", help="measure this machine")
     bench.set_defaults(run=_bench)

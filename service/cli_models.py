@@ -1,0 +1,94 @@
+"""The commands of the workshop: prepare, train, evaluate. They need the extra `train`; the live program never does."""
+
+import argparse
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from engines.errors import UserError
+
+DEFAULT = "face-mt"  # has a recipe and an evaluation of its own; the papers' systems share theirs
+
+Print = Callable[[list[dict[str, Any]], bool], None]
+
+
+def add_commands(commands: Any, table: Print) -> None:
+    """Adds them to the command line; `table` prints rows, as JSON if so asked."""
+    prepare = commands.add_parser("prepare", help="aligned crops and mel columns of a data set, by the live perception")
+    prepare.set_defaults(run=_prepare)
+    prepare.add_argument("dataset", help="ferplus, faces, ravdess or video")
+    prepare.add_argument("dir", type=Path, help="the data set's folder or file")
+    prepare.add_argument("--out", required=True, type=Path, metavar="DIR", help="goes on where it stopped")
+
+    train = commands.add_parser("train", help="train a recipe; goes on where it stopped")
+    train.set_defaults(run=lambda args: _train(args, table))
+    train.add_argument("recipe", help=f"{DEFAULT}, a recipe's name, or a TOML file; `train list` lists them")
+    train.add_argument(
+        "--data", type=Path, metavar="DIR", help=f"prepared data ({DEFAULT}: with ferplus and faces in it)"
+    )
+    train.add_argument("--out", type=Path, metavar="DIR", help="checkpoints, log and plot")
+    train.add_argument("--device", default="cpu", help="cpu or cuda")
+    train.add_argument("--json", action="store_true")
+
+    evaluate = commands.add_parser("evaluate", help="score predictions against annotations, or the default weights")
+    evaluate.set_defaults(run=lambda args: _evaluate(args, table))
+    evaluate.add_argument("predictions", help=f"{DEFAULT}, or a folder or file of predictions")
+    evaluate.add_argument("annotations", type=Path, help=f"annotations ({DEFAULT}: the prepared data)")
+    evaluate.add_argument("--split", default="validation")
+    evaluate.add_argument("--plots", type=Path, metavar="DIR", help="write confusions and reliability as PNG")
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help=f"{DEFAULT}: the page to write")
+    evaluate.add_argument("--json", action="store_true")
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from service.prepare import prepare
+
+    prepare(args.dataset, args.dir, args.out)
+    return 0
+
+
+def _train(args: argparse.Namespace, table: Print) -> int:
+    _need_torch()
+    from models import recipe, train
+    from models.face_mt import train as face_mt
+
+    if args.recipe == "list":
+        table([{"recipe": name} for name in (DEFAULT, *recipe.available())], args.json)
+        return 0
+    if args.data is None or args.out is None:
+        raise UserError(f"train {args.recipe}: name the prepared data with --data and a folder for the run with --out")
+    if args.recipe == DEFAULT:
+        table([face_mt.main(args.data, args.out)], args.json)
+        return 0
+    done = train.train(recipe.read(args.recipe), args.data, args.out, args.device)
+    table([{"recipe": args.recipe, **{name: done[name] for name in ("before", "score", "epoch")}}], args.json)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace, table: Print) -> int:
+    _need_torch()
+    from models import evaluate
+    from models.face_mt import evaluate as face_mt
+
+    if args.predictions == DEFAULT:
+        from engines import weights
+
+        page = args.out or Path("docs/benchmarks") / f"{weights.entry(DEFAULT).version}.md"
+        for rows in face_mt.evaluate(weights.path(DEFAULT), args.annotations, page).values():
+            table(rows, args.json)
+        return 0
+    found = evaluate.evaluate(Path(args.predictions), args.annotations, args.split)
+    table(found.rows(), args.json)
+    if not args.json:
+        table(found.classes, False)
+    if args.plots is not None:
+        evaluate.plot(found, args.plots)
+    return 0
+
+
+def _need_torch() -> None:
+    if find_spec("torch") is None:
+        raise UserError(
+            "training and evaluation need PyTorch; install it: pip install torch==2.13.0 'affectstream[train]'"
+        )
