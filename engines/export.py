@@ -52,18 +52,18 @@ def exported(
                 "install it once: pip install 'affectstream[train]'."
             ) from None
         with torch.random.fork_rng(devices=[]):
-            write(_live(name, checkpoints, made_with, swapped), path)
+            write(live(name, checkpoints, options=made_with, swapped=swapped), path)
     return path
 
 
-def write(live: "LiveNetwork", path: Path) -> None:
+def write(network: "LiveNetwork", path: Path) -> None:
     """Writes a live network as ONNX, whole or not at all; the first axis of every input and output is the batch."""
     import torch
 
-    names = list(live.inputs)
-    samples = tuple(live.inputs.values())
+    names = list(network.inputs)
+    samples = tuple(network.inputs.values())
     with torch.inference_mode():
-        outputs = live.module(*samples)
+        outputs = network.module(*samples)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(handle)
@@ -74,7 +74,7 @@ def write(live: "LiveNetwork", path: Path) -> None:
             # The exporter that keeps a recurrent layer whole is deprecated, and warns of constants that it folds.
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                _tupled(live.module, tuple(outputs)), samples, aside, input_names=names,
+                _tupled(network.module, tuple(outputs)), samples, aside, input_names=names,
                 output_names=list(outputs), dynamic_axes={n: {0: "batch"} for n in (*names, *outputs)},
                 opset_version=OPSET, dynamo=False,
             )  # fmt: skip
@@ -84,9 +84,14 @@ def write(live: "LiveNetwork", path: Path) -> None:
         Path(aside).unlink(missing_ok=True)
 
 
-def _live(
-    name: str, checkpoints: Mapping[str, Path | None], options: Mapping[str, Mapping[str, Any]], swapped: bool
+def live(
+    name: str,
+    checkpoints: Mapping[str, Path | None],
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    swapped: bool = False,
 ) -> "LiveNetwork":
+    """The live form of `name` in torch; see `exported`. Seeds torch's random numbers."""
     import torch
 
     import models
@@ -98,16 +103,16 @@ def _live(
     for part, file in checkpoints.items():
         torch.manual_seed(SEED)
         try:
-            networks[part] = models.create(part, **options[part])
+            networks[part] = models.create(part, **(options or {}).get(part, {}))
             if file is not None:
                 checkpoint.load(networks[part], file)
         except ModelError as error:
             raise WeightsError(str(error)) from error
         networks[part].eval()
-    live = live_networks.live_network(name, networks)
+    made = live_networks.live_network(name, networks)
     if swapped:
-        return live_networks.LiveNetwork(live_networks.Swapped(live.module), live.inputs)
-    return live
+        return live_networks.LiveNetwork(live_networks.Swapped(made.module), made.inputs)
+    return made
 
 
 def _tupled(module: Any, names: tuple[str, ...]) -> Any:

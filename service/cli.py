@@ -131,9 +131,14 @@ def _bench(args: argparse.Namespace) -> int:
 
         _table(measure(Path(args.input) if args.input else None), args.json)
         return 0
-    from service.bench import live
+    if args.what == "models":
+        from engines import bench
 
-    report = live(args.input, minutes=args.minutes, streams=args.streams)
+        report = bench.models(args.model)
+    else:
+        from service.bench import live
+
+        report = live(args.input, minutes=args.minutes, streams=args.streams)
     if args.json:
         print(json.dumps(report, indent=1))
     else:
@@ -211,7 +216,8 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure this machine")
     bench.set_defaults(run=_bench)
-    bench.add_argument("what", choices=("live", "perception"))
+    bench.add_argument("what", choices=("live", "perception", "models"))
+    bench.add_argument("--model", action="append", default=[], help="models: only this one; may be repeated")
     bench.add_argument("--input", help="a 30 fps clip (the demo, written to a temporary file)")
     bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run")
     bench.add_argument("--streams", type=int, default=12, help="most streams to try")

@@ -1,0 +1,91 @@
+"""`affectstream bench models`: milliseconds for one prediction of every system, in torch and in OpenVINO."""
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from tqdm import tqdm
+
+from engines import export, imported
+from engines.engine import Arrays
+from engines.errors import EngineError
+from engines.openvino import OpenVinoEngine, capabilities
+
+PRECISIONS = ("fp32", "bf16")
+WARM_UP = 2  # calls that are not measured
+MOST = 30  # calls measured
+SECONDS = 4.0  # spent on measuring at most
+
+
+def models(names: Sequence[str] = ()) -> dict[str, Any]:
+    """Medians for one face, over all cores, with random weights of the published sizes; the tenth percentile beside
+    each tells how quiet the machine was. Raises `EngineError` for an unknown name, or without torch."""
+    for name in names:
+        if name not in imported.SYSTEMS:
+            raise EngineError(f"There is no system {name!r} to measure; there are: {', '.join(imported.SYSTEMS)}.")
+    try:
+        import torch
+    except ImportError:
+        raise EngineError("Measuring against PyTorch needs it: pip install 'affectstream[train]'.") from None
+    before = os.getloadavg()[0]
+    rows = [_row(name) for name in tqdm(names or imported.SYSTEMS, desc="models", disable=None)]
+    return {
+        "machine": {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "load": [round(before, 1), round(os.getloadavg()[0], 1)],
+            "torch": torch.__version__,
+            "openvino": ov.get_version(),
+        },
+        "rows": rows,
+    }
+
+
+def _row(name: str) -> dict[str, Any]:
+    import torch
+
+    live = export.live(name, dict.fromkeys(imported.parts(name)))
+    one = {key: x[:1].clone() for key, x in live.inputs.items()}
+    with torch.inference_mode():
+        eager = _milliseconds(lambda: live.module(*one.values()))
+    row: dict[str, Any] = {
+        "model": name,
+        "parameters": f"{sum(x.numel() for x in live.module.parameters()) / 1e6:.1f} M",
+        "torch eager": _shown(eager),
+    }
+    arrays: Arrays = {key: x.numpy() for key, x in one.items()}
+    with tempfile.TemporaryDirectory(prefix="affectstream-bench-") as folder:
+        path = Path(folder) / f"{name}.onnx"
+        export.write(live, path)
+        for precision in PRECISIONS:
+            if precision == "bf16" and "BF16" not in capabilities():
+                row[f"openvino {precision}"] = "not on this CPU"
+                continue
+            engine = OpenVinoEngine(path, precision=precision, caching=False)
+            measured = _milliseconds(lambda engine=engine: engine(arrays))  # type: ignore[misc]
+            row[f"openvino {precision}"] = _shown(measured)
+            row[f"{precision} to torch"] = f"{np.median(eager) / np.median(measured):.1f}x"
+    return row
+
+
+def _milliseconds(call: Callable[[], Any]) -> list[float]:
+    for _ in range(WARM_UP):
+        call()
+    spent: list[float] = []
+    begin = time.perf_counter()
+    while len(spent) < MOST and (len(spent) < 3 or time.perf_counter() - begin < SECONDS):
+        started = time.perf_counter()
+        call()
+        spent.append((time.perf_counter() - started) * 1e3)
+    return spent
+
+
+def _shown(milliseconds: list[float]) -> str:
+    low, middle = np.percentile(milliseconds, [10, 50])
+    return f"{middle:.1f} ms ({low:.1f})"
