@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 TORCH := torch==2.13.0
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PAGE := service/dashboard
 PAGE_SOURCES := $(shell git ls-files $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '$(PAGE)/*.json' $(PAGE)/index.html 2>/dev/null)
 # Vite 8 needs Node 20.19 or newer; where there is none, PyPI has it.
