@@ -1,5 +1,6 @@
 """A recording, a picture or a folder of pictures through the very pipeline that serves, into a file."""
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ def analyze(
     runtime: Runtime, source: str, out: Path, *, fps: float | None = None, realtime: bool = False, quiet: bool = False
 ) -> Outcome:
     """Reads `source` into `out`. What is done is kept when interrupted. Raises `UserError`."""
-    if fps is not None and not fps > 0:
-        raise UserError(f"--fps {fps:g} is not above 0; give frames per second, such as 5")
+    if fps is not None and not 0 < fps < math.inf:
+        raise UserError(f"--fps {fps:g} is not a number above 0; give frames per second, such as 5")
     pictures = _pictures_in(Path(source)) if "://" not in source else None
     stop = threading.Event()
     if pictures is not None:
@@ -93,7 +94,7 @@ def events_of_recording(
                 if fps is not None:
                     due = (np.floor(item.t * fps + TICK_SLACK) + 1) / fps
             case Frame():
-                continue
+                pipeline.skip(item)
         if event is not None:
             yield event
 

@@ -82,6 +82,10 @@ class Pipeline:
             return None
         return self._event(end, faces=self._aggregator.update(end, [], {}), reasons=["no_face"])
 
+    def skip(self, frame: Frame) -> None:
+        """A picture that nobody wants read; it is there all the same, and sound does not speak for it."""
+        self._picture_t = max(frame.t, self._t)
+
     def frame(self, frame: Frame) -> Event:
         """Reads the faces of a frame."""
         t = max(frame.t, self._t)  # the session clock never goes back

@@ -1,7 +1,6 @@
 """Runs the web application until it is told to stop; drains within seconds."""
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -9,7 +8,6 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
@@ -33,14 +31,14 @@ _NOISE = ("startup failed", "without completing handshake", "Cancel 0 running")
 
 def serve(settings: Settings) -> int:
     """Blocks until SIGINT or SIGTERM; returns the exit code. Raises `UserError` for a busy port or a bad setting."""
-    with _bind(settings.host, settings.port) as listener, _signals_interrupt():
+    with _bind(settings.host, settings.port) as listener:
         app = create_app(settings, runtime_factory=lambda _: runtime)
         server = _Server(_config(app, settings))
         try:
             # Not in the loop, where fetching weights could not be interrupted.
             runtime = load(settings)
             asyncio.run(server.run_until_told(app, listener))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # before the loop takes the signals
             return 0
     failure: UserError | None = app.state.failure
     if failure is not None and not server.told:
@@ -70,16 +68,6 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
             f"({error.strerror or error}); give a PEM certificate and its own key"
         ) from None
     return config
-
-
-@contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM does what SIGINT does, as long as no loop runs that takes both."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Server(uvicorn.Server):

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet
 import pytest
+from clips import beep, write_clip
 from jsonschema import Draft202012Validator
 from sources import demo_items
 
@@ -65,6 +66,12 @@ def test_one_valid_event_per_frame(runtime: Runtime, clip: Path, tmp_path: Path)
 def test_fps_thins_out_by_the_clock(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
     analyze(runtime, str(clip), tmp_path / "x.jsonl", fps=5, quiet=True)
     assert [event["t"] for event in lines(tmp_path / "x.jsonl")] == pytest.approx(np.arange(10) / 5, abs=0.002)
+
+
+def test_rare_frames_are_not_filled_up_with_sound(runtime: Runtime, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "long.mp4", seconds=5.0, sound=beep(5.0, at=1.0))
+    analyze(runtime, str(path), tmp_path / "x.jsonl", fps=0.5, quiet=True)
+    assert [event["t"] for event in lines(tmp_path / "x.jsonl")] == [0.0, 2.0, 4.0]
 
 
 def test_csv_has_openface_names_and_units(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
@@ -136,7 +143,8 @@ def test_one_picture(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:
     assert event["faces"][0]["valence"] > 0.2
 
 
-def test_interrupted_keeps_what_is_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
     out = tmp_path / "x.jsonl"
     command = [sys.executable, "-m", "service.cli", "analyze", "demo:", "--speed", "realtime", "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
@@ -146,7 +154,7 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path) -> None:
             aside = list(tmp_path.iterdir())
             assert process.poll() is None
             threading.Event().wait(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=30)
     finally:
         process.kill()

@@ -39,8 +39,9 @@ def test_unknown_output_format(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert ".parquet" in sentence(capsys, "analyze", "demo:", "--out", str(tmp_path / "x.xlsx"))
 
 
-def test_frames_per_second_must_be_positive(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "-3" in sentence(capsys, "analyze", "demo:", "--fps=-3", "--out", str(tmp_path / "x.csv"))
+@pytest.mark.parametrize("fps", ["-3", "0", "nan", "inf"])
+def test_frames_per_second_must_be_positive(capsys: pytest.CaptureFixture[str], tmp_path: Path, fps: str) -> None:
+    assert fps in sentence(capsys, "analyze", "demo:", f"--fps={fps}", "--out", str(tmp_path / "x.csv"))
 
 
 def test_folder_without_pictures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from clips import beep, write_clip
 
 from engines.errors import UserError
 from service import metrics
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.open import open_source
-from tests.clips import beep, write_clip
 
 
 def items_of(spec: str | Path, *, realtime: bool = False) -> list[Item]:

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from clips import write_clip
 
 from engines.errors import UserError
 from service.capture.open import open_source
-from tests.clips import write_clip
 
 
 @pytest.fixture(scope="module")

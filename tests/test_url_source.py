@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from clips import beep, picture, write_clip
+from rtsp import RtspServer
 
 from service import metrics
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.open import open_source
 from service.capture.timeouts import Timeouts
-from tests.clips import beep, picture, write_clip
-from tests.rtsp import RtspServer
 
 PATIENCE = 30.0  # seconds after which a test gives up waiting
 QUICK = Timeouts(open=5.0, read=3.0, stall=0.5)
