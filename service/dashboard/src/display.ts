@@ -4,7 +4,7 @@ import { ACTIVE, Bars } from "./bars";
 import { csv, download } from "./csv";
 import type { AffectEvent, Face } from "./event";
 import { Following } from "./following";
-import { AROUSAL, Histories, type History, STD, UNITS, VALENCE } from "./history";
+import { AROUSAL, Histories, type History, UNITS, VALENCE } from "./history";
 import { ACTION_UNITS, EXPRESSIONS } from "./labels";
 import { Latency } from "./latency";
 import { find, show, write } from "./page";
@@ -239,7 +239,7 @@ export class Display {
     const audio = last?.audio;
     write(find("sound"), audio ? audio.status.replace("_", " ") : "–");
     const level = audio?.level_db;
-    write(find("level-words"), level === null || level === undefined ? "–" : `${Math.round(level)} dB`);
+    write(find("level-words"), level === null || level === undefined ? "–" : `${Math.round(level)} dB`.replace("-", "−"));
   }
 
   private writeStatus(now: number): void {
@@ -303,7 +303,7 @@ export class Display {
     ] as const) {
       const text =
         row < history.count && t !== null
-          ? `${signed(history.at(column, row))} ${spread(history.at(STD + column, row))} at ${clock(Number(t.toFixed(1)))}`
+          ? `${signed(history.at(column, row))} at ${clock(Number(t.toFixed(1)))}`
           : "";
       write(find(id), text);
     }

@@ -15,6 +15,11 @@ const POLL = 1000; // ms
 const POLL_HIDDEN = 5000; // ms, while nobody looks
 const FORBIDDEN_USE = "NOT for commercial use"; // in a licence line of /v1/models
 
+const DROPS: Readonly<Record<string, string>> = {
+  newest_wins: "pictures for newer ones",
+  sound_overflow_samples: "sound samples",
+};
+
 const video = find<HTMLVideoElement>("video");
 const cameras = find<HTMLSelectElement>("camera");
 const microphones = find<HTMLSelectElement>("microphone");
@@ -154,9 +159,8 @@ function figures(info: SessionInfo | undefined): void {
   const { p50 = null, p95 = null } = info?.figures.latency_ms ?? {};
   write(find("fps"), info ? `${info.figures.fps.toFixed(1)} /s` : "–");
   write(find("latency"), info ? `${milliseconds(p50)} / ${milliseconds(p95)} ms` : "–");
-  const lost = Object.entries(info?.figures.dropped ?? {});
-  const words = lost.filter(([, n]) => n > 0).map(([reason, n]) => `${n} ${reason.replaceAll("_", " ")}`);
-  write(find("dropped"), info ? words.join(", ") || "none" : "–");
+  const lost = Object.entries(info?.figures.dropped ?? {}).filter(([, n]) => n > 0);
+  write(find("dropped"), info ? lost.map(([reason, n]) => `${n} ${DROPS[reason] ?? reason}`).join(", ") || "none" : "–");
 }
 
 async function facts(): Promise<void> {

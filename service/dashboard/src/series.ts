@@ -24,14 +24,21 @@ export interface SeriesListener {
 }
 
 export class Series {
-  private readonly charts: { chart: uPlot; data: Column[]; base: number; host: HTMLElement }[];
+  private charts: { chart: uPlot; data: Column[]; base: number; host: HTMLElement }[] = [];
   private pointing = false;
+  private type = 0; // px of 1 rem that the charts were made for
 
-  constructor(valence: HTMLElement, arousal: HTMLElement, listener: SeriesListener) {
-    this.charts = [
-      this.make(valence, VALENCE, listener),
-      this.make(arousal, AROUSAL, listener),
-    ];
+  constructor(
+    private readonly valence: HTMLElement,
+    private readonly arousal: HTMLElement,
+    private readonly listener: SeriesListener,
+  ) {
+    for (const host of [valence, arousal]) {
+      new ResizeObserver(() => {
+        for (const chart of this.charts) if (chart.host === host) resize(chart.chart, host);
+      }).observe(host);
+    }
+    this.restyle();
   }
 
   /** Draws `range` of `history`; `window`: index of the window whose mean is shown. */
@@ -63,18 +70,18 @@ export class Series {
     }
   }
 
-  /** After a change of theme or size of type. */
+  /** After a change of theme or size of type, which uPlot measures only once. */
   restyle(): void {
-    for (const { chart, host } of this.charts) {
-      for (const axis of chart.axes) axis.font = font();
-      (chart.axes[0] as uPlot.Axis).size = 1.9 * rem;
-      (chart.axes[1] as uPlot.Axis).size = 3 * rem;
-      resize(chart, host);
-      chart.redraw(false, true);
+    if (this.type !== rem) {
+      this.type = rem;
+      for (const { chart } of this.charts) chart.destroy();
+      this.charts = [this.make(this.valence, VALENCE), this.make(this.arousal, AROUSAL)];
     }
+    for (const { chart } of this.charts) chart.redraw(false, true);
   }
 
-  private make(host: HTMLElement, base: number, listener: SeriesListener): (typeof this.charts)[number] {
+  private make(host: HTMLElement, base: number): (typeof this.charts)[number] {
+    const { listener } = this;
     const colour = (): string => (base === VALENCE ? colours.valence : colours.arousal);
     const line = (width: number, alpha: string, dash?: number[]): uPlot.Series => ({
       stroke: () => colour() + alpha,
@@ -140,7 +147,7 @@ export class Series {
     const data: Column[] = Array.from({ length: LINES }, () => []);
     const chart = new uPlot(options, data as uPlot.AlignedData, host);
     chart.root.setAttribute("aria-hidden", "true"); // the figures beside it say it in words
-    new ResizeObserver(() => resize(chart, host)).observe(host);
+    resize(chart, host);
     return { chart, data, base, host };
   }
 }
