@@ -22,6 +22,7 @@ from engines.weights import Source, Weights
 # A model that is made of more than one network; the others are their own one part.
 _PARTS = {"mimamo": ("mimamo", "ferplus-resnet50")}
 SYSTEMS = tuple(name for name in models.available() if name != "ferplus-resnet50")  # that can be served
+LICENCE = "that of the checkpoint you imported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,29 @@ def find(name: str) -> Checkpoint | None:
     return taken
 
 
+def table() -> list[dict[str, str]]:
+    """Rows for `affectstream weights list`, after those of the manifest."""
+    rows = []
+    for record in sorted(_folder().glob("*.json")):
+        try:
+            taken = find(record.stem)
+            state = "ready"
+        except WeightsError:
+            taken, state = None, "altered"
+        size = (_folder() / taken.file).stat().st_size if taken else 0
+        rows.append(
+            {
+                "name": record.stem,
+                "state": state,
+                "size": f"{size / 1e6:.1f} MB",
+                "licence": LICENCE,
+                "commercial use": "ask its authors",
+                "computes": f"{record.stem}, from {taken.origin if taken else 'a checkpoint'}",
+            }
+        )
+    return rows
+
+
 def parts(name: str) -> tuple[str, ...]:
     """The networks that the model `name` is made of; each has its own checkpoint."""
     return _PARTS.get(name, (name,))
@@ -135,7 +159,7 @@ def system(name: str, *, untrained: bool = False, options: Mapping[str, Mapping[
             swapped=taken_in[name].swapped,
         )
         version, trained = f"{name}-{taken_in[name].origin_sha256[:8]}", True
-        licence = "that of the checkpoint you imported"
+        licence = LICENCE
         origin = ", ".join(f"{taken.origin} (imported)" for taken in taken_in.values())
     return Weights(
         name=version,

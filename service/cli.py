@@ -72,17 +72,15 @@ def _analyze(args: argparse.Namespace) -> int:
 
 
 def _weights(args: argparse.Namespace) -> int:
-    from engines import weights
+    from engines import imported, weights
 
     match args.action:
         case "list":
-            _table(weights.table(), args.json)
+            _table(weights.table() + imported.table(), args.json)
         case "pull":
             for path in weights.pull(args.name or None):
                 print(path)
         case "import":
-            from engines import imported
-
             name, *files = args.name or [""]
             taken = imported.take_in(
                 name, [Path(file) for file in files], swapped=args.swap, options=_options(args.set)

@@ -143,6 +143,8 @@ def test_the_command_line_takes_a_checkpoint_in(published: Path, capsys: pytest.
     taken = imported.find(NAME)
     assert taken is not None
     assert taken.options == {"width": 4, "fc": 32}
+    assert main(["weights", "list", "--json"]) == 0
+    assert {"name": NAME, "state": "ready"}.items() <= json.loads(capsys.readouterr().out)[-1].items()
 
 
 def test_a_checkpoint_that_was_altered_afterwards_is_refused(published: Path, cache: Path) -> None:
