@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engines.errors import UserError
 from service import routes_preview, routes_service, routes_sessions, whip
 from service.body_limit import BodyLimit
+from service.capture.sdp import ice_servers
 from service.guard import OriginGuard, TokenGuard
 from service.headers import SecurityHeaders
 from service.live import Live, RuntimeFactory, SessionsFactory, load, registry, start
@@ -31,9 +32,10 @@ def create_app(
 
     `app.state` holds `settings` and, while it runs, `live`, `hub` and `sessions`. A start that fails with a `UserError`
     leaves it in `app.state.failure`. `drain(app)` ends everything ahead of the server's own shutdown.
-    Raises `UserError` for a malformed Redis URL or allowed origin."""
+    Raises `UserError` for a malformed Redis URL, ICE server or allowed origin."""
     if settings.redis is not None:
         check_url(settings.redis.get_secret_value())
+    ice_servers(settings.ice_servers)  # complains now of one that is none
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -49,6 +49,7 @@ class Sessions:
         self._limit = limit
         self._lock = threading.Lock()
         self._open: dict[str, Session] = {}
+        metrics.SESSIONS.set_function(lambda: sum(not session.over for session in self.list()))
 
     def open(self, source: str, name: str | None = None, *, purpose: str | None = None) -> Session:
         """Opens `source` on this side. Raises `UserError` for a bad source or name."""
@@ -61,7 +62,6 @@ class Sessions:
             self._make_room(name)
             session = Session(source, self._runtime.pipeline(name, live=True), self._publish, purpose=purpose)
             self._open[name] = session
-            self._count()
         return session
 
     def check(self, name: str | None) -> None:
@@ -89,7 +89,6 @@ class Sessions:
         with self._lock:
             if self._open.get(name) is session:
                 self._drop(name)
-            self._count()
 
     def close_all(self, timeout: float = 5.0) -> None:
         """Ends every session, all at once; returns within about `timeout` seconds."""
@@ -129,9 +128,6 @@ class Sessions:
     def _drop(self, name: str) -> None:
         del self._open[name]
         self._forget(name)
-
-    def _count(self) -> None:
-        metrics.SESSIONS.set(sum(not session.over for session in self._open.values()))
 
 
 def split_name(spec: str) -> tuple[str | None, str]:
