@@ -49,7 +49,7 @@ def analyze(
         opened = open_source(source, realtime=realtime)
         events, unit = events_of_recording(runtime, opened, fps=fps, stop=stop), "s"
         total = getattr(opened, "duration", None) or 0.0
-    written = with_face = 0
+    written = with_face = failed = 0
     details: list[str] = []
     ending: Literal["complete", "interrupted", "failed"] = "complete"
     bar = tqdm(
@@ -61,7 +61,7 @@ def analyze(
             for event in events:
                 if event.data["state"] in (State.ENDED, State.FAILED):
                     details.append(event.data["detail"])
-                    ending = "complete" if event.data["state"] == State.ENDED else "failed"
+                    failed += event.data["state"] == State.FAILED
                 if not event.of_media and pictures is None:
                     continue
                 export.write(event.data)
@@ -72,6 +72,9 @@ def analyze(
             stop.set()
             ending = "interrupted"
             details.append(f"interrupted after {written} events; what was done is kept")
+    # One unreadable picture among others is told, but the folder was analysed.
+    if ending == "complete" and failed and (pictures is None or failed == len(pictures)):
+        ending = "failed"
     return Outcome(out, written, with_face, details, ending)
 
 

@@ -125,7 +125,9 @@ def test_pictures_of_a_folder_are_independent(runtime: Runtime, portrait: Any, t
     assert [event["file"] for event in events] == ["a.png", "b.png", "c.jpg", "d.png", "e.png"]
     assert [len(event["faces"]) for event in events] == [0, 1, 1, 0, 1]
     assert outcome.with_face == 3
+    assert outcome.ending == "complete"
     assert "d.png" in events[3]["detail"]
+    assert analyze(runtime, str(folder / "d.png"), tmp_path / "d.jsonl", quiet=True).ending == "failed"
     first, last = events[1]["faces"][0], events[4]["faces"][0]
     assert first == last
     assert first["track"] == 1

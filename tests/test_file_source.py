@@ -14,6 +14,7 @@ from clips import beep, write_clip
 
 from engines.errors import UserError
 from service import metrics
+from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.open import open_source
 
@@ -63,6 +64,11 @@ def test_pictures_and_sound_of_an_mp4(clip: Path) -> None:
     assert states_of(items) == [State.LIVE, State.ENDED]
     assert "h264 160x90 at 25 frames/s, aac 48000 Hz" in str(items[0])
     assert "Cut" not in str(items[-1])
+
+
+def test_the_length_is_known_beforehand(clip: Path) -> None:
+    source = FileSource(clip, "clip", realtime=False)
+    assert source.duration == pytest.approx(2.0, abs=0.1)
 
 
 def test_sound_lies_on_the_pictures_clock(clip: Path) -> None:

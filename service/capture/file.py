@@ -32,7 +32,9 @@ class FileSource:
         self._loop = loop
         check_file(path)
         with open_media(path) as container:
-            streams_of(container, str(path))
+            media = streams_of(container, str(path))
+            # Seconds, as far as the container tells; of one round where it is looped.
+            self.duration = None if media.end is None else media.end - media.start
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
         """Frames and sound in the order of the clock; see `Source.read`."""
