@@ -167,9 +167,9 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serving(app: FastAPI | None = None, **settings: Any) -> Iterator[LiveServer]:
+def serving(app: FastAPI | None = None, *, port: int | None = None, **settings: Any) -> Iterator[LiveServer]:
     """Runs the server in a thread until the block ends; then it must have ended by itself."""
-    port = free_port()
+    port = port or free_port()
     app = app or driven_app(Settings(**settings))
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=2, ws_max_size=65_536

@@ -1,0 +1,254 @@
+"""The dashboard as users have it: a real browser, its camera, WHIP, the models, and the numbers on the page."""
+
+import csv
+import runpy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from browser import chromium, write_camera, write_microphone
+from conftest import ROOT
+from fastapi import FastAPI
+from live_server import LiveServer, serving
+from numpy.typing import NDArray
+
+from models.labels import ACTION_UNITS, EXPRESSIONS
+from service.app import create_app
+from service.runtime import Runtime
+from service.settings import Settings
+
+PAGE = ROOT / "service" / "dashboard"
+AXE = PAGE / "node_modules" / "axe-core" / "axe.min.js"
+ARTEFACTS = ROOT / "test-artefacts"
+HAS_NUMBER = "id => /^[+−]?[01]\\.\\d\\d$/.test(document.getElementById(id).textContent)"
+SAYS = "([id, text]) => document.getElementById(id).textContent.includes(text)"
+FINDINGS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+  .filter(found => ['serious', 'critical'].includes(found.impact))
+  .map(found => `${found.id}: ${found.nodes.map(node => node.target + ' ' + node.failureSummary).join(' | ')}`)"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    if not (PAGE / "dist" / "index.html").is_file():
+        pytest.skip("the dashboard is not built: make dashboard")
+
+
+class _Kept:
+    """The model that the tests share, which outlives each service."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def close(self) -> None:
+        """Not yet."""
+
+
+def app(runtime: Runtime, **settings: Any) -> FastAPI:
+    return create_app(Settings(**settings), runtime_factory=lambda _: cast(Runtime, _Kept(runtime)))
+
+
+@pytest.fixture(scope="module")
+def server(runtime: Runtime) -> Iterator[LiveServer]:
+    with serving(app(runtime)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser(portrait: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Its camera films the portrait."""
+    folder: Path = tmp_path_factory.mktemp("devices")
+    camera = write_camera(folder / "camera.y4m", portrait[:384, 60:420])
+    with chromium(camera, write_microphone(folder / "microphone.wav")) as browser:
+        yield browser
+
+
+@contextmanager
+def opened(browser: Any, server: LiveServer, **options: Any) -> Iterator[Any]:
+    """A tab with the dashboard; it must not have complained when it is left."""
+    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
+    page.goto(server.url)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert complaints == []
+
+
+def start_camera(page: Any) -> None:
+    page.get_by_role("button", name="Start the camera…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start the camera").click()
+
+
+def wait_for_numbers(page: Any) -> None:
+    for name in ("valence", "arousal"):
+        page.wait_for_function(HAS_NUMBER, arg=name, timeout=60_000)
+
+
+def picture(page: Any, name: str) -> None:
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS / f"dashboard-{name}.png")
+
+
+def findings(page: Any) -> list[str]:
+    """Serious and critical findings of axe-core."""
+    page.evaluate(AXE.read_text("utf-8") + ";undefined")
+    found: list[str] = page.evaluate(FINDINGS)
+    return found
+
+
+def test_the_page_names_what_the_models_name() -> None:
+    written = runpy.run_path(str(PAGE / "make_labels.py"))["labels_typescript"]()
+    assert (PAGE / "src" / "labels.ts").read_text("utf-8") == written
+
+
+def test_a_camera_becomes_drawn_numbers(browser: Any, server: LiveServer, tmp_path: Path) -> None:
+    with opened(browser, server, accept_downloads=True) as page:
+        start_camera(page)
+        wait_for_numbers(page)
+        assert page.inner_text("#expression") in EXPRESSIONS
+        assert "Reading face" in page.inner_text("#status")
+        bars = page.locator("#expression-bars li")
+        assert bars.count() == len(EXPRESSIONS)
+        assert 95 <= sum(int(bar.inner_text().split("\n")[-1]) for bar in bars.all()) <= 105
+        named = {f"{code} {name}" for code, name in ACTION_UNITS.items()}
+        units = page.locator("#unit-bars .name").all_inner_texts()
+        assert units
+        assert {" ".join(unit.split()) for unit in units} <= named
+        page.wait_for_function("() => /\\d+ \\/ \\d+ ms/.test(document.getElementById('latency').textContent)")
+        page.check("#landmarks")
+        page.wait_for_function("id => !document.getElementById(id).textContent.startsWith('no')", arg="sound")
+        picture(page, "camera")
+
+        page.get_by_role("button", name="Pause").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Export CSV").click()
+        saved = tmp_path / "shown.csv"
+        download.value.save_as(saved)
+        rows = [*csv.DictReader(saved.read_text("utf-8").splitlines())]
+        times = [float(row["t"]) for row in rows]
+        assert times == sorted(times)
+        assert -1 <= float(rows[-1]["valence"]) <= 1
+        assert rows[-1]["AU12"]
+        assert page.inner_text("#pause") == "Resume"
+
+        page.get_by_role("button", name="Stop").click()
+        page.wait_for_function("async () => !(await (await fetch('/v1/sessions')).json()).sessions.length", polling=200)
+
+
+def test_the_camera_waits_for_consent(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.evaluate("() => { const media = navigator.mediaDevices; window.asked = 0;"
+                      " const give = media.getUserMedia.bind(media);"
+                      " media.getUserMedia = (wish) => { window.asked++; return give(wish); }; }")  # fmt: skip
+        page.get_by_role("button", name="Start the camera…").click()
+        card = page.get_by_role("dialog")
+        for promise in ("What is measured", "not what you feel", "No picture and no sound is stored", "at any time"):
+            assert promise in card.inner_text()
+        assert findings(page) == []
+        picture(page, "consent")
+        card.get_by_role("button", name="Not now").click()
+        page.wait_for_function("() => !document.getElementById('consent').open")
+        assert page.evaluate("window.asked") == 0
+
+
+def test_a_denied_camera_is_explained(server: LiveServer, portrait: NDArray[np.uint8], tmp_path: Path) -> None:
+    camera = write_camera(tmp_path / "camera.y4m", portrait, seconds=0.2)
+    with chromium(camera, allow=False) as browser, opened(browser, server) as page:
+        start_camera(page)
+        page.wait_for_function(SAYS, arg=["source-problem", "The camera was not allowed"])
+        assert page.get_by_role("button", name="Start the camera…").is_enabled()
+
+
+def test_without_a_face_no_number_is_made_up(server: LiveServer, tmp_path: Path) -> None:
+    grey = np.full((360, 640, 3), 128, np.uint8)
+    camera = write_camera(tmp_path / "camera.y4m", grey, seconds=0.5)
+    with chromium(camera) as browser, opened(browser, server) as page:
+        start_camera(page)
+        page.wait_for_function(SAYS, arg=["status-words", "Looking for a face"], timeout=60_000)
+        page.wait_for_function(SAYS, arg=["announcer", "Looking for a face"])
+        assert page.inner_text("#valence") == page.inner_text("#arousal") == page.inner_text("#expression") == "–"
+        picture(page, "no-face")
+
+
+def test_two_tabs_have_a_session_each(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as first, opened(browser, server) as second:
+        for page in (first, second):
+            start_camera(page)
+            wait_for_numbers(page)
+        names = {page.inner_text("#watching-name") for page in (first, second)}
+        assert len(names) == 2
+
+
+def test_the_page_comes_back_after_the_service_does(browser: Any, runtime: Runtime) -> None:
+    with serving(app(runtime)) as server:
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        page.goto(server.url)
+        start_camera(page)
+        wait_for_numbers(page)
+    page.wait_for_function(SAYS, arg=["status-words", "Reconnecting"])
+    page.wait_for_function(SAYS, arg=["veil", "Reconnecting"])
+    picture(page, "reconnecting")
+    with serving(app(runtime), port=server.port):
+        page.wait_for_function(SAYS, arg=["status-words", "Reading face"], timeout=60_000)
+        wait_for_numbers(page)
+        context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_demo_is_watched_without_serious_accessibility_findings(
+    browser: Any, server: LiveServer, scheme: str
+) -> None:
+    with opened(browser, server, color_scheme=scheme) as page:
+        assert findings(page) == []
+        page.get_by_role("button", name="Watch the demo").click()
+        wait_for_numbers(page)
+        assert page.get_attribute("html", "data-theme") == scheme
+        assert findings(page) == []
+        picture(page, f"demo-{scheme}")
+        page.get_by_role("button", name="Sources").click()
+        page.wait_for_function("() => document.querySelector('#sessions li')")
+        assert findings(page) == []
+        picture(page, f"sources-{scheme}")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Stop").click()
+
+
+def test_a_phone_scrolls_one_way_only(browser: Any, server: LiveServer) -> None:
+    wide = "() => document.documentElement.scrollWidth - innerWidth"
+    with opened(browser, server, viewport={"width": 360, "height": 780}) as page:
+        assert page.evaluate(wide) <= 0
+        page.get_by_role("button", name="Watch the demo").click()
+        wait_for_numbers(page)
+        assert page.evaluate(wide) <= 0
+        assert findings(page) == []
+        picture(page, "phone")
+        page.get_by_role("button", name="Stop").click()
+
+
+def test_a_refused_address_says_why(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.get_by_label("RTSP or HTTP address").fill("rtsp://camera.example/live")
+        page.get_by_role("button", name="Open").click()
+        page.wait_for_function(SAYS, arg=["source-problem", "may not be opened from here"])
+
+
+def test_who_is_not_logged_in_is_asked_for_the_token(browser: Any, runtime: Runtime) -> None:
+    with serving(app(runtime, token="t" * 24)) as server, opened(browser, server) as page:
+        page.wait_for_url("**/login")
+        page.get_by_label("Token").fill("t" * 24)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("button", name="Watch the demo").click()
+        wait_for_numbers(page)
+        page.context.clear_cookies()  # logged out elsewhere
+        page.wait_for_url("**/login")
