@@ -258,7 +258,7 @@ def test_browsers_are_told_to_run_and_frame_nothing_foreign(server: LiveServer, 
     assert "*" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
 
 
 def test_refusals_carry_the_headers_too(guarded: LiveServer) -> None:
