@@ -86,20 +86,17 @@ def events_of_recording(
     pipeline = runtime.pipeline(NAME)
     due = 0.0  # s
     for item in source.read(stop):
-        event: Event | None = None
         match item:
             case Sound():
-                event = pipeline.sound(item)
+                yield from pipeline.sound(item)
             case StateChange():
-                event = pipeline.state(item)
+                yield pipeline.state(item)
             case Frame() if fps is None or item.t >= due - TICK_SLACK:
-                event = pipeline.frame(item)
+                yield pipeline.frame(item)
                 if fps is not None:
                     due = (np.floor(item.t * fps + TICK_SLACK) + 1) / fps
             case Frame():
                 pipeline.skip(item)
-        if event is not None:
-            yield event
 
 
 def events_of_pictures(runtime: Runtime, paths: list[Path]) -> Iterator[Event]:

@@ -1,5 +1,6 @@
 """From items to events, one after the other, by the media clock alone: the same for a live session and a recording."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,13 +12,13 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
 from service.aggregation.aggregate import Aggregator
-from service.capture.media import Frame, Sound, State, StateChange
+from service.capture.media import SAMPLE_RATE, Frame, Sound, State, StateChange
 from service.events import SCHEMA, Event
 from service.inference.adapter import Adapter
 from service.inference.estimate import Estimate
 from service.inference.ready import Pending, Superseded
 from service.perception.face import Face
-from service.perception.mel import MelStream
+from service.perception.mel import MAX_JITTER, MelStream
 from service.perception.speech import SpeechDetector
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
@@ -73,14 +74,24 @@ class Pipeline:
         self._state = change.state
         return self._event(self._t, faces=[], reasons=self._stale(), detail=change.detail)
 
-    def sound(self, sound: Sound) -> Event | None:
-        """Takes sound in; an event only where there is no picture to carry it."""
-        self._mel.push(sound)
-        end = self._mel.end
-        quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else SOUND_ONLY_PERIOD
-        if end < max(quiet_since, self._t + SOUND_ONLY_PERIOD):
-            return None
-        return self._event(end, faces=self._aggregator.update(end, [], {}), reasons=["no_face"])
+    def sound(self, sound: Sound) -> list[Event]:
+        """Takes sound in; an event every `SOUND_ONLY_PERIOD` where there is no picture to carry it.
+
+        Taken in up to each event's time, so that the events do not depend on how the sound was cut into pieces."""
+        events = []
+        begin = 0  # samples
+        while begin < len(sound.samples):
+            quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else SOUND_ONLY_PERIOD
+            due = max(quiet_since, self._t + SOUND_ONLY_PERIOD)
+            t = sound.t + begin / SAMPLE_RATE
+            heard = self._mel.end if abs(t - self._mel.end) <= MAX_JITTER else t
+            count = max(1, math.ceil((due - heard) * SAMPLE_RATE))
+            self._mel.push(Sound(sound.samples[begin : begin + count], t))
+            begin += count
+            end = self._mel.end
+            if end >= due:
+                events.append(self._event(end, faces=self._aggregator.update(end, [], {}), reasons=["no_face"]))
+        return events
 
     def skip(self, frame: Frame) -> None:
         """A picture that nobody wants read; it is there all the same, and sound does not speak for it."""

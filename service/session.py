@@ -122,8 +122,7 @@ class Session:
             if change not in last:
                 self._change(change)
         for sound in arrival.sounds:
-            event = self._pipeline.sound(sound)
-            if event is not None:
+            for event in self._pipeline.sound(sound):
                 self._emit(event)
         if arrival.frame is not None:
             self._read(arrival.frame)

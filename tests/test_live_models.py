@@ -238,8 +238,8 @@ def timeless(event):
 
 
 def events(pipeline, items):
-    given = [pipeline.frame(item) if isinstance(item, Frame) else pipeline.sound(item) for item in items]
-    return [timeless(event) for event in given if event is not None]
+    given = [[pipeline.frame(item)] if isinstance(item, Frame) else pipeline.sound(item) for item in items]
+    return [timeless(event) for events in given for event in events]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from sources import Recorded, demo_items
 
 from engines.engine import Arrays
 from service.analyze import events_of_recording
-from service.capture.media import Frame, Item, Sound, State, StateChange
+from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.events import Event
 from service.pipeline import Pipeline
 from service.publish.hub import Hub
@@ -83,6 +83,22 @@ def test_rule_2_live_equals_replay(runtime: Runtime, items: list[Item]) -> None:
     session.close()
     replay = events_of_recording(runtime, Recorded(items), stop=threading.Event())
     assert [timeless(e) for e in live if e.data["timing_ms"]] == [timeless(e) for e in replay if e.data["timing_ms"]]
+
+
+@pytest.mark.parametrize("piece", [0.023, 0.25, 1.7])  # s; an inbox joins what waits
+def test_rule_2_live_equals_replay_for_sound_alone_however_it_comes_in_pieces(runtime: Runtime, piece: float) -> None:
+    samples = np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32) * 0.1
+
+    def events(length: int) -> list[dict[str, Any]]:
+        pipeline = runtime.pipeline("sound")
+        pieces = range(0, len(samples), length)
+        sounds = [Sound(samples[begin : begin + length], 2.0 + begin / SAMPLE_RATE) for begin in pieces]
+        return [timeless(event) for sound in sounds for event in pipeline.sound(sound)]
+
+    truth = events(441)
+    assert [event["t"] for event in truth] == pytest.approx([2.0 + n / 10 for n in range(len(truth))], abs=0.03)
+    assert len(truth) == 30
+    assert events(round(piece * SAMPLE_RATE)) == truth
 
 
 def test_rule_3_never_queue_never_block(runtime: Runtime, items: list[Item]) -> None:
