@@ -207,7 +207,7 @@ export class Display {
       this.unitValues[n] = face?.aus[this.unitNames[n] as string] ?? NaN;
     }
     this.units.lengths(this.unitValues);
-    const level = last.audio.level_db ?? QUIETEST;
+    const level = (last.state === "live" ? last.audio.level_db : null) ?? QUIETEST;
     find("level").style.transform = `scaleX(${Math.max(0, Math.min(1, 1 - level / QUIETEST)).toFixed(3)})`;
     if (last.timing_ms) {
       const captured = this.own ? this.clock.captured(last.t) : this.lastAt - last.timing_ms.total;
@@ -236,7 +236,7 @@ export class Display {
     );
     this.units.figures(this.unitValues, ACTIVE);
     this.following.offer(last?.faces ?? []);
-    const audio = last?.audio;
+    const audio = this.link !== "lost" && last?.state === "live" ? last.audio : null;
     write(find("sound"), audio ? audio.status.replace("_", " ") : "–");
     const level = audio?.level_db;
     write(find("level-words"), level === null || level === undefined ? "–" : `${Math.round(level)} dB`.replace("-", "−"));
@@ -302,7 +302,7 @@ export class Display {
       ["arousal-at", AROUSAL],
     ] as const) {
       const text =
-        row < history.count && t !== null
+        row < history.count && t !== null && t >= 0
           ? `${signed(history.at(column, row))} at ${clock(Number(t.toFixed(1)))}`
           : "";
       write(find(id), text);

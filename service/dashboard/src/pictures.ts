@@ -1,8 +1,8 @@
 // Where the pictures on the screen come from: the video element that holds the camera or clip, or the service's
 // preview. Both keep pictures for long enough to show each one together with what was read from it.
 
-const KEPT = 16; // pictures, half a second
-const WIDEST = 960; // pixels that a kept picture is wide at most
+const KEPT = 32; // pictures, about a second; 29 MB of those below
+const WIDEST = 640; // pixels that a kept picture is wide at most
 
 export interface Picture {
   image: CanvasImageSource;
@@ -22,7 +22,7 @@ export interface Pictures {
 
 type Slot = Picture & { image: HTMLCanvasElement; context: CanvasRenderingContext2D };
 
-/** The last half second of a video element that this page plays. */
+/** The last second of a video element that this page plays. */
 export class OwnPictures implements Pictures {
   private readonly slots: Slot[] = [];
   private count = 0;

@@ -85,7 +85,7 @@ export class Series {
     const colour = (): string => (base === VALENCE ? colours.valence : colours.arousal);
     const line = (width: number, alpha: string, dash?: number[]): uPlot.Series => ({
       stroke: () => colour() + alpha,
-      width,
+      width: (width * rem) / 15,
       points: { show: false },
       ...(dash ? { dash } : {}),
     });
@@ -113,7 +113,7 @@ export class Series {
           size: 1.9 * rem,
           space: 5 * rem,
           grid: { stroke: () => colours.line, width: 1 },
-          values: (_, splits) => splits.map(clock),
+          values: (_, splits) => splits.map((t) => (t < 0 ? "" : clock(t))),
         },
         {
           ...axis,
@@ -152,13 +152,11 @@ export class Series {
   }
 }
 
-/** Seconds of the session clock as minutes and seconds. */
+/** Seconds of the session clock, 0 or more, as minutes and seconds. */
 export function clock(t: number): string {
-  const sign = t < 0 ? "−" : "";
-  const whole = Math.abs(t);
-  const seconds = whole % 60;
+  const seconds = t % 60;
   const shown = Number.isInteger(t) ? String(seconds).padStart(2, "0") : seconds.toFixed(1).padStart(4, "0");
-  return `${sign}${Math.floor(whole / 60)}:${shown}`;
+  return `${Math.floor(t / 60)}:${shown}`;
 }
 
 const font = (): string => `${0.78 * rem}px system-ui, sans-serif`;

@@ -11,6 +11,8 @@ interface Entry {
   figures: HTMLElement;
   watch: HTMLButtonElement;
   close: HTMLButtonElement;
+  doing: HTMLElement;
+  ending: HTMLElement;
 }
 
 export interface SessionsListener {
@@ -51,7 +53,9 @@ export class SessionsList {
       const here = info.id === watched;
       entry.item.setAttribute("aria-current", String(here));
       entry.watch.disabled = here;
-      put(entry.watch, here ? "Watching" : "Watch");
+      put(entry.doing, here ? "Watching" : "Watch");
+      entry.watch.hidden = info.state === "ended" || info.state === "failed";
+      put(entry.ending, entry.watch.hidden ? "Remove" : "Close");
       entry.watch.onclick = () => this.listener.watch(info);
     }
   }
@@ -70,10 +74,15 @@ export class SessionsList {
       figures: part("span", "session-figures"),
       watch: part("button", "small"),
       close: part("button", "small quiet"),
+      doing: document.createElement("span"),
+      ending: document.createElement("span"),
     };
     entry.name.textContent = info.id;
-    entry.close.textContent = "Close";
-    entry.close.setAttribute("aria-label", `Close session ${info.id}`);
+    const named = document.createElement("span");
+    named.className = "visually-hidden";
+    named.textContent = ` session ${info.id}`;
+    entry.watch.append(entry.doing, named);
+    entry.close.append(entry.ending, named.cloneNode(true));
     entry.watch.type = entry.close.type = "button";
     entry.close.onclick = () => this.listener.close(info.id);
     const words = part("div", "session-words");

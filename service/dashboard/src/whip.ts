@@ -78,8 +78,9 @@ export class Publication {
 
   /** Ends it here and there; the page may be going away. */
   stop(): void {
-    this.connection.close();
-    if (this.resource) void fetch(this.resource, { method: "DELETE", keepalive: true }).catch(() => undefined);
+    void fetch(this.resource, { method: "DELETE", keepalive: true })
+      .catch(() => undefined) // the service is away, and notices by itself that nothing comes
+      .finally(() => this.connection.close());
   }
 }
 
