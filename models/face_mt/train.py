@@ -51,6 +51,7 @@ class Options:
     blocks: tuple[int, ...] = (1, 2, 2, 2)
     dropout: float = 0.3
     balance: float = 1.0  # power of the prior in the logit adjustment; 0 trains under the training prior
+    start: str = ""  # checkpoint whose weights begin the run (a further cycle); empty: random ones
     use_units: bool = True
     use_affect: bool = True
     use_doubt: bool = True
@@ -126,6 +127,11 @@ def train(options: Options) -> dict[str, float]:
     loss = Objective(batches, log_prior, batches.spread(), weights, options.spoil)
     config = Config(widths=options.widths, blocks=options.blocks, aus=tuple(scales), dropout=options.dropout)
     network = FaceNetwork(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.start:
+        state = torch.load(options.start, weights_only=True)
+        if tuple(state["config"]["aus"]) != config.aus:
+            raise ModelError(f"{options.start} was trained for other action units than {options.faces} gives.")
+        network.load_state_dict(state["network"])
     replicas = Replicas(network, workers)
     average = copy.deepcopy(network)
     per_epoch = len(batches.grey) // options.batch
@@ -181,12 +187,14 @@ def train(options: Options) -> dict[str, float]:
     return result
 
 
-def main(data: Path, out: Path, *, seed: int = 1, epochs: int | None = None) -> dict[str, float]:
+def main(data: Path, out: Path, *, seed: int = 1, epochs: int | None = None, start: str = "") -> dict[str, float]:
     """`affectstream train face-mt`: trains on the prepared sets `data`/ferplus and `data`/faces into `out`.
+
+    `start`: a checkpoint to go on from in a further cycle.
 
     Called again with the same arguments it goes on where it was stopped. Raises `ModelError` or `FileNotFoundError`.
     """
-    options = Options(str(data / "ferplus"), str(data / "faces"), str(out), seed=seed)
+    options = Options(str(data / "ferplus"), str(data / "faces"), str(out), seed=seed, start=start)
     return train(options if epochs is None else replace(options, epochs=epochs))
 
 
