@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from live_models import adapter, loaded, networks_of, run, seen
+from faces import networks as perception
+from live_models import adapter, items_of, loaded, networks_of, run, seen
 
 from engines import imported
 from engines.errors import EngineError, UserError
@@ -242,15 +243,8 @@ def events(pipeline, items):
     return [timeless(event) for events in given for event in events]
 
 
-@pytest.fixture(scope="module")
-def perception(runtime):
-    return runtime.networks
-
-
 @pytest.mark.parametrize("name", ["tsav", "av-mt-vgg-gru", "cnn-1rnn", "mimamo", "descriptors-ensemble"])
-def test_future_frames_change_nothing(name, perception):
-    from live_models import items_of
-
+def test_future_frames_change_nothing(name):
     half = 0.5
     noise = np.random.default_rng(0)
 
@@ -262,7 +256,7 @@ def test_future_frames_change_nothing(name, perception):
         return replace(item, samples=noise.standard_normal(len(item.samples)).astype(np.float32))
 
     items = items_of(2 * half)
-    made = Runtime(name, loaded(name), perception, max_faces=1)
+    made = Runtime(name, loaded(name), perception(), max_faces=1)
     try:
         truth = events(made.pipeline("a"), items)
         other = events(made.pipeline("a"), [disturbed(item) for item in items])
@@ -278,9 +272,9 @@ def test_future_frames_change_nothing(name, perception):
     assert all(event["faces"][0]["valence"] is not None for event in truth)
 
 
-def test_a_slow_model_stalls_no_event(perception):
+def test_a_slow_model_stalls_no_event():
     """Live, the events between two answers hold the last value; a face without any answer yet says so."""
-    made = Runtime("tsav", loaded("tsav"), perception, max_faces=1)
+    made = Runtime("tsav", loaded("tsav"), perception(), max_faces=1)
     asked = []
 
     def ask(inputs):
@@ -291,8 +285,6 @@ def test_a_slow_model_stalls_no_event(perception):
     def answer():
         pending, inputs = asked[-1]
         pending.set_result(loaded("tsav").engine(inputs))
-
-    from live_models import items_of
 
     frames = [item for item in items_of(2.0) if isinstance(item, Frame)]
     try:
@@ -338,3 +330,8 @@ def test_options_are_read():
     assert (made.rate, made.sound, made.state) == (2.5, "delayed", "carry")
     assert tsav.DELAY == 5.0
     assert isinstance(Pending(), Future)
+
+
+def test_a_face_that_stays_keeps_its_state_however_rarely_it_is_read():
+    asked = [given["state"].any() for given, _ in run(adapter("cnn-1rnn", "rate=0.5"), "cnn-1rnn", seen(4.2)).values()]
+    assert asked == [False, True, True]

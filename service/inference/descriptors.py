@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
-from models.labels import AUS_2022
 from service.inference.estimate import Estimate
 from service.inference.options import Options
 from service.inference.outputs import estimates_of
-from service.inference.turns import FORGET, Carried, Turns
+from service.inference.turns import Carried, Turns
 from service.inference.vgg import resized
 from service.perception.face import Face
 from service.perception.mel import MelStream
@@ -33,18 +32,17 @@ class Descriptors:
         self._context = "context" in takes
         self._turns = Turns(options.rate or RATE)
         self._state = Carried(takes["state"][1:])
-        self._read: dict[int, float] = {}  # track -> s, of its last answer
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """`face` and, for the ensemble, `context`: (N, 299, 299, 3) uint8; `keep`: (N, 2), `state`: (N, ...) float32;
         or None between two turns."""
+        self._state.see(t, faces)
         if not faces or not self._turns.take(t):
             return None
-        self._read = {track: last for track, last in self._read.items() if t - last <= FORGET}
         given: Arrays = {
             "face": np.stack([resized(face.crop, SIZE) for face in faces]),
-            "keep": np.stack([keep(t, self._read.get(face.track)) for face in faces]),
-            "state": self._state.stack(t, faces),
+            "keep": np.stack([keep(t, self._state.read(face.track)) for face in faces]),
+            "state": self._state.stack(faces),
         }
         if self._context:
             given["context"] = np.stack([surroundings(face) for face in faces])
@@ -53,9 +51,8 @@ class Descriptors:
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face, of the means up to it."""
         self._turns.answered()
-        self._state.keep(faces, outputs["next_state"])
-        self._read |= {face.track: t for face in faces}
-        return estimates_of(t, faces, outputs, AUS_2022)
+        self._state.keep(t, faces, outputs["next_state"])
+        return estimates_of(t, faces, outputs)
 
 
 def keep(t: float, last: float | None) -> NDArray[np.float32]:

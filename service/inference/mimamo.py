@@ -45,6 +45,7 @@ class MIMAMO:
         """`face`: (N, 112, 112, 3) uint8; `phase_0`: (N, 24, 48, 48), `phase_1`: (N, 24, 24, 24), `state`:
         (N, 63, 257) float32; or None between two turns."""
         self._push(t, faces)
+        self._state.see(t, faces)
         if not faces or not self._turns.take(t):
             return None
         faces = [face for face in faces if len(self._seen[face.track]) > self._lag]
@@ -59,15 +60,15 @@ class MIMAMO:
             "face": np.stack([one.crop for one in about]),
             "phase_0": np.stack([first for first, _ in maps]),
             "phase_1": np.stack([second for _, second in maps]),
-            "state": self._state.stack(t, faces),
+            "state": self._state.stack(faces),
         }
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face that was asked about, of the time that was asked about."""
         self._turns.answered()
         faces = [face for face in faces if face.track in self._asked]
-        self._state.keep(faces, outputs["next_state"])
-        made = estimates_of(t, faces, outputs, ())
+        self._state.keep(t, faces, outputs["next_state"])
+        made = estimates_of(t, faces, outputs)
         return {track: replace(estimate, t=self._asked[track]) for track, estimate in made.items()}
 
     def _push(self, t: float, faces: Sequence[Face]) -> None:

@@ -6,16 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Arrays
-from models.labels import AUS_UNION, EXPRESSIONS
+from models.labels import AUS_2020, AUS_2022, AUS_UNION, EXPRESSIONS
 from models.relations import compound_scores
 from service.inference.estimate import Estimate
 from service.perception.face import Face
 
+UNITS = {len(names): names for names in (AUS_2020, AUS_2022, AUS_UNION)}  # that a network of so many units gives
 
-def estimates_of(t: float, faces: Sequence[Face], outputs: Arrays, aus: Sequence[str]) -> dict[int, Estimate]:
+
+def estimates_of(t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
     """By track. `outputs` as `engines.live_networks` names them, one row for each of `faces`: `valence_arousal` raw,
-    and `expression` and `aus` as logits where the network has them. `aus` names the units. An eighth class becomes
-    `other`. Compound expressions come with the seventeen units that they are read from."""
+    and `expression` and `aus` as logits where the network has them. An eighth class becomes `other`. Compound
+    expressions come with the seventeen units that they are read from."""
     va = np.clip(np.asarray(outputs["valence_arousal"], np.float64), -1.0, 1.0)
     classes = _softmax(outputs["expression"]) if "expression" in outputs else None
     seven = None
@@ -24,7 +26,7 @@ def estimates_of(t: float, faces: Sequence[Face], outputs: Arrays, aus: Sequence
         seven = seven / np.maximum(seven.sum(1, keepdims=True), 1e-9)
     units = 1.0 / (1.0 + np.exp(-np.asarray(outputs["aus"], np.float64))) if "aus" in outputs else None
     compound = None
-    if seven is not None and units is not None and tuple(aus) == AUS_UNION:
+    if seven is not None and units is not None and units.shape[1] == len(AUS_UNION):
         compound = compound_scores(seven, units, va[:, 0]).astype(np.float32)
     return {
         face.track: Estimate(
@@ -34,7 +36,7 @@ def estimates_of(t: float, faces: Sequence[Face], outputs: Arrays, aus: Sequence
             arousal=float(va[i, 1]),
             expression=None if seven is None else seven[i].astype(np.float32),
             other=float(classes[i, -1]) if classes is not None and classes.shape[1] > len(EXPRESSIONS) else None,
-            aus={} if units is None else dict(zip(aus, units[i].tolist(), strict=True)),
+            aus={} if units is None else dict(zip(UNITS[units.shape[1]], units[i].tolist(), strict=True)),
             compound=None if compound is None else compound[i],
         )
         for i, face in enumerate(faces)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
-from models.labels import AUS_2020
 from service.inference.estimate import Estimate
 from service.inference.options import Options
 from service.inference.outputs import estimates_of
@@ -88,4 +87,4 @@ class TSAV:
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face."""
         self._turns.answered()
-        return estimates_of(t - self._delay, faces, outputs, AUS_2020)
+        return estimates_of(t - self._delay, faces, outputs)

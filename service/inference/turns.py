@@ -44,27 +44,36 @@ class Carried:
     def __init__(self, shape: Sequence[int], horizon: int | None = None) -> None:
         self._zero = np.zeros(tuple(shape), np.float32)
         self._horizon = horizon
+        self._seen: dict[int, float] = {}  # track -> s
         self._states: dict[int, NDArray[np.float32]] = {}
-        self._steps: dict[int, int] = {}
-        self._seen: dict[int, float] = {}  # s
+        self._steps: dict[int, int] = {}  # answers since the track began
+        self._read: dict[int, float] = {}  # s, of the last question that was answered
 
-    def stack(self, t: float, faces: Sequence[Face]) -> NDArray[np.float32]:
-        """(faces, ...): what goes in at `t`."""
+    def see(self, t: float, faces: Sequence[Face]) -> None:
+        """Takes note, at every frame, of who is there; forgets who is gone."""
         for track in [track for track, seen in self._seen.items() if t - seen > FORGET]:
-            self._drop(track)
+            del self._seen[track]
+            self._forget(track)
+        self._seen |= {face.track: t for face in faces}
+
+    def stack(self, faces: Sequence[Face]) -> NDArray[np.float32]:
+        """(faces, ...): what goes in with the next question."""
         for face in faces:
-            self._seen[face.track] = t
             if self._horizon is not None and self._steps.get(face.track, 0) >= self._horizon:
-                self._drop(face.track)
-                self._seen[face.track] = t
+                self._forget(face.track)
         return np.stack([self._states.get(face.track, self._zero) for face in faces])
 
-    def keep(self, faces: Sequence[Face], states: NDArray[np.generic]) -> None:
-        """Takes (faces, ...) that came out for the same `faces`."""
+    def keep(self, t: float, faces: Sequence[Face], states: NDArray[np.generic]) -> None:
+        """Takes (faces, ...) that came out for the question of `t`."""
         for face, state in zip(faces, np.asarray(states, np.float32), strict=True):
             self._states[face.track] = state.copy()
             self._steps[face.track] = self._steps.get(face.track, 0) + 1
+            self._read[face.track] = t
 
-    def _drop(self, track: int) -> None:
-        for kept in (self._states, self._steps, self._seen):
+    def read(self, track: int) -> float | None:
+        """Seconds, of the last question about `track` that was answered; None: the state is zero."""
+        return self._read.get(track)
+
+    def _forget(self, track: int) -> None:
+        for kept in (self._states, self._steps, self._read):
             kept.pop(track, None)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
-from models.labels import AUS_2020, AUS_UNION
 from service.inference.estimate import Estimate
 from service.inference.options import Options
 from service.inference.outputs import estimates_of
@@ -30,18 +29,18 @@ class VGG:
     """Any network of the family; what it takes beside the face is read from its engine."""
 
     def __init__(self, loaded: Loaded, options: Options) -> None:
-        name = loaded.weights.model
         takes = loaded.engine.inputs
         self._landmarks = "landmarks" in takes
         self._sound = "sound" in takes
-        self._aus = AUS_UNION if name == "facebehaviornet" else AUS_2020
         self._turns = Turns(options.rate or RATE)
-        horizon = HORIZON.get(name, _HORIZON) if options.state == "chunk" else None
+        horizon = HORIZON.get(loaded.weights.model, _HORIZON) if options.state == "chunk" else None
         self._state = Carried(takes["state"][1:], horizon) if "state" in takes else None
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """`face`: (N, 96, 96, 3) uint8; `landmarks`: (N, 136), `sound`: (N, 3, 96, 96), `state`: (N, ...), each where
         the network has it; or None between two turns."""
+        if self._state is not None:
+            self._state.see(t, faces)
         if not faces or not self._turns.take(t):
             return None
         given: Arrays = {"face": np.stack([resized(face.crop, SIZE) for face in faces])}
@@ -51,15 +50,15 @@ class VGG:
             picture = sound_picture(mel, t) if len(faces) == 1 else _silent()
             given["sound"] = np.repeat(picture[None], len(faces), axis=0)
         if self._state is not None:
-            given["state"] = self._state.stack(t, faces)
+            given["state"] = self._state.stack(faces)
         return given
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face."""
         self._turns.answered()
         if self._state is not None:
-            self._state.keep(faces, outputs["next_state"])
-        return estimates_of(t, faces, outputs, self._aus)
+            self._state.keep(t, faces, outputs["next_state"])
+        return estimates_of(t, faces, outputs)
 
 
 def resized(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
