@@ -1,5 +1,7 @@
 """Measures the dashboard with four faces from a camera: frames a second by the browser's own clock, memory over time,
-and the time from a captured picture to its drawn numbers. Needs a service: `python tests/bench_dashboard.py URL MINUTES`."""
+and the time from a captured picture to its drawn numbers.
+
+With a service running: `python tests/bench_dashboard.py URL MINUTES`."""
 
 import json
 import sys

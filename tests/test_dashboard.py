@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import av
 import numpy as np
 import pytest
 from browser import chromium, write_camera, write_microphone
@@ -187,6 +188,26 @@ def test_two_tabs_have_a_session_each(browser: Any, server: LiveServer) -> None:
             wait_for_numbers(page)
         names = {page.inner_text("#watching-name") for page in (first, second)}
         assert len(names) == 2
+
+
+def test_a_clip_is_played_and_sent_like_a_camera(
+    browser: Any, server: LiveServer, portrait: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.webm"
+    with av.open(clip, "w") as container:
+        stream = container.add_stream("libvpx", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
+        small = np.ascontiguousarray(portrait[40:360:1, 60:380:1])
+        for _ in range(72):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(small, "rgb24")))
+        container.mux(stream.encode(None))
+    with opened(browser, server) as page:
+        page.set_input_files("#clip", clip)
+        wait_for_numbers(page)
+        assert page.inner_text("#watching-source") == "clip.webm"
+        page.wait_for_timeout(4000)  # longer than the clip: it goes round
+        assert "Reading face" in page.inner_text("#status")
+        page.get_by_role("button", name="Stop").click()
 
 
 def test_the_page_comes_back_after_the_service_does(browser: Any, runtime: Runtime) -> None:

@@ -94,6 +94,7 @@ export class OwnPictures implements Pictures {
   }
 }
 
+const KEPT_PREVIEWS = 10; // they come when they have been read, and so wait for little
 const RETRY = 1000; // ms
 const HEAD_END = [13, 10, 13, 10]; // an empty line
 
@@ -185,7 +186,7 @@ export class PreviewPictures implements Pictures {
           break;
         }
         this.kept.push({ image, width: image.width, height: image.height, time });
-        if (this.kept.length > KEPT) (this.kept.shift()?.image as ImageBitmap).close();
+        if (this.kept.length > KEPT_PREVIEWS) (this.kept.shift()?.image as ImageBitmap).close();
       } catch {
         // a damaged picture is left out
       }

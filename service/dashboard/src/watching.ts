@@ -1,6 +1,6 @@
 // What is watched, and how it comes back by itself: the camera or clip that this page sends, or a session of the service.
 
-import { closeSession, openSession, Refused } from "./api";
+import { closeSession, listSessions, openSession, Refused } from "./api";
 import { release } from "./devices";
 import type { Display } from "./display";
 import { OwnPictures, PreviewPictures } from "./pictures";
@@ -27,6 +27,8 @@ export class Watching {
   private input: Input | null = null;
   private readonly stream: EventStream;
   private timer = 0;
+  private restoring = false;
+  private complaint = ""; // the last one, which is not repeated
   private landmarks = false;
 
   constructor(
@@ -47,7 +49,10 @@ export class Watching {
       },
       gone: (closed) => {
         if (closed) this.stop(false);
-        else this.restoreIn(0);
+        else {
+          this.display.restart();
+          this.restoreIn(0);
+        }
       },
     });
     addEventListener("pagehide", () => this.publication?.stop());
@@ -141,23 +146,37 @@ export class Watching {
     this.timer = window.setTimeout(() => void this.restore(), delay);
   }
 
-  /** Brings the session back after the service began anew, or took it for ended. */
+  /** Brings the session back after the service began anew, or took it for ended; tries until it is there. */
   private async restore(): Promise<void> {
     const { input, session } = this;
-    if (!input || !session) return;
+    if (!input || !session || this.restoring) return;
+    this.restoring = true;
     try {
       if (input.kind !== "server") await this.publish(input);
       else {
-        if (input.openedHere) {
-          await openSession(input.source, session).catch((error: unknown) => {
-            if (!(error instanceof Refused && error.status === 409)) throw error; // another page was quicker
-          });
-        }
-        if (this.input === input) this.follow(session, input.source);
+        if (input.openedHere) await this.reopen(input.source, session);
+        const there = (await listSessions()).some((info) => info.id === session);
+        if (this.input !== input) return;
+        if (there) this.follow(session, input.source);
+        else this.restoreIn(RESTORE_EVERY);
       }
+      this.complaint = "";
     } catch (error) {
-      if (error instanceof Refused) this.listener.problem(error.message);
+      if (error instanceof Refused && error.message !== this.complaint) {
+        this.complaint = error.message;
+        this.listener.problem(error.message);
+      }
       if (this.input === input) this.restoreIn(RESTORE_EVERY);
+    } finally {
+      this.restoring = false;
+    }
+  }
+
+  private async reopen(source: string, session: string): Promise<void> {
+    try {
+      await openSession(source, session);
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === 409)) throw error; // another page was quicker
     }
   }
 
