@@ -48,9 +48,8 @@ class Served:
         core = ov.Core()
         model = core.read_model(path)
         info = model.get_rt_info(["framework"])
-        self.facts: dict[str, Any] = {
-            k: json.loads(str(info[k])) for k in ("aus", "training_prior", "temperature", "expressions", "scales")
-        }
+        wanted = ("aus", "training_prior", "training_temperature", "temperature", "expressions", "scales")
+        self.facts: dict[str, Any] = {k: json.loads(str(info[k])) for k in wanted if k in info}
         self.version = str(info["version"])
         self.prior = np.array(self.facts["training_prior"])
         config = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
@@ -69,7 +68,13 @@ class Served:
             parts.append([np.array(v) for v in self.run(part)])
         balanced, va, std, units = (np.concatenate(v).astype(np.float64) for v in zip(*parts, strict=True))
         logits = np.log(balanced + 1e-12) * float(self.facts["temperature"])
-        return Outputs(balanced, softmax(logits + np.log(self.prior)), va, std, 1 / (1 + np.exp(-units)))
+        return Outputs(
+            balanced,
+            softmax((logits + np.log(self.prior)) / float(self.facts.get("training_temperature", 1.0))),
+            va,
+            std,
+            1 / (1 + np.exp(-units)),
+        )
 
 
 def interval(measure: Callable[[NDArray[np.int64]], float], n: int, seed: int = 1) -> tuple[float, float]:

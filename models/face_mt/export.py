@@ -57,6 +57,9 @@ def release(checkpoint: Path, data: Path, version: str, out: Path) -> dict[str, 
     temperature = fit_temperature(
         on_fer.logits[named], np.eye(len(CLASSES))[truth[named]], balance_weights(truth[named], len(CLASSES))
     )
+    log_prior = np.log(np.asarray(state["prior"]))
+    one_hot = np.eye(len(CLASSES))[truth[named]]
+    trained = fit_temperature(on_fer.logits[named] + log_prior, one_hot, np.ones(int(named.sum())))
     known = np.isfinite(fer.affect[validation]).all(1)
     std_scale = fit_std_scale(on_fer.va[known], on_fer.std[known], fer.affect[validation][known, :2].astype(np.float64))
     first = unit_correlations(on_fer.units, fer, validation, scales)
@@ -69,10 +72,17 @@ def release(checkpoint: Path, data: Path, version: str, out: Path) -> dict[str, 
     facts = {
         "aus": keep,
         "scales": {au: [round(v, 5) for v in scales[au]] for au in keep},
+        "training_temperature": round(trained, 6),
         "training_prior": [round(float(p), 6) for p in state["prior"]],
     }
     export(network, Calibration(temperature, std_scale), version, facts, out)
-    return {"temperature": temperature, "std_scale_valence": std_scale[0], "std_scale_arousal": std_scale[1], **agreed}
+    return {
+        "temperature": temperature,
+        "training_temperature": trained,
+        "std_scale_valence": std_scale[0],
+        "std_scale_arousal": std_scale[1],
+        **agreed,
+    }
 
 
 class Served(nn.Module):
