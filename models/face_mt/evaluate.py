@@ -47,7 +47,7 @@ class Served:
     def __init__(self, path: Path, precision: str = "f32", threads: int = 1) -> None:
         core = ov.Core()
         model = core.read_model(path)
-        info = model.get_rt_info(["framework"])
+        info: dict[str, Any] = model.get_rt_info(["framework"]).value
         wanted = ("aus", "training_prior", "training_temperature", "temperature", "expressions", "scales")
         self.facts: dict[str, Any] = {k: json.loads(str(info[k])) for k in wanted if k in info}
         self.version = str(info["version"])
