@@ -47,5 +47,6 @@ async def answer_malformed(request: Request, error: Exception) -> JSONResponse:
     """The first thing wrong with a request. The value is left out: it may hold credentials."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+    # A number is a place in the text of a body that is no JSON.
+    place = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or "the body"
     return JSONResponse({"detail": f"{place}: {first['msg']}; see /openapi.json"}, 422)

@@ -84,7 +84,7 @@ def test_a_source_that_cannot_be_opened_is_400_with_its_sentence(client: httpx.C
     ("body", "names"),
     [
         (b"", "body"),
-        (b"not json", "JSON"),
+        (b"not json", "the body: JSON"),
         (b"[]", "body"),
         (b"{}", "source"),
         (b'{"source": 5}', "source"),

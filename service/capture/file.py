@@ -155,7 +155,8 @@ def in_order(media: Media, clock: SessionClock) -> Iterator[tuple[Picture | Samp
 
 def ending(media: Media, clock: SessionClock) -> str:
     """How a recording ended, for people: whether it was cut short, and what was damaged."""
-    damaged = f"; {media.damage.packets} damaged packets were skipped" if media.damage.packets else ""
+    packets = media.damage.packets
+    damaged = f"; {packets} damaged packet{'s were' if packets > 1 else ' was'} skipped" if packets else ""
     if media.damage.gave_up:
         return f"Cut short at {clock.run:.2f} s: {media.damage.gave_up}{damaged}"
     length = None if media.end is None else media.end - media.start
