@@ -5,6 +5,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from faces import Picture, centre, head, networks, place, room, watch
 from numpy.typing import NDArray
 
 from engines.errors import UserError
@@ -12,7 +13,6 @@ from service.capture.media import Frame
 from service.perception.face import Face
 from service.perception.perceive import Perception, perceive_still
 from service.perception.still import face_in_crop
-from tests.faces import Picture, centre, head, networks, place, room, watch
 
 PURPLE = (2, 0, 1)  # order of colour channels that makes another person of the portrait
 GREEN = (1, 2, 0)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+from faces import centre, networks
 
 from service.capture.media import Frame
 from service.perception.face import Face
 from service.perception.perceive import Perception
-from tests.faces import centre, networks
 
 
 def seen_in(path: Path) -> list[list[Face]]:

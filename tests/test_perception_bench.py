@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from clips import write_clip
 
 from service.perception import bench
-from tests.clips import write_clip
 
 
 def test_rows_give_cost_and_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
