@@ -16,6 +16,7 @@ const REASONS: Readonly<Record<string, string>> = {
   too_small: "Too far away to read: come closer",
   too_dark: "Too dark to read: more light is needed",
   engine_failed: "The engine failed: see the service’s log",
+  not_read_yet: "Waiting for the model’s first answer",
 };
 
 /** The one sentence that matters most now. `last`: the newest event, null before the first. */
