@@ -119,8 +119,8 @@ def test_over_tls_with_everything_that_can_hold_up_the_end(tls: Path) -> None:
         with process(*options, tls=tls, AFFECTSTREAM_TOKEN=TOKEN) as running, running.client() as client:
             running.wait(client)
             address = f"wss://localhost:{running.port}/v1/stream"
-            with pytest.raises(InvalidStatus):
-                connect(address, ssl=running.tls).close()
+            with pytest.raises(InvalidStatus), connect(address, ssl=running.tls):
+                pass
             bearer = {"Authorization": f"Bearer {TOKEN}"}
             assert client.post("/login", json={"token": TOKEN}).status_code == 204
             assert {one["id"] for one in client.get("/v1/sessions").json()["sessions"]} == {"desk", "door"}

@@ -136,15 +136,11 @@ def test_a_closed_session_ends_its_own_stream_after_the_last_event(server: LiveS
 
 def test_more_subscribers_than_allowed_are_told_to_try_later(server: LiveServer) -> None:
     server.open().emit()
-    clients = [connect(f"{server.ws}/v1/stream") for _ in range(4)]
-    try:
-        for client in clients:
-            receive(client)
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            receive(stack.enter_context(connect(f"{server.ws}/v1/stream")))
         with connect(f"{server.ws}/v1/stream") as fifth:
             assert close_code(fifth)[0] == 1013
-    finally:
-        for client in clients:
-            client.close()
 
 
 def test_a_subscriber_that_leaves_is_no_longer_counted(server: LiveServer) -> None:
@@ -184,12 +180,13 @@ def test_a_malformed_query_is_refused(server: LiveServer) -> None:
 
 
 def test_a_stopping_server_ends_the_sessions_first_and_says_goodbye() -> None:
-    with serving() as server:
-        server.open().emit()
-        clients = [connect(f"{server.ws}/v1/stream") for _ in range(20)]
+    with contextlib.ExitStack() as stack:
+        with serving() as server:
+            server.open().emit()
+            clients = [stack.enter_context(connect(f"{server.ws}/v1/stream")) for _ in range(20)]
+            for client in clients:
+                receive(client)
         for client in clients:
-            receive(client)
-    for client in clients:
-        events, code, reason = drain(client)
-        assert [event["state"] for event in events] == ["ended"]
-        assert (code, reason) == (1001, "the server is stopping")
+            events, code, reason = drain(client)
+            assert [event["state"] for event in events] == ["ended"]
+            assert (code, reason) == (1001, "the server is stopping")
