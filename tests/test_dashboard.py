@@ -146,6 +146,20 @@ def test_a_camera_becomes_drawn_numbers(browser: Any, server: LiveServer, tmp_pa
         page.wait_for_function("async () => !(await (await fetch('/v1/sessions')).json()).sessions.length", polling=200)
 
 
+def test_a_filmed_smile_reads_as_happiness(server: LiveServer, shared: Path, tmp_path: Path) -> None:
+    camera = tmp_path / "camera.y4m"
+    with av.open(str(shared / "data/video/one_face_expressive.mp4")) as clip, camera.open("wb") as film:
+        film.write(b"YUV4MPEG2 W640 H360 F24:1 Ip A1:1 C420jpeg\n")
+        for frame in clip.decode(video=0):
+            if 13 <= frame.time < 17:
+                film.write(b"FRAME\n" + frame.to_ndarray(format="yuv420p").tobytes())
+    with chromium(camera) as browser, opened(browser, server) as page:
+        start_camera(page)
+        wait_for_numbers(page)
+        page.wait_for_function(SAYS, arg=["expression", "happiness"])
+        assert page.inner_text("#valence").startswith("+")
+
+
 def test_the_camera_waits_for_consent(browser: Any, server: LiveServer) -> None:
     with opened(browser, server) as page:
         page.evaluate("() => { const media = navigator.mediaDevices; window.asked = 0;"
