@@ -124,7 +124,7 @@ def view(grey: Tensor, size: int, generator: Generator, training: bool, spoil: b
     grid = _grid(grey.shape[0], size, generator, training)
     if training and spoil:
         x = _surround(source, grid, generator)
-        x = _some(x, _occlude(x, generator), 0.4, generator)
+        x = _some(x, _occlude(x, generator), 0.25, generator)
         x = _some(x, _coarse(x, generator), 0.2, generator)
         x = _some(x, _blur(x, generator), 0.2, generator)
         x = _light(x, generator)

@@ -32,11 +32,11 @@ UNIT_CELLS, UNIT_CHANNELS, UNIT_HIDDEN = 4, 24, 128  # where on the face a unit 
 class Config:
     """Size of the network. `aus` names the action units in the order of the output."""
 
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    widths: tuple[int, ...] = (32, 64, 160, 320)
+    blocks: tuple[int, ...] = (1, 2, 3, 2)
     expressions: int = 8  # labels.EXPRESSIONS and contempt, which is served as `other`
     aus: tuple[str, ...] = ()
-    dropout: float = 0.3
+    dropout: float = 0.2
 
 
 class Block(nn.Module):
@@ -100,8 +100,8 @@ class FaceNetwork(nn.Module):
         self.register_buffer("reach", torch.tensor(AFFECT_REACH))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        cells = self.body(self.stem(x))  # (N, 128, 8, 8)
-        pooled = self.top(cells).mean((2, 3)).float()  # (N, 256)
+        cells = self.body(self.stem(x))  # (N, 160, 8, 8)
+        pooled = self.top(cells).mean((2, 3)).float()  # (N, 320)
         local = F.adaptive_avg_pool2d(self.local(cells), UNIT_CELLS).float().flatten(1)  # (N, 384)
         dropped = self._dropped(pooled)
         affect = self.affect(pooled).float()

@@ -40,16 +40,16 @@ class Options:
     ferplus: str  # prepared folders
     faces: str
     out: str
-    epochs: int = 24
+    epochs: int = 40
     batch: int = 128
     learning_rate: float = 0.1  # peak
     weight_decay: float = 5e-4
     average: float = 0.998  # decay of the weight average, per step
     small_size: int = 48  # pixels of the picture in the first part ...
-    small_share: float = 0.6  # ... of the epochs
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    blocks: tuple[int, ...] = (1, 2, 2, 2)
-    dropout: float = 0.3
+    small_share: float = 0.5  # ... of the epochs
+    widths: tuple[int, ...] = (32, 64, 160, 320)
+    blocks: tuple[int, ...] = (1, 2, 3, 2)
+    dropout: float = 0.2
     balance: float = 1.0  # power of the prior in the logit adjustment; 0 trains under the training prior
     start: str = ""  # checkpoint whose weights begin the run (a further cycle); empty: random ones
     use_units: bool = True
