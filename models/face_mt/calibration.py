@@ -21,11 +21,17 @@ class Calibration:
     std_scale: tuple[float, float] = (1.0, 1.0)
 
 
-def fit_temperature(logits: Floats, target: Floats, weight: Floats) -> float:
-    """The temperature that is best in weighted cross-entropy; `logits` (n, c), `target` (n, c), `weight` (n,)."""
+def fit_temperature(logits: Floats, truth: NDArray[np.int64], log_prior: Floats) -> float:
+    """The temperature that is best in cross-entropy on faces as they come; `logits` (n, c) balanced, `truth` (n,).
+
+    It divides the balanced logits, before the prior of the faces is added: so it is fitted on all faces alike and holds
+    for the balanced prior as well. Fitted on faces weighted to equal classes, it would rest on the two dozen of the
+    rarest class, and was measured to be twice as far off on others.
+    """
 
     def cost(temperature: float) -> float:
-        return float(-(weight * (target * np.log(softmax(logits / temperature) + 1e-12)).sum(1)).sum())
+        p = softmax(logits / temperature + log_prior)
+        return float(-np.log(p[np.arange(len(truth)), truth] + 1e-12).sum())
 
     candidates = np.exp(np.linspace(np.log(0.3), np.log(4.0), 200))
     return float(min(candidates, key=cost))

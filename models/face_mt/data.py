@@ -124,6 +124,22 @@ def labelled(folder: Path) -> Faces:
     )
 
 
+def recorded(folder: Path) -> Faces:
+    """Faces of prepared videos: the teacher's units alone are known, and none was trained on."""
+    columns = read(folder)
+    n = len(columns["found"])
+    return Faces(
+        grey=luminance(columns["crops"].astype(np.uint8)),
+        found=columns["found"].astype(np.bool_),
+        split=np.full(n, TEST, np.int64),
+        expression=np.full((n, len(votes.CLASSES)), 1 / len(votes.CLASSES), np.float32),
+        weight=np.zeros(n, np.float32),
+        majority=np.full(n, -1, np.int64),
+        affect=np.full((n, 4), np.nan, np.float32),
+        units=_teacher(columns),
+    )
+
+
 def training_prior(faces: Faces) -> NDArray[np.float64]:
     """(8,) share of each class in the weighted soft labels of the training part."""
     rows = faces.split == TRAIN

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.face_mt import action_units, spoil
 from models.face_mt.calibration import COVERAGE, balance_weights
-from models.face_mt.data import TEST, Faces, ferplus, labelled
+from models.face_mt.data import TEST, Faces, ferplus, labelled, recorded
 from models.face_mt.scores import Floats, calibration_error, concordance, macro_f1, softmax
 from models.face_mt.votes import CLASSES
 from models.labels import EXPRESSIONS
@@ -48,7 +48,7 @@ class Served:
         core = ov.Core()
         model = core.read_model(path)
         info: dict[str, Any] = model.get_rt_info(["framework"]).value
-        wanted = ("aus", "training_prior", "training_temperature", "temperature", "expressions", "scales")
+        wanted = ("aus", "training_prior", "expressions", "scales")
         self.facts: dict[str, Any] = {k: json.loads(str(info[k])) for k in wanted if k in info}
         self.version = str(info["version"])
         self.prior = np.array(self.facts["training_prior"])
@@ -67,10 +67,9 @@ class Served:
             part = np.repeat(grey[start : start + _BATCH, :, :, None], 3, axis=3)
             parts.append([np.array(v) for v in self.run(part)])
         balanced, va, std, units = (np.concatenate(v).astype(np.float64) for v in zip(*parts, strict=True))
-        logits = np.log(balanced + 1e-12) * float(self.facts["temperature"])
         return Outputs(
             balanced,
-            softmax((logits + np.log(self.prior)) / float(self.facts.get("training_temperature", 1.0))),
+            softmax(np.log(balanced + 1e-12) + np.log(self.prior)),
             va,
             std,
             1 / (1 + np.exp(-units)),
@@ -121,12 +120,13 @@ def expression_rows(out: Outputs, faces: Faces, rows: NDArray[np.int64]) -> list
     for name, n, measure in measures:
         low, high = interval(measure, n)
         table.append({"measure": name, "faces": n, "value": measure(np.arange(n)), "low": low, "high": high})
-    resampled = np.random.default_rng(1).choice(len(t8), 40_000, p=_even(t8))
+    b7 = b8[basic, :_SEVEN] / b8[basic, :_SEVEN].sum(1, keepdims=True)  # as published
+    resampled = np.random.default_rng(1).choice(len(t7), 40_000, p=_even(t7))
     table.append(
         {
-            "measure": "calibration error, balanced prior (faces redrawn to equal classes)",
-            "faces": len(t8),
-            "value": calibration_error(b8[resampled], t8[resampled]),
+            "measure": "calibration error, 7 classes, balanced prior (faces redrawn to equal classes)",
+            "faces": len(t7),
+            "value": calibration_error(b7[resampled], t7[resampled]),
         }
     )
     table.append(
@@ -140,7 +140,7 @@ def expression_rows(out: Outputs, faces: Faces, rows: NDArray[np.int64]) -> list
 
 
 def _even(truth: NDArray[np.int64]) -> Floats:
-    weights = balance_weights(truth, len(CLASSES))
+    weights = balance_weights(truth, _SEVEN)
     return np.asarray(weights / weights.sum(), np.float64)
 
 
@@ -243,7 +243,7 @@ def plot_confusions(tables: dict[str, NDArray[np.int64]], path: Path) -> None:
 def evaluate(weights: Path, data: Path, out: Path) -> dict[str, list[dict[str, Any]]]:
     """Measures `weights` (an ONNX file) on the prepared sets `data`/ferplus and `data`/faces.
 
-    Writes `out` (Markdown) and pictures beside it; returns the tables.
+    `data`/video too, if it is there. Writes `out` (Markdown) and pictures beside it; returns the tables.
     """
     served = Served(weights)
     fer, web = ferplus(data / "ferplus"), labelled(data / "faces")
@@ -260,6 +260,7 @@ def evaluate(weights: Path, data: Path, out: Path) -> dict[str, list[dict[str, A
         "web photographs, all (their labels were never trained on)": expression_rows(on_web, web, everything)[:-1],
         "action units, web photographs that were held out": unit_rows(of_unseen, names, scales, web, unseen),
         "action units, FER+ test": unit_rows(on_test, names, scales, fer, test),
+        **_on_videos(served, names, scales, data / "video"),
         f"robustness, every {ROBUSTNESS_STRIDE}rd face of FER+ test": robustness_rows(served, fer, test),
         "speed, one face on one core": speed_rows(weights),
     }
@@ -268,6 +269,16 @@ def evaluate(weights: Path, data: Path, out: Path) -> dict[str, list[dict[str, A
     plot_confusions(_confusions(on_web, web, everything), pictures.with_name(pictures.name + "-web.png"))
     out.write_text(page(served.version, weights, tables, out.stem), "utf-8")
     return tables
+
+
+def _on_videos(
+    served: Served, names: Sequence[str], scales: dict[str, tuple[float, float]], folder: Path
+) -> dict[str, list[dict[str, Any]]]:
+    if not folder.exists():
+        return {}
+    faces = recorded(folder)
+    rows = unit_rows(served(faces.grey), names, scales, faces, np.arange(len(faces)))
+    return {"action units, frames of videos (never trained on; frames of one video are much alike)": rows}
 
 
 def main(weights: Path, data: Path, out: Path) -> list[dict[str, Any]]:

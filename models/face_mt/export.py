@@ -18,12 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.face_mt.calibration import Calibration, balance_weights, fit_std_scale, fit_temperature
+from models.face_mt.calibration import Calibration, fit_std_scale, fit_temperature
 from models.face_mt.data import TEST, VALIDATION, ferplus, labelled
 from models.face_mt.network import CROP, Config, FaceNetwork, View
 from models.face_mt.scores import predict, unit_correlations
 from models.face_mt.votes import CIRCUMPLEX, CLASSES
 
+VERSION = "face-mt-2"  # named in every event; a new one with each change of the weights that are shipped
 OPSET = 18
 INPUTS = ("face",)
 OUTPUTS = ("expression", "valence_arousal", "std", "aus")
@@ -42,7 +43,7 @@ def load(path: Path) -> tuple[FaceNetwork, dict[str, Any]]:
     return network.eval(), state
 
 
-def release(checkpoint: Path, data: Path, version: str, out: Path) -> dict[str, float]:
+def release(checkpoint: Path, data: Path, out: Path) -> dict[str, float]:
     """Calibrates a checkpoint on FER+ validation, keeps the units that agree with their teacher, writes `out`.
 
     `data`: folder of the prepared sets. Returns what was fitted, and r of every unit, kept or not.
@@ -54,12 +55,7 @@ def release(checkpoint: Path, data: Path, version: str, out: Path) -> dict[str, 
     on_fer, on_web = predict(network, fer.grey[validation]), predict(network, web.grey[unseen])
     truth = fer.majority[validation]
     named = truth >= 0
-    temperature = fit_temperature(
-        on_fer.logits[named], np.eye(len(CLASSES))[truth[named]], balance_weights(truth[named], len(CLASSES))
-    )
-    log_prior = np.log(np.asarray(state["prior"]))
-    one_hot = np.eye(len(CLASSES))[truth[named]]
-    trained = fit_temperature(on_fer.logits[named] + log_prior, one_hot, np.ones(int(named.sum())))
+    temperature = fit_temperature(on_fer.logits[named], truth[named], np.log(state["prior"].numpy()))
     known = np.isfinite(fer.affect[validation]).all(1)
     std_scale = fit_std_scale(on_fer.va[known], on_fer.std[known], fer.affect[validation][known, :2].astype(np.float64))
     first = unit_correlations(on_fer.units, fer, validation, scales)
@@ -72,13 +68,11 @@ def release(checkpoint: Path, data: Path, version: str, out: Path) -> dict[str, 
     facts = {
         "aus": keep,
         "scales": {au: [round(v, 5) for v in scales[au]] for au in keep},
-        "training_temperature": round(trained, 6),
         "training_prior": [round(float(p), 6) for p in state["prior"]],
     }
-    export(network, Calibration(temperature, std_scale), version, facts, out)
+    export(network, Calibration(temperature, std_scale), VERSION, facts, out)
     return {
         "temperature": temperature,
-        "training_temperature": trained,
         "std_scale_valence": std_scale[0],
         "std_scale_arousal": std_scale[1],
         **agreed,

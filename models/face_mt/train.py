@@ -12,6 +12,7 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from models.errors import ModelError
 from models.face_mt import action_units
 from models.face_mt.data import TEST, TRAIN, VALIDATION, Faces, ferplus, labelled, training_prior
+from models.face_mt.export import release
 from models.face_mt.network import INPUT, Config, FaceNetwork
 from models.face_mt.objective import TASKS, WEIGHTS, Batches, Objective
 from models.face_mt.replicas import Replicas
@@ -51,7 +53,6 @@ class Options:
     blocks: tuple[int, ...] = (1, 2, 3, 2)
     dropout: float = 0.2
     balance: float = 1.0  # power of the prior in the logit adjustment; 0 trains under the training prior
-    start: str = ""  # checkpoint whose weights begin the run (a further cycle); empty: random ones
     use_units: bool = True
     use_affect: bool = True
     use_doubt: bool = True
@@ -127,11 +128,6 @@ def train(options: Options) -> dict[str, float]:
     loss = Objective(batches, log_prior, batches.spread(), weights, options.spoil)
     config = Config(widths=options.widths, blocks=options.blocks, aus=tuple(scales), dropout=options.dropout)
     network = FaceNetwork(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if options.start:
-        state = torch.load(options.start, weights_only=True)
-        if tuple(state["config"]["aus"]) != config.aus:
-            raise ModelError(f"{options.start} was trained for other action units than {options.faces} gives.")
-        network.load_state_dict(state["network"])
     replicas = Replicas(network, workers)
     average = copy.deepcopy(network)
     per_epoch = len(batches.grey) // options.batch
@@ -187,15 +183,22 @@ def train(options: Options) -> dict[str, float]:
     return result
 
 
-def main(data: Path, out: Path, *, seed: int = 1, epochs: int | None = None, start: str = "") -> dict[str, float]:
-    """`affectstream train face-mt`: trains on the prepared sets `data`/ferplus and `data`/faces into `out`.
-
-    `start`: a checkpoint to go on from in a further cycle.
+def main(data: Path, out: Path, *, seed: int = 1, epochs: int | None = None) -> dict[str, float]:
+    """`affectstream train face-mt`: trains on the prepared sets `data`/ferplus and `data`/faces into `out`, and writes
+    what can be served, `face-mt.onnx` and, with the extra `quantize`, `face-mt-int8.onnx`.
 
     Called again with the same arguments it goes on where it was stopped. Raises `ModelError` or `FileNotFoundError`.
     """
-    options = Options(str(data / "ferplus"), str(data / "faces"), str(out), seed=seed, start=start)
-    return train(options if epochs is None else replace(options, epochs=epochs))
+    options = Options(str(data / "ferplus"), str(data / "faces"), str(out), seed=seed)
+    figures = train(options if epochs is None else replace(options, epochs=epochs))
+    weights = out / "face-mt.onnx"
+    figures |= release(out / "best.pt", data, weights)
+    if find_spec("nncf") is None:
+        log.warning("no 8-bit version was made; it needs: pip install 'affectstream[quantize]'")
+        return figures
+    from models.face_mt.quantize import quantise
+
+    return figures | quantise(weights, data, out / "face-mt-int8.onnx")
 
 
 def checkpoint(
