@@ -7,7 +7,7 @@ below, folds by video, so that no model sees what another made of its own traini
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import metrics
+from models.boosting import Boosted, Boosting, boost, common_rows
 from models.errors import CheckpointError, ModelError
 from models.labels import EXPRESSIONS
-from models.window_statistics import FPS, SHIFT, TERMS, labels, statistics
+from models.window_statistics import FPS, SHIFT, STATISTICS, TERMS, labels, statistics
 
 # Features a frame: AU intensities and occurrences, head pose, gaze, BODY_25 key points, deep features after PCA.
 MODALITIES = {"au": 35, "head": 6, "gaze": 8, "pose": 75, "deep": 200}
 TARGETS = ("valence", "arousal", "expression")
-FOLDS = 5
-ROUNDS, PATIENCE = 500, 30
-# The paper searches these; its values are not given.
-PARAMETERS: dict[str, Any] = {"num_leaves": 31, "learning_rate": 0.05, "max_depth": -1, "min_child_samples": 20}
 
 Floats = NDArray[np.float64]
 Frames = Mapping[str, Floats]  # modality: (frames, features), NaN where it failed; a modality may be missing
+Level = Callable[[str, Floats, str, int], Floats]  # name, input, target, seconds -> outputs
 
 
 @dataclass(frozen=True)
@@ -41,34 +38,76 @@ class Video:
     va: NDArray[np.floating]
     expression: NDArray[np.integer]
 
+    @property
+    def source(self) -> str:
+        """Name of the file; two people share one."""
+        return self.name.removesuffix("_left").removesuffix("_right")
+
 
 @dataclass
 class MultiTerm:
-    """The sixty boosters by name, as LightGBM's text, and the standardisation of the frames."""
+    """The sixty boosters by name, as LightGBM's text, and what stands between frames and windows.
 
-    standard: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)  # modality: mean, deviation
+    `standard`: modality -> mean and deviation of each feature, NaN where training never saw one. `deep`: mean and
+    directions of the principal components of the deep features, and the version of the weights that gave these.
+    """
+
+    standard: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
     boosters: dict[str, str] = field(default_factory=dict)
+    deep: tuple[Floats, Floats] | None = None
+    extractor: str = ""
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def width(self) -> int:
+        """Features of a frame, over all modalities."""
+        return sum(len(mean) for mean, _ in self.standard.values())
+
+    def columns(self) -> dict[str, slice]:
+        """Where each modality lies among the features of a frame."""
+        ends = np.cumsum([len(mean) for mean, _ in self.standard.values()]).tolist()
+        return {name: slice(a, b) for name, a, b in zip(self.standard, [0, *ends], ends, strict=False)}
+
+    def standardised(self, frames: Frames) -> Floats:
+        """(frames, `width`): all modalities side by side, NaN where one is missing. `deep` may still have its own
+        width; it is projected then."""
+        length = max(len(x) for x in frames.values())
+        parts = []
+        for modality, (mean, std) in self.standard.items():
+            x = frames.get(modality)
+            if x is not None and modality == "deep" and self.deep is not None:
+                x = (x - self.deep[0]) @ self.deep[1].T
+            parts.append(np.full((length, len(mean)), np.nan) if x is None else (x - mean) / std)
+        return np.hstack(parts)
+
+    def by_modality(self, terms: Mapping[int, Floats]) -> dict[tuple[str, int], Floats]:
+        """From seconds -> (evaluations, 4, `width`) statistics to (modality, seconds) -> (evaluations, 4 features)."""
+        columns = self.columns()
+        return {
+            (modality, seconds): found[:, :, part].reshape(len(found), -1)
+            for modality, part in columns.items()
+            for seconds, found in terms.items()
+        }
 
     def windows(self, frames: Frames, ends: NDArray[np.int64]) -> dict[tuple[str, int], Floats]:
         """(modality, seconds) -> (evaluations, 4 features); all NaN for a modality that is missing."""
-        length = max(len(x) for x in frames.values())
-        out = {}
-        for modality, (mean, std) in self.standard.items():
-            x = frames.get(modality)
-            x = np.full((length, len(mean)), np.nan) if x is None else (x - mean) / std
-            for term in TERMS:
-                out[modality, term] = statistics(x, term, ends).reshape(len(ends), -1)
-        return out
+        x = self.standardised(frames)
+        return self.by_modality({seconds: statistics(x, seconds, ends) for seconds in TERMS})
 
-    def fit(self, videos: list[Video], parameters: Mapping[str, Any] = PARAMETERS, folds: int = FOLDS) -> None:
-        """Trains all levels; raises `ModelError` for fewer videos than folds, or a class that is never annotated."""
-        names = sorted({v.name.removesuffix("_left").removesuffix("_right") for v in videos})
-        if len(names) < folds:
-            raise ModelError(f"{len(names)} videos cannot be dealt into {folds} folds.")
-        for modality in videos[0].frames:
-            frames = np.concatenate([v.frames[modality] for v in videos])
-            self.standard[modality] = np.nanmean(frames, 0), np.maximum(np.nanstd(frames, 0), 1e-8)
+    def fit(
+        self,
+        videos: list[Video],
+        how: Boosting | None = None,
+        done: Callable[[str, Callable[[], Boosted]], Boosted] = lambda _, make: make(),
+    ) -> None:
+        """Trains all levels; `done(name, make)` gives a model that is there already, or makes it.
+
+        Raises `ModelError` for fewer videos than folds, or a class that is never annotated."""
+        how = how or Boosting()
+        names = sorted({v.source for v in videos})
+        if len(names) < how.folds:
+            raise ModelError(f"{len(names)} videos cannot be dealt into {how.folds} folds.")
+        self._standardise(videos)
         ends = [np.arange(SHIFT - 1, len(v.va), SHIFT) for v in videos]
         parts = [self.windows(v.frames, e) for v, e in zip(videos, ends, strict=True)]
         x = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
@@ -81,13 +120,30 @@ class MultiTerm:
         absent = set(range(len(EXPRESSIONS))) - set(y["expression", TERMS[0]][~np.isnan(y["expression", TERMS[0]])])
         if absent:
             raise ModelError(f"No frame is annotated as {', '.join(EXPRESSIONS[i] for i in sorted(absent))}.")
-        fold = np.concatenate(
-            [
-                np.full(len(e), names.index(v.name.removesuffix("_left").removesuffix("_right")) % folds)
-                for v, e in zip(videos, ends, strict=True)
-            ]
-        )
-        self._levels(x, lambda name, given, target, term: self._train(name, given, y[target, term], fold, parameters))
+        fold = np.repeat([names.index(v.source) % how.folds for v in videos], [len(e) for e in ends])
+        common = {
+            term: common_rows(np.stack((y["valence", term], y["arousal", term]), axis=1), y["expression", term])
+            for term in TERMS
+        }
+
+        def train(name: str, given: Floats, target: str, term: int) -> Floats:
+            classes, rows = target == "expression", common[term]
+            boosted = done(name, lambda: boost(given, y[target, term], fold, how, classes=classes, common=rows))
+            self.boosters[name] = boosted.text
+            return boosted.unseen
+
+        self._levels(x, train)
+
+    def _standardise(self, videos: list[Video]) -> None:
+        """Principal components, means and deviations of the training frames; a modality that never was is left out."""
+        for modality in videos[0].frames:
+            frames = np.concatenate([v.frames[modality] for v in videos])
+            known = frames[np.isfinite(frames).all(1)]
+            if modality == "deep" and len(known) > 1:
+                self.deep = principal_components(known, MODALITIES["deep"])
+                frames = (frames - self.deep[0]) @ self.deep[1].T
+            if np.isfinite(frames).any():
+                self.standard[modality] = _standard(frames)
 
     def predict(self, windows: Mapping[tuple[str, int], Floats]) -> dict[str, Floats]:
         """`va` (evaluations, 2), clipped to [-1, 1], and `expression` (evaluations, 7) probabilities."""
@@ -95,7 +151,7 @@ class MultiTerm:
         va = np.concatenate((final["valence"], final["arousal"]), axis=1).clip(-1, 1)
         return {"va": va, "expression": final["expression"]}
 
-    def _levels(self, x: Mapping[tuple[str, int], Floats], level: Any) -> dict[str, Floats]:
+    def _levels(self, x: Mapping[tuple[str, int], Floats], level: Level) -> dict[str, Floats]:
         """The hierarchy; `level(name, input, target, seconds)` gives a model's outputs, (evaluations, 1 or 7)."""
         short = TERMS[0]
         single, multi = {}, {}
@@ -112,84 +168,107 @@ class MultiTerm:
             final[target] = level(f"fusion/{target}", np.hstack((*own, *others)), target, short)
         return final
 
-    def _train(self, name: str, x: Floats, y: Floats, fold: NDArray[np.int64], parameters: Mapping[str, Any]) -> Floats:
-        """Trains one model on all labelled rows; gives each row's prediction by a model that has not seen its video."""
-        import lightgbm
-
-        kind = "expression" if name.endswith("expression") else "va"
-        options = dict(parameters) | _objective(kind) | {"metric": "None", "verbosity": -1, "num_threads": 1, "seed": 1}
-        known = np.isfinite(y)
-        out = np.zeros((len(x), len(EXPRESSIONS) if kind == "expression" else 1))
-        rounds = []
-        for i in np.unique(fold):
-            inside, held = known & (fold != i), known & (fold == i)
-            held = held if held.any() else inside  # a fold without a label for this target stops nothing early
-            train = lightgbm.Dataset(x[inside], y[inside])
-            booster = lightgbm.train(
-                options, train, ROUNDS, [lightgbm.Dataset(x[held], y[held], reference=train)],
-                feval=_score(kind), callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
-            )  # fmt: skip
-            rounds.append(booster.best_iteration)
-            out[fold == i] = np.asarray(booster.predict(x[fold == i])).reshape((fold == i).sum(), -1)
-        whole = lightgbm.train(options, lightgbm.Dataset(x[known], y[known]), max(1, int(np.median(rounds))))
-        self.boosters[name] = whole.model_to_string()
-        return out
-
     def _apply(self, name: str, x: Floats) -> Floats:
+        return np.asarray(self._booster(name).predict(x, num_threads=1)).reshape(len(x), -1)
+
+    def _booster(self, name: str) -> Any:
         import lightgbm
 
         if name not in self._loaded:
             self._loaded[name] = lightgbm.Booster(model_str=self.boosters[name])
-        return np.asarray(self._loaded[name].predict(x, num_threads=1)).reshape(len(x), -1)
+        return self._loaded[name]
 
     def save(self, path: Path) -> None:
         """Writes the whole system as one JSON file: numbers and LightGBM's text, nothing that could run."""
-        standard = {name: [mean.tolist(), std.tolist()] for name, (mean, std) in self.standard.items()}
+        content = {
+            "terms": TERMS,
+            "fps": FPS,
+            "extractor": self.extractor,
+            "standard": {name: [_listed(mean), _listed(std)] for name, (mean, std) in self.standard.items()},
+            "deep": None if self.deep is None else [part.tolist() for part in self.deep],
+            "boosters": self.boosters,
+        }
         part = path.with_name(f".{path.name}.part")
-        part.write_text(json.dumps({"terms": TERMS, "fps": FPS, "standard": standard, "boosters": self.boosters}))
+        part.write_text(json.dumps(content, allow_nan=False))
         part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "MultiTerm":
-        """What `save` wrote; raises `CheckpointError` if it is something else."""
+        """What `save` wrote, whole and of one piece; raises `CheckpointError` if it is something else."""
+        import lightgbm
+
         try:
-            content = json.loads(path.read_text())
-            standard = {name: (np.array(mean), np.array(std)) for name, (mean, std) in content["standard"].items()}
-            return cls(standard, dict(content["boosters"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            content = json.loads(path.read_text("utf-8"))
+            if content["terms"] != list(TERMS) or content["fps"] != FPS:
+                raise ValueError(f"its windows are {content['terms']} s at {content['fps']} frames a second")
+            made = cls(
+                {name: (_numbers(mean), _numbers(std)) for name, (mean, std) in content["standard"].items()},
+                dict(content["boosters"]),
+                None if content["deep"] is None else (np.array(content["deep"][0]), np.array(content["deep"][1])),
+                str(content["extractor"]),
+            )
+            made._check()
+        except (OSError, ValueError, KeyError, TypeError, lightgbm.basic.LightGBMError) as error:
             raise CheckpointError(f"{path} is not a multi-term model: {error!r}.") from error
+        return made
+
+    def _check(self) -> None:
+        """Raises `ValueError` for a model that is missing or reads another number of features."""
+        if not self.standard or not self.standard.keys() <= MODALITIES.keys():
+            raise ValueError(f"its modalities are {', '.join(self.standard)}; known are {', '.join(MODALITIES)}")
+        expected: dict[str, int] = {}
+
+        def level(name: str, given: Floats, target: str, term: int) -> Floats:
+            expected[name] = given.shape[1]
+            return np.zeros((1, len(EXPRESSIONS) if target == "expression" else 1))
+
+        self._levels(self.by_modality(dict.fromkeys(TERMS, np.zeros((1, len(STATISTICS), self.width)))), level)
+        if missing := expected.keys() - self.boosters.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        for name, features in expected.items():
+            if self._booster(name).num_feature() != features:
+                raise ValueError(f"{name} reads {self._booster(name).num_feature()} numbers, not {features}")
 
 
-def _objective(kind: str) -> dict[str, Any]:
-    if kind == "expression":
-        return {"objective": "multiclass", "num_class": len(EXPRESSIONS)}
-    return {"objective": "regression"}
+def untrained(deep: int, seed: int = 0) -> MultiTerm:
+    """A whole system that learned from noise, to see it run; `deep`: width of the deep features before PCA."""
+    rng = np.random.default_rng(seed)
+    names = list(MODALITIES)
+    system = MultiTerm({name: (np.zeros(MODALITIES[name]), np.ones(MODALITIES[name])) for name in names})
+    system.deep = np.zeros(deep), np.linalg.qr(rng.normal(size=(deep, deep)))[0][: MODALITIES["deep"]]
+    system.standard["deep"] = np.zeros(len(system.deep[1])), np.ones(len(system.deep[1]))
+    rows = 8 * len(EXPRESSIONS)
+    how = Boosting({"num_leaves": 4, "min_child_samples": 2, "feature_fraction": 0.1}, rounds=2, folds=2)
+    fold, common = np.arange(rows) % how.folds, np.zeros(rows, bool)
+
+    def train(name: str, given: Floats, target: str, term: int) -> Floats:
+        classes = target == "expression"
+        y = np.repeat(np.arange(len(EXPRESSIONS)), rows // len(EXPRESSIONS)) if classes else rng.uniform(-1, 1, rows)
+        boosted = boost(given, rng.permutation(y).astype(float), fold, how, classes=classes, common=common)
+        system.boosters[name] = boosted.text
+        return boosted.unseen
+
+    noise = {term: rng.normal(size=(rows, len(STATISTICS), system.width)) for term in TERMS}
+    system._levels(system.by_modality(noise), train)
+    return system
 
 
-def _score(kind: str) -> Any:
-    """The paper's metrics for early stopping: 2 CCC - MSE, and 0.67 F1 + 0.33 accuracy; larger is better."""
-
-    def regression(pred: Floats, data: Any) -> tuple[str, float, bool]:
-        label = data.get_label()
-        return "2ccc-mse", 2 * metrics.ccc(label, pred) - float(((label - pred) ** 2).mean()), True
-
-    def classes(pred: Floats, data: Any) -> tuple[str, float, bool]:
-        label = data.get_label().astype(int)
-        scores = metrics.expression_scores(label, np.asarray(pred).reshape(len(label), -1).argmax(1), len(EXPRESSIONS))
-        return "f1-accuracy", metrics.expression_2020(scores), True
-
-    return classes if kind == "expression" else regression
+def _standard(frames: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation of each column over its valid frames; NaN for a column that has none."""
+    n = np.isfinite(frames).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(frames, 0) / n
+        std = np.sqrt(np.nansum((frames - mean) ** 2, 0) / n)
+    return mean, np.where(n > 0, np.maximum(std, 1e-8), np.nan)
 
 
-def balanced(va: NDArray[np.floating], expression: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    """The paper's balancing as row numbers: half of the neutral rows, and of those in the middle of VA; others twice.
+def _listed(x: Floats) -> list[float | None]:
+    """JSON has no NaN."""
+    return [value if np.isfinite(value) else None for value in x.tolist()]
 
-    The middle is the four central cells of an 8x8 grid.
-    """
-    common = (expression == 0) | (np.abs(va) < 0.25).all(1)
-    rows = np.arange(len(va))
-    halved = rng.permutation(rows[common])[: (common.sum() + 1) // 2]
-    return np.sort(np.concatenate((halved, np.repeat(rows[~common], 2))))
+
+def _numbers(x: list[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in x], np.float64)
 
 
 def principal_components(x: Floats, components: int) -> tuple[Floats, Floats]:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from golden import networks
 
-from models import metrics, multiterm, window_statistics
+from models import boosting, metrics, multiterm, window_statistics
+from models.boosting import Boosting
 from models.errors import CheckpointError, ModelError
 
 
@@ -52,11 +53,9 @@ def video(name, rng, frames=240):
 @pytest.fixture(scope="module")
 def system():
     pytest.importorskip("lightgbm", reason="needs LightGBM")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(multiterm, "ROUNDS", 25)
-        system = multiterm.MultiTerm()
-        rng = np.random.default_rng(0)
-        system.fit([video(f"v{i}", rng) for i in range(6)], folds=3)
+    system = multiterm.MultiTerm()
+    rng = np.random.default_rng(0)
+    system.fit([video(f"v{i}", rng) for i in range(6)], Boosting(rounds=25, folds=3))
     return system
 
 
@@ -102,12 +101,13 @@ def test_too_few_videos_and_absent_classes_are_named():
         multiterm.MultiTerm().fit([video("a_left", rng), video("a_right", rng)])
     happy = [multiterm.Video(v.name, v.frames, v.va, np.full(240, 4)) for v in (video("a", rng), video("b", rng))]
     with pytest.raises(ModelError, match="No frame is annotated as neutral, anger"):
-        multiterm.MultiTerm().fit(happy, folds=2)
+        multiterm.MultiTerm().fit(happy, Boosting(folds=2))
 
 
 def test_common_rows_are_halved_and_rare_ones_doubled():
     va = np.array([(0.9, 0.9), (0.1, 0.1), (0.2, -0.2), (0.9, 0.0), (0.8, 0.8)])
-    rows = multiterm.balanced(va, np.array([4, 4, 4, 0, 6]), np.random.default_rng(0))
+    common = boosting.common_rows(va, np.array([4, 4, 4, 0, 6]))
+    rows = boosting.balanced(np.ones(5, bool), common, np.random.default_rng(0))
     assert (np.bincount(rows, minlength=5)[[0, 4]] == 2).all()
     assert np.bincount(rows, minlength=5)[1:4].sum() == 2
 
