@@ -7,6 +7,7 @@ Frames that were not annotated hold sentinels: -5 for valence and arousal, -1 fo
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,18 @@ class Annotation:
 
     @property
     def video(self) -> str:
-        """Name of the video file without its extension; two people share one."""
-        return self.name.removesuffix("_left").removesuffix("_right")
+        """Name of the video file without its extension."""
+        return video_of(self.name)
+
+
+def video_of(name: str) -> str:
+    """Of an annotation: two people share one."""
+    return name.removesuffix("_left").removesuffix("_right")
+
+
+def annotation_root(root: Path) -> Path:
+    """`root`/annotations, or `root` itself where the tasks' folders lie in it."""
+    return root / "annotations" if (root / "annotations").is_dir() else root
 
 
 def picture(folder: Path, name: str, frame: int) -> Path:
@@ -87,7 +98,7 @@ def read_annotations(root: Path, split: str, units: int = len(AUS_2020)) -> dict
 
     A task without a file for a name has sentinels there, and so do frames beyond the end of a shorter file.
     """
-    root = root / "annotations" if (root / "annotations").is_dir() else root
+    root = annotation_root(root)
     tasks: dict[str, dict[str, NDArray[Any]]] = {}
     readers: dict[str, Callable[[Path], NDArray[Any]]] = {
         "va": lambda path: read_va(path, strict=False),
@@ -102,6 +113,29 @@ def read_annotations(root: Path, split: str, units: int = len(AUS_2020)) -> dict
         expected = f"{root}/VA_Set/{SPLITS[split][0]}/*.txt"
         raise AnnotationError(f"There are no {split} annotations in {root}; expected {expected}, EXPR_Set, AU_Set.")
     return {name: _together(name, found, units) for name, found in sorted(tasks.items())}
+
+
+def lengths(root: Path) -> dict[str, int]:
+    """Annotated frames by name, over every split of 2020 and 2022 that `root` has. Reads, and so checks, all files."""
+    root, found = annotation_root(root), dict[str, int]()
+    for split, folders in SPLITS.items():
+        files = [
+            path for task in FOLDERS.values() for folder in folders for path in (root / task / folder).glob("*.txt")
+        ]
+        annotations = read_annotations(root, split) if files else {}
+        if split in MULTI_TASK and (root / MULTI_TASK[split]).is_file():
+            annotations |= read_multi_task(root / MULTI_TASK[split], strict=False)
+        for name, annotation in annotations.items():
+            found[name] = max(len(annotation), found.get(name, 0))
+    return found
+
+
+def copy_annotations(root: Path, out: Path) -> None:
+    """Copies the annotation files of both years to `out`/annotations."""
+    root = annotation_root(root)
+    for folder in (*FOLDERS.values(), *{Path(file).parent.name for file in MULTI_TASK.values()}):
+        if (root / folder).is_dir():
+            shutil.copytree(root / folder, out / "annotations" / folder, dirs_exist_ok=True)
 
 
 def _together(name: str, found: Mapping[str, NDArray[Any]], units: int) -> Annotation:

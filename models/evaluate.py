@@ -130,7 +130,7 @@ def _total(tasks: Mapping[str, Task]) -> tuple[Score, NDArray[Any]]:
 
 
 def _single_tasks(predictions: Path, annotations: Path, split: str) -> dict[str, Task]:
-    root = annotations / "annotations" if (annotations / "annotations").is_dir() else annotations
+    root = affwild2.annotation_root(annotations)
     readers: dict[str, Callable[[Path], NDArray[Any]]] = {
         "va": lambda path: affwild2.read_va(path, strict=False),
         "expression": affwild2.read_expression,
@@ -175,9 +175,7 @@ def _multi_task(predictions: Path, annotations: Path) -> dict[str, Task]:
 
 def _task(task: str, pairs: list[tuple[NDArray[Any], NDArray[Any], str]]) -> Task:
     whole = [np.concatenate([pair[i] for pair in pairs]) for i in (0, 1)]
-    videos = np.concatenate(
-        [np.full(len(pair[0]), pair[2].removesuffix("_left").removesuffix("_right")) for pair in pairs]
-    )
+    videos = np.concatenate([np.full(len(pair[0]), affwild2.video_of(pair[2])) for pair in pairs])
     keep = metrics.annotated(whole[0], VA_SENTINEL if task == "va" else CLASS_SENTINEL)
     return Task(whole[0][keep], whole[1][keep], videos[keep])
 

@@ -17,9 +17,12 @@ def add_commands(commands: Any, table: Print) -> None:
     """Adds them to the command line; `table` prints rows, as JSON if so asked."""
     prepare = commands.add_parser("prepare", help="aligned crops and mel columns of a data set, by the live perception")
     prepare.set_defaults(run=_prepare)
-    prepare.add_argument("dataset", help="ferplus, faces, ravdess or video")
+    prepare.add_argument("dataset", help="ferplus, faces, ravdess, video or affwild2")
     prepare.add_argument("dir", type=Path, help="the data set's folder or file")
     prepare.add_argument("--out", required=True, type=Path, metavar="DIR", help="goes on where it stopped")
+    prepare.add_argument(
+        "--context", action="store_true", help="affwild2: also faces with their surroundings, for descriptors-ensemble"
+    )
 
     train = commands.add_parser("train", help="train a recipe; goes on where it stopped")
     train.set_defaults(run=lambda args: _train(args, table))
@@ -44,7 +47,7 @@ def add_commands(commands: Any, table: Print) -> None:
 def _prepare(args: argparse.Namespace) -> int:
     from service.prepare import prepare
 
-    prepare(args.dataset, args.dir, args.out)
+    prepare(args.dataset, args.dir, args.out, context=args.context)
     return 0
 
 

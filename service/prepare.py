@@ -37,7 +37,7 @@ from service.perception.still import face_in_crop
 
 log = logging.getLogger(__name__)
 
-DATASETS = ("ferplus", "faces", "ravdess", "video")
+DATASETS = ("ferplus", "faces", "ravdess", "video", "affwild2")
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
@@ -100,18 +100,23 @@ def _mean_matrix(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.hstack([linear, (np.array(_MEAN_SHIFT) - linear @ corner)[:, None]])
 
 
-def prepare(dataset: str, folder: str | Path, out: str | Path) -> None:
+def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool = False) -> None:
     """Writes the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
 
     ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); ravdess: FLAC
-    or WAV files by RAVDESS' names; video: a video, or a folder of them. Raises `UserError` for a name or folder that is
-    not there.
+    or WAV files by RAVDESS' names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
+    recording instead (`service.prepare_affwild2`), with `context` those of faces with their surroundings too. Raises
+    `UserError` for a name or folder that is not there.
     """
     source, target = Path(folder), Path(out)
     if dataset not in DATASETS:
         raise UserError(f"There is no data set {dataset!r}; choose one of {', '.join(DATASETS)}.")
     if not source.exists():
         raise UserError(f"{source} does not exist. Name the folder that holds {dataset}.")
+    if dataset == "affwild2":
+        from service.prepare_affwild2 import prepare_affwild2
+
+        return prepare_affwild2(source, target, context=context)
     target.mkdir(parents=True, exist_ok=True)
     shards = {"ferplus": _ferplus, "faces": _faces, "ravdess": _ravdess, "video": _video}[dataset]
     for name, make in shards(source):

@@ -1,0 +1,247 @@
+"""Aff-Wild2 into the folders that training reads (`models.recordings`): crops, landmark masks, landmarks, mel columns.
+
+Everything comes from the perception that serves: out of the videos or, for recordings whose video is not at hand, out
+of the data set's own `cropped` or `cropped_aligned` pictures (then without sound). All that a video gives is written
+aside and moved into place, the landmarks last, so that a run which was stopped goes on with the videos it lacks.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from engines.errors import UserError
+from models import affwild2
+from models.affwild2 import picture
+from service.affwild2_layout import CROPS, Layout, layout
+from service.annotated_person import AnnotatedPerson
+from service.capture.file import FileSource
+from service.capture.media import SAMPLE_RATE, Frame, Sound
+from service.inference.descriptors import SIZE as CONTEXT_SIZE
+from service.inference.descriptors import surroundings
+from service.inference.vgg import resized
+from service.perception.face import Face
+from service.perception.mel import HOP, MELS, SILENCE_DB, WINDOW, MelStream
+from service.perception.networks import Networks
+from service.perception.perceive import Perception
+from service.perception.still import face_in_crop
+
+log = logging.getLogger(__name__)
+
+JPEG_QUALITY = 95  # as the published TSAV stored its crops
+_FOLDERS, _ARRAYS = ("cropped_aligned", "masks", "cropped"), ("mel", "times", "landmarks")
+_SHOWN = 3  # names that a message tells
+
+Floats = NDArray[np.float32]
+
+
+def prepare_affwild2(source: Path, out: Path, *, context: bool = False) -> None:
+    """Writes `out` from `source`; `context`: also each face with its surroundings, for `descriptors-ensemble`.
+
+    Videos that cannot be read are named in the log and left out. Raises `UserError` where nothing can be prepared.
+    """
+    if out.resolve() == source.resolve():
+        raise UserError(f"--out {out} is the data set itself; name another folder, its pictures would be overwritten.")
+    found = layout(source)
+    affwild2.copy_annotations(source, out)
+    recordings = found.recordings()
+    due = {video: names for video, names in recordings.items() if not all(_ready(out, name) for name in names)}
+    stop, networks = Event(), Networks()
+    with (
+        tqdm(total=sum(max(found.frames.get(n, 0) for n in names) for names in due.values()), unit="frame") as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        jobs = [
+            pool.submit(_one, Job(video, names, found, out, context), networks, stop, bar.update)
+            for video, names in due.items()
+        ]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+        except BaseException as error:
+            stop.set()  # the videos under way end at once; what they wrote aside goes
+            pool.shutdown(cancel_futures=True)
+            if isinstance(error, OSError):
+                raise UserError(f"{out} cannot be written: {error}") from error
+            raise
+    names = [name for people in recordings.values() for name in people]
+    if missing := [name for name in names if not _ready(out, name)]:
+        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        if len(missing) == len(names):
+            raise UserError(f"Nothing was prepared: none of {shown} has a video or pictures that can be read.")
+        log.warning("%d of %d recordings are not prepared: %s", len(missing), len(names), shown)
+
+
+def _ready(out: Path, name: str) -> bool:
+    return (out / "landmarks" / f"{name}.npy").is_file()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video and the people in it."""
+
+    video: str
+    names: list[str]
+    found: Layout
+    out: Path
+    context: bool
+
+    @property
+    def aside(self) -> Path:
+        """Where it is written until it is whole."""
+        return self.out / f".{self.video}.part"
+
+
+def _one(job: Job, networks: Networks, stop: Event, progress: Callable[[int], object]) -> None:
+    """A video, or pictures of it, aside and then into place."""
+    if stop.is_set():
+        return
+    shutil.rmtree(job.aside, ignore_errors=True)
+    try:
+        if job.video in job.found.videos:
+            done = _from_video(job, networks, stop, progress)
+        else:
+            done = [name for name in job.names if _from_pictures(job, name, networks, stop, progress)]
+        if not stop.is_set():
+            _move(job, done)
+    except UserError as error:
+        log.warning("%s", error)
+    finally:
+        shutil.rmtree(job.aside, ignore_errors=True)
+
+
+def _from_video(job: Job, networks: Networks, stop: Event, progress: Callable[[int], object]) -> list[str]:
+    path = job.found.videos[job.video]
+    perception, sound, times = Perception(networks), Columns(), list[float]()
+    crops = job.found.crops["cropped_aligned"]
+    people = {name: (AnnotatedPerson(name, crops.get(name)), _Person(job, name)) for name in job.names}
+    early: list[Sound] = []  # before the first picture, from which time is counted
+    for item in FileSource(path, path.name, realtime=False).read(stop):
+        if isinstance(item, Sound):
+            if times:
+                sound.push(item, times[0])
+            else:
+                early.append(item)
+        elif isinstance(item, Frame):
+            times.append(item.t)
+            while early:
+                sound.push(early.pop(0), times[0])
+            faces = perception(item)
+            for person, written in people.values():
+                face = person.among(faces, len(times) - 1, item.image.shape[1])
+                written.add(len(times) - 1, face, surroundings(face) if job.context and face is not None else None)
+            progress(1)
+    if stop.is_set():
+        return []
+    if not times:
+        raise UserError(f"{path} holds no pictures.")
+    for name, (_, written) in people.items():
+        written.finish(mel=sound.power(), times=np.array(times) - times[0])
+        if abs(job.found.frames.get(name, len(times)) - len(times)) > 1:  # the data set itself has one row more or less
+            log.warning("%s is annotated for %d frames, its video has %d", name, job.found.frames[name], len(times))
+    return job.names
+
+
+def _from_pictures(job: Job, name: str, networks: Networks, stop: Event, progress: Callable[[int], object]) -> bool:
+    """Whether the data set has pictures of `name`."""
+    kind = next((kind for kind in CROPS if name in job.found.crops[kind]), None)
+    if kind is None:
+        return False
+    written, folder = _Person(job, name), job.found.crops[kind][name]
+    last = max((int(path.stem) for path in folder.glob("*.jpg")), default=0)
+    for index in range(last):
+        if stop.is_set():
+            return False
+        image = cv2.imread(str(picture(folder.parent, name, index)))
+        rgb = None if image is None else np.ascontiguousarray(image[..., ::-1], np.uint8)
+        face = None if rgb is None else face_in_crop(networks, rgb)
+        wide = rgb if job.context and kind == "cropped" else None
+        written.add(index, face, None if wide is None else resized(wide, CONTEXT_SIZE))
+        progress(1)
+    written.finish()
+    return True
+
+
+class Columns:
+    """Mel columns of a whole video, out of the stream that keeps the last seconds only."""
+
+    def __init__(self) -> None:
+        self._mel = MelStream()
+        self._taken = 0  # columns
+        self._parts: list[Floats] = []
+
+    def push(self, sound: Sound, start: float) -> None:
+        """Takes sound in; `start` s on its clock become 0."""
+        self._mel.push(Sound(sound.samples, sound.t - start))
+        first, last = max(self._taken, self._mel.oldest), self._mel.columns
+        if last > self._taken:
+            self._parts.append(np.full((MELS, first - self._taken), SILENCE_DB, np.float32))
+            self._parts.append(self._mel.decibels(first, last))
+            self._taken = last
+
+    def power(self) -> Floats | None:
+        """(64, 1 + n // 441) of the n samples from time 0 on, or None for a video without sound. To be asked once."""
+        if not self._mel.started:
+            return None
+        end = self._mel.end
+        self.push(Sound(np.zeros(WINDOW, np.float32), end), 0.0)  # so that the last columns are whole
+        columns = 1 + round(end * SAMPLE_RATE) // HOP
+        return np.asarray(10 ** (np.concatenate(self._parts, axis=1)[:, :columns] / 10), np.float32)
+
+
+class _Person:
+    """The files of one recording, aside."""
+
+    def __init__(self, job: Job, name: str) -> None:
+        self._folders = {kind: job.aside / kind for kind in _FOLDERS if kind != "cropped" or job.context}
+        self._job, self._name = job, name
+        self._landmarks: list[Floats] = []
+        for folder in self._folders.values():
+            (folder / name).mkdir(parents=True)
+
+    def add(self, index: int, face: Face | None, context: NDArray[np.integer] | None) -> None:
+        """Frame `index` (from 0) and, where it is wanted, the face with its surroundings."""
+        if face is None:
+            self._landmarks.append(np.full((68, 2), np.nan, np.float32))
+            return
+        points = face.landmarks @ face.matrix[:, :2].T + face.matrix[:, 2]
+        self._landmarks.append(points.astype(np.float32))
+        _write(picture(self._folders["cropped_aligned"], self._name, index), face.crop[..., ::-1])
+        _write(picture(self._folders["masks"], self._name, index).with_suffix(".png"), face.mask)
+        if context is not None:
+            _write(picture(self._folders["cropped"], self._name, index), context[..., ::-1])
+
+    def finish(self, **arrays: NDArray[np.generic] | None) -> None:
+        """Writes the arrays that there are, the landmarks among them."""
+        everything: Mapping[str, NDArray[np.generic] | None] = {**arrays, "landmarks": np.stack(self._landmarks)}
+        for kind, array in everything.items():
+            if array is not None:
+                (self._job.aside / kind).mkdir(exist_ok=True)
+                np.save(self._job.aside / kind / f"{self._name}.npy", array)
+
+
+def _write(path: Path, image: NDArray[np.integer]) -> None:
+    options = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY) if path.suffix == ".jpg" else ()
+    if not cv2.imwrite(str(path), image, options):
+        raise OSError(f"{path.name} was not written; is the disk full?")
+
+
+def _move(job: Job, names: Sequence[str]) -> None:
+    """From aside into place; the landmarks, by which a recording counts as ready, last."""
+    for name in names:
+        for kind, file in [(kind, name) for kind in _FOLDERS] + [(kind, f"{name}.npy") for kind in _ARRAYS]:
+            old, new = job.out / kind / file, job.aside / kind / file
+            if old.is_dir():
+                shutil.rmtree(old)
+            if new.exists():
+                old.parent.mkdir(parents=True, exist_ok=True)
+                new.replace(old)
