@@ -1,0 +1,133 @@
+"""The GPU and the one owner of its CUDA context: pycuda for memory, streams and events, and the graphs pycuda lacks.
+
+Everything runs in the device's primary context, the one that CUDA's runtime, TensorRT and torch use by themselves, so
+that none of them ever sees another's. A thread has it only between `Gpu.current()`'s ends. What was allocated must be
+freed there as well: pycuda frees nothing from a thread in which the context is not current.
+"""
+
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from engines.errors import EngineError
+
+_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do meanwhile disturbs no capture
+MIB = 2**20  # bytes
+
+
+class Gpu:
+    """The first GPU that CUDA shows (`CUDA_VISIBLE_DEVICES` chooses). Made once, by `gpu`."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver  # the module pycuda.driver
+        device = driver.Device(0)
+        self.name = str(device.name())
+        self.capability: tuple[int, int] = tuple(device.compute_capability())
+        self.cuda = int(driver.get_driver_version())  # the newest CUDA that the driver runs, such as 13000
+        self._context = device.retain_primary_context()  # never detached: it is torch's too, and ends with the process
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """The context is the calling thread's. What CUDA finds wrong inside is raised as `EngineError`."""
+        try:
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._context.pop()
+        except self.driver.MemoryError as error:
+            raise EngineError(f"The memory of the {self.name} is full; close what else uses it.") from error
+        except self.driver.Error as error:
+            raise EngineError(f"The {self.name} failed: {error}.") from error
+
+    def require_memory(self, size: int, what: str) -> None:
+        """Raises `EngineError` if fewer than `size` bytes are free; inside `current`."""
+        free, total = self.driver.mem_get_info()
+        if free < size:
+            raise EngineError(
+                f"{what} needs {size / MIB:.0f} MiB of GPU memory, and {free / MIB:.0f} of the {self.name}'s "
+                f"{total / MIB:.0f} MiB are free; close what else uses it."
+            )
+
+    def __str__(self) -> str:
+        return f"{self.name}, compute capability {self.capability[0]}.{self.capability[1]}, CUDA {version(self.cuda)}"
+
+
+@cache
+def gpu() -> Gpu:
+    """The GPU. Raises `EngineError` where there is none, no driver or no pycuda."""
+    try:
+        import pycuda.driver as driver
+    except ImportError as error:
+        raise EngineError(f"TensorRT needs pycuda, which cannot be loaded ({error}): {INSTALL}.") from None
+    try:
+        driver.init()
+        return Gpu(driver)
+    except driver.Error as error:
+        raise EngineError(f"CUDA finds no NVIDIA GPU that it can use here: {error}.") from error
+
+
+INSTALL = "pip install 'affectstream[gpu]', which needs NVIDIA's CUDA toolkit and a C++ compiler"
+
+
+def version(number: int) -> str:
+    """13010 -> "13.1"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def driver_version() -> int | None:
+    """The newest CUDA that the NVIDIA driver runs, such as 13010; None without a driver. Loads no context."""
+    found = ctypes.c_int()
+    try:
+        return found.value if _cuda().cuDriverGetVersion(ctypes.byref(found)) == 0 else None
+    except OSError:
+        return None
+
+
+class Graph:
+    """What a stream did once, launched as a whole from then on. The addresses it read and wrote must stay.
+
+    `record` puts the work on `stream`, a `pycuda.driver.Stream`. Raises `EngineError` if it cannot be recorded. To be
+    made, launched and closed where the context is current."""
+
+    def __init__(self, stream: Any, record: Callable[[], None]) -> None:
+        self._stream = ctypes.c_void_p(stream.handle)
+        graph = ctypes.c_void_p()
+        _check(_cuda().cuStreamBeginCapture_v2(self._stream, ctypes.c_int(_THREAD_LOCAL)))
+        try:
+            record()
+        finally:  # a stream that is left recording could never be used again
+            ended = _cuda().cuStreamEndCapture(self._stream, ctypes.byref(graph))
+        _check(ended)
+        self._executable = ctypes.c_void_p()
+        try:
+            _check(_cuda().cuGraphInstantiateWithFlags(ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0)))
+        finally:
+            _cuda().cuGraphDestroy(graph)
+
+    def launch(self) -> None:
+        """Does the work again on its stream."""
+        _check(_cuda().cuGraphLaunch(self._executable, self._stream))
+
+    def close(self) -> None:
+        """Frees it."""
+        _cuda().cuGraphExecDestroy(self._executable)
+
+
+@cache
+def _cuda() -> Any:
+    """The driver's own library. Raises `OSError` where there is none."""
+    if sys.platform == "win32":
+        return ctypes.WinDLL("nvcuda.dll")
+    return ctypes.CDLL("libcuda.so.1")
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        text = ctypes.c_char_p()
+        _cuda().cuGetErrorString(ctypes.c_int(result), ctypes.byref(text))
+        reason = (text.value or b"unknown").decode(errors="replace")
+        raise EngineError(f"The GPU could not record or repeat its work as a CUDA graph: {reason} ({result}).")

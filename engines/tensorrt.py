@@ -1,0 +1,216 @@
+"""TensorRT on an NVIDIA GPU. No GPU has confirmed this file: see docs/gpu.md.
+
+Inputs and outputs lie in page-locked memory and on the GPU at addresses that never change. Each batch size of `SIZES`
+has an execution context of its own, and after one run the copies in, the network and the copies out are recorded as one
+CUDA graph, so that a batch costs one launch. All contexts share their scratch memory, one stream and one lock.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.cuda import Graph, gpu
+from engines.engine import Arrays
+from engines.errors import EngineError
+from engines.tensorrt_build import PRECISIONS, PROFILES, plan, tensorrt
+
+log = logging.getLogger(__name__)
+
+# Batch sizes that run; a batch between two of them is filled up with rows that nobody reads.
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_SPARE = 64 << 20  # bytes beside what is counted: CUDA graphs and what contexts keep
+
+
+def precisions() -> tuple[str, ...]:
+    """What this GPU computes, the fastest first. Raises `EngineError` without GPU, driver, pycuda or TensorRT."""
+    tensorrt()
+    return PRECISIONS if gpu().capability >= (8, 0) else tuple(p for p in PRECISIONS if p != "bf16")
+
+
+def version() -> str:
+    """TensorRT's. Raises `EngineError` if it cannot be loaded."""
+    return str(tensorrt().__version__)
+
+
+def device() -> str:
+    """The GPU and its driver's CUDA. Raises `EngineError` if there is none."""
+    return str(gpu())
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """An input or output: its place in page-locked memory and on the GPU, for the largest batch."""
+
+    name: str
+    shape: tuple[int, ...]  # -1 for the batch
+    host: NDArray[Any]
+    place: Any  # pycuda.driver.DeviceAllocation
+
+
+@dataclass(slots=True)
+class _Size:
+    """What runs one batch size: its context, and its graph after the first run, if it can be recorded."""
+
+    context: Any
+    graph: Graph | None = None
+    recorded: bool = False
+
+
+class TensorRtEngine:
+    """An ONNX file as a TensorRT plan, callable from any number of threads, one at a time.
+
+    `precision`: what the float32 file is computed in, or "int8" for a quantised file, which is taken as it is. Raises
+    `EngineError` if it cannot be built or does not fit into the GPU's memory."""
+
+    name = "tensorrt"
+
+    def __init__(self, model: Path, *, precision: str = "fp16") -> None:
+        if precision not in PRECISIONS:
+            raise EngineError(
+                f"There is no precision {precision!r} in TensorRT; choose one of {', '.join(PRECISIONS)}."
+            )
+        self.precision = precision
+        self._label = model.name
+        self._lock = threading.Lock()
+        self._gpu = gpu()
+        self._sizes: dict[int, _Size] = {}
+        self._inputs: list[_Tensor] = []
+        self._outputs: list[_Tensor] = []
+        self._scratch: Any = None  # pycuda.driver.DeviceAllocation, where the network needs any
+        with self._gpu.current():
+            self._engine = plan(self._gpu, model, precision)
+            self._stream = self._gpu.driver.Stream()
+            self._allocate()
+        self.inputs = {tensor.name: tensor.shape for tensor in self._inputs}
+        self.types = {tensor.name: tensor.host.dtype.name for tensor in self._inputs}
+        self.outputs = {tensor.name: tensor.shape for tensor in self._outputs}
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
+        what the GPU reports."""
+        rows = self._rows(inputs)
+        pieces = [slice(start, start + SIZES[-1]) for start in range(0, rows, SIZES[-1])]
+        with self._lock, self._gpu.current():
+            parts = [self._batch({name: values[piece] for name, values in inputs.items()}) for piece in pieces]
+        if len(parts) == 1:
+            return parts[0]
+        empty = {t.name: np.zeros((0, *t.shape[1:]), t.host.dtype) for t in self._outputs}
+        return {name: np.concatenate([part[name] for part in parts] or [empty[name]]) for name in self.outputs}
+
+    def close(self) -> None:
+        """Frees what it holds on the GPU; it can run no more. Calling it again does nothing."""
+        with self._lock, self._gpu.current():
+            for size in self._sizes.values():
+                if size.graph is not None:
+                    size.graph.close()
+            self._sizes.clear()  # the contexts before the memory that they use
+            for tensor in (*self._inputs, *self._outputs):
+                tensor.place.free()
+            self._inputs, self._outputs = [], []
+            if self._scratch is not None:
+                self._scratch.free()
+            self._scratch = self._engine = self._stream = None
+
+    def _allocate(self) -> None:
+        """Memory for the largest batch, once it is known to be free."""
+        trt, driver, engine = tensorrt(), self._gpu.driver, self._engine
+        largest = SIZES[-1]
+        facts = []
+        for index in range(engine.num_io_tensors):
+            name = str(engine.get_tensor_name(index))
+            shape = tuple(int(d) for d in engine.get_tensor_shape(name))
+            facts.append((name, shape, np.dtype(trt.nptype(engine.get_tensor_dtype(name)))))
+        scratch = int(engine.device_memory_size_v2)
+        needed = sum(prod((largest, *shape[1:])) * dtype.itemsize for _, shape, dtype in facts) + scratch + _SPARE
+        self._gpu.require_memory(needed, f"{self._label} in {self.precision}")
+        self._scratch = driver.mem_alloc(scratch) if scratch else None
+        self._scratch_bytes = scratch
+        for name, shape, dtype in facts:
+            host = driver.pagelocked_empty((largest, *shape[1:]), dtype)
+            tensor = _Tensor(name, shape, host, driver.mem_alloc(host.nbytes))
+            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+            (self._inputs if is_input else self._outputs).append(tensor)
+
+    def _rows(self, inputs: Mapping[str, NDArray[np.generic]]) -> int:
+        if self._engine is None:
+            raise EngineError(f"{self._label} was closed.")
+        if inputs.keys() != self.inputs.keys():
+            raise EngineError(f"{self._label} takes the inputs {sorted(self.inputs)}, but was given {sorted(inputs)}.")
+        for name, shape in self.inputs.items():
+            given = inputs[name]
+            if given.shape[1:] != shape[1:] or given.dtype.name != self.types[name]:
+                raise EngineError(
+                    f"{self._label} takes {name!r} of shape {shape} in {self.types[name]}, but was given {given.shape} "
+                    f"in {given.dtype.name}."
+                )
+        sizes = {len(values) for values in inputs.values()}
+        if len(sizes) != 1:
+            raise EngineError(f"{self._label} was given inputs of different batch sizes: {sorted(sizes)}.")
+        return sizes.pop()
+
+    def _batch(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Runs at most the largest batch, in the smallest size that holds it."""
+        rows = len(next(iter(inputs.values())))
+        batch = next(size for size in SIZES if size >= rows)
+        if batch not in self._sizes:
+            self._sizes[batch] = _Size(self._context(batch))
+        size = self._sizes[batch]
+        for tensor in self._inputs:
+            tensor.host[:rows] = inputs[tensor.name]
+            tensor.host[rows:batch] = 0  # what lies there from an earlier batch could be anything
+        work = partial(self._work, size.context, batch)
+        if size.graph is not None:
+            size.graph.launch()
+        else:
+            work()
+        self._stream.synchronize()
+        outputs = {tensor.name: tensor.host[:rows].copy() for tensor in self._outputs}
+        if not size.recorded:  # only now, for a context does work at its first run that no graph may hold
+            size.recorded = True
+            size.graph = self._record(work)
+        return outputs
+
+    def _context(self, batch: int) -> Any:
+        """An execution context for this batch size alone: what was recorded holds as long as nothing in it changes."""
+        trt, engine = tensorrt(), self._engine
+        context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is None:
+            raise EngineError(f"TensorRT has no room to run {self._label} on the {self._gpu.name}.")
+        if self._scratch is not None:
+            context.set_device_memory(int(self._scratch), self._scratch_bytes)
+        profile = next(index for index, (_, _, most) in enumerate(PROFILES) if batch <= most)
+        accepted = context.set_optimization_profile_async(profile, self._stream.handle)
+        self._stream.synchronize()
+        for tensor in self._inputs:
+            accepted = accepted and context.set_input_shape(tensor.name, (batch, *tensor.shape[1:]))
+        for tensor in (*self._inputs, *self._outputs):
+            accepted = accepted and context.set_tensor_address(tensor.name, int(tensor.place))
+        if not accepted or context.infer_shapes():
+            raise EngineError(f"TensorRT refuses a batch of {batch} for {self._label}.")
+        return context
+
+    def _work(self, context: Any, batch: int) -> None:
+        """Puts copies in, network and copies out on the stream."""
+        driver = self._gpu.driver
+        for tensor in self._inputs:
+            driver.memcpy_htod_async(tensor.place, tensor.host[:batch], self._stream)
+        if not context.execute_async_v3(self._stream.handle):
+            raise EngineError(f"TensorRT could not run {self._label}.")
+        for tensor in self._outputs:
+            driver.memcpy_dtoh_async(tensor.host[:batch], tensor.place, self._stream)
+
+    def _record(self, work: Callable[[], None]) -> Graph | None:
+        """None where the network has a layer that cannot be recorded; it is then launched layer by layer."""
+        try:
+            return Graph(self._stream, work)
+        except (EngineError, self._gpu.driver.Error) as error:
+            log.warning("%s runs without a CUDA graph: %s", self._label, error)
+            return None

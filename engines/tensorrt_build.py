@@ -1,0 +1,243 @@
+"""From an ONNX file to a TensorRT plan for the GPU at hand, kept in the cache. TensorRT 10 and 11.
+
+Networks are strongly typed: each tensor has the type that the file gives it, so that the precision is chosen by writing
+the file in it (`engines.half`). A plan is good for one GPU, one TensorRT and one file; under any other key it is built
+anew, and so is one that TensorRT does not read.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from engines.cache import cache_dir
+from engines.cuda import INSTALL, Gpu
+from engines.cuda import version as cuda_version
+from engines.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+# The fastest first; int8 last, because 8-bit files that were calibrated for CPUs have zero points, which it refuses.
+PRECISIONS = ("fp16", "bf16", "fp32", "int8")
+MAJORS = (10, 11)  # of TensorRT, that this is written for
+# Batch sizes (least, best, most) that kernels are chosen for: a few sessions, and many.
+PROFILES = ((1, 1, 4), (1, 16, 64))
+_WORKSPACE = 4 << 30  # bytes that a layer may use while it runs; less where less is free
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@cache
+def tensorrt() -> Any:
+    """The module. Raises `EngineError` if it is missing or of a version that this was not written for."""
+    try:
+        import tensorrt as module
+    except (ImportError, OSError, RuntimeError) as error:  # its libraries are loaded on import
+        raise EngineError(f"TensorRT cannot be loaded ({error}): {INSTALL}.") from error
+    if int(module.__version__.split(".")[0]) not in MAJORS:
+        raise EngineError(f"TensorRT {module.__version__} is not one that is known here: 10 and 11 are.")
+    return module
+
+
+def profiles(inputs: Shapes) -> list[dict[str, tuple[tuple[int, ...], ...]]]:
+    """For each of `PROFILES`, the (least, best, most) shapes of each input; `inputs`: shapes with -1 for the batch.
+
+    Raises `EngineError` for an input of which more than the batch is free."""
+    for name, shape in inputs.items():
+        if -1 in shape[1:]:
+            raise EngineError(f"The input {name!r} of shape {shape} is free beyond its batch, which is not supported.")
+    return [
+        {name: tuple((batch if shape[0] == -1 else shape[0], *shape[1:]) for batch in batches)
+         for name, shape in inputs.items()}
+        for batches in PROFILES
+    ]  # fmt: skip
+
+
+def key(gpu: Gpu, onnx_sha256: str, precision: str) -> str:
+    """Names everything that a plan depends on."""
+    parts = [gpu.name, *gpu.capability, tensorrt().__version__, onnx_sha256, precision, PROFILES]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def plan(gpu: Gpu, onnx: Path, precision: str) -> Any:
+    """The `ICudaEngine` of an ONNX file in float32 (or quantised, for "int8"), from the cache or built, which takes
+    minutes. To be called where the GPU's context is current. Raises `EngineError`."""
+    source = onnx.read_bytes()
+    path = cache_dir() / "tensorrt" / f"{key(gpu, hashlib.sha256(source).hexdigest(), precision)}.plan"
+    logger = _logger()
+    logger.last = ""
+    runtime = _started(lambda: tensorrt().Runtime(logger), gpu, logger)
+    with suppress(OSError):
+        kept = runtime.deserialize_cuda_engine(path.read_bytes())
+        if kept is not None:
+            return kept
+        log.warning("the TensorRT plan %s cannot be read and is built anew: %s", path.name, logger.last)
+    log.info("building %s for the %s in %s with TensorRT, which takes minutes", onnx.name, gpu.name, precision)
+    serialized = _build(gpu, _typed(source, onnx, precision), onnx.name, logger)
+    _keep(path, serialized)
+    made = runtime.deserialize_cuda_engine(serialized)
+    if made is None:
+        raise EngineError(f"TensorRT does not read its own plan of {onnx.name}: {logger.last}.")
+    return made
+
+
+def _typed(source: bytes, path: Path, precision: str) -> bytes:
+    """The file in the types that it is to compute in."""
+    if precision not in ("fp16", "bf16"):
+        return source
+    try:
+        import onnx
+    except ImportError:
+        raise EngineError(f"TensorRT in {precision} needs the package onnx: {INSTALL}.") from None
+    from engines.half import halved
+
+    model = onnx.load_model_from_string(source)
+    model.graph.name = path.stem
+    made: bytes = halved(model, precision).SerializeToString()
+    return made
+
+
+def _build(gpu: Gpu, source: bytes, name: str, logger: Any) -> bytes:
+    trt = tensorrt()
+    builder = _started(lambda: trt.Builder(logger), gpu, logger)
+    # TensorRT 11 knows no other networks, and no flag for them.
+    flag = 0 if _major() >= 11 else 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(flag)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(source):
+        raise EngineError(f"TensorRT cannot read {name}: {'; '.join(_faults(parser)) or logger.last}.")
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # float32 means float32: perception and references need its digits
+    free, _ = gpu.driver.mem_get_info()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, min(_WORKSPACE, free // 2))
+    for shapes in profiles(_inputs(network)):
+        profile = builder.create_optimization_profile()
+        for tensor, (least, best, most) in shapes.items():
+            profile.set_shape(tensor, least, best, most)
+        if config.add_optimization_profile(profile) < 0:
+            raise EngineError(f"TensorRT refuses the batch sizes of {name}: {logger.last}.")
+    timings = cache_dir() / "tensorrt" / f"{trt.__version__}-{gpu.capability[0]}{gpu.capability[1]}.timings"
+    _use_timings(config, timings)
+    progress = _progress(name)
+    config.progress_monitor = progress
+    try:
+        built = builder.build_serialized_network(network, config)
+    finally:
+        progress.close()
+    if progress.interrupted:
+        raise KeyboardInterrupt
+    if built is None:
+        raise EngineError(f"TensorRT cannot build {name} for the {gpu.name}: {logger.last}.")
+    _keep(timings, bytes(config.get_timing_cache().serialize()))
+    return bytes(built)
+
+
+def _use_timings(config: Any, path: Path) -> None:
+    """What kernels were measured to take, so that the next build measures only what is new."""
+    known = b""
+    with suppress(OSError):
+        known = path.read_bytes()
+    if not config.set_timing_cache(config.create_timing_cache(known), False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)  # of another GPU or TensorRT, or damaged
+
+
+def _started(make: Any, gpu: Gpu, logger: Any) -> Any:
+    """A `Builder` or `Runtime`. TensorRT gives none where the driver is too old for it."""
+    try:
+        return make()
+    except (TypeError, RuntimeError) as error:
+        raise EngineError(
+            f"TensorRT {tensorrt().__version__} does not start with this NVIDIA driver, which runs CUDA up to "
+            f"{cuda_version(gpu.cuda)}: {logger.last or error}; update the driver."
+        ) from error
+
+
+def _major() -> int:
+    return int(tensorrt().__version__.split(".")[0])
+
+
+def _faults(parser: Any) -> list[str]:
+    return [str(parser.get_error(index).desc()).rstrip(".") for index in range(parser.num_errors)]
+
+
+def _inputs(network: Any) -> dict[str, tuple[int, ...]]:
+    tensors = [network.get_input(index) for index in range(network.num_inputs)]
+    return {str(tensor.name): tuple(tensor.shape) for tensor in tensors}
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Writes aside and renames. A cache that cannot be written only costs the next start another build."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(content)
+            os.replace(aside, path)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be kept, and will be built again: %s", path.name, error.strerror)
+
+
+@cache
+def _logger() -> Any:
+    """Hands TensorRT's messages to ours; `last` is its newest error. One a process, as TensorRT wants it."""
+    trt = tensorrt()
+    levels = {trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR, trt.ILogger.Severity.ERROR: logging.ERROR,
+              trt.ILogger.Severity.WARNING: logging.INFO}  # fmt: skip
+
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        last = ""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            level = levels.get(severity, logging.DEBUG)
+            if level == logging.ERROR:
+                self.last = msg.strip().rstrip(".")
+            log.log(logging.INFO if level == logging.ERROR else level, "TensorRT: %s", msg)
+
+    return Logger()
+
+
+def _progress(name: str) -> Any:
+    """A bar for the outermost phase of a build; an interruption stops the build between two steps."""
+    trt = tensorrt()
+
+    class Progress(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._bars: dict[str, tqdm[Any]] = {}
+            self.interrupted = False
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if parent_phase is None:
+                self._bars[phase_name] = tqdm(total=num_steps, desc=f"{name}: {phase_name}", leave=False)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            try:
+                if phase_name in self._bars:
+                    self._bars[phase_name].update()
+            except KeyboardInterrupt:  # signals arrive where Python runs, and no exception passes through TensorRT
+                self.interrupted = True
+            return not self.interrupted
+
+        def phase_finish(self, phase_name: str) -> None:
+            if phase_name in self._bars:
+                self._bars.pop(phase_name).close()
+
+        def close(self) -> None:
+            for bar in self._bars.values():
+                bar.close()
+
+    return Progress()

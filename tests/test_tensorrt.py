@@ -1,0 +1,246 @@
+"""The TensorRT engine against stand-ins for a GPU: calls in their order, what is kept, a sentence for each failure."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_gpu import FakeGpu, install, uninstall
+from test_openvino import WEIGHT, write_network
+
+from engines import cuda, tensorrt, tensorrt_build
+from engines.errors import EngineError
+from engines.tensorrt import SIZES, TensorRtEngine
+from engines.tensorrt_build import PROFILES, key, profiles
+
+Fake = Callable[..., FakeGpu]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Fake]:
+    yield lambda version="10.13.3.9": install(FakeGpu(version), monkeypatch, tmp_path)
+    uninstall()
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return write_network(tmp_path / "small.onnx")
+
+
+def crops(rows: int) -> dict[str, np.ndarray]:
+    return {"crop": np.random.default_rng(rows).standard_normal((rows, 4)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("version", ["10.13.3.9", "11.4.0.106"])
+def test_any_batch_comes_out_right_the_first_time_and_from_the_graph(fake: Fake, network: Path, version: str) -> None:
+    gpu = fake(version)
+    engine = TensorRtEngine(network, precision="fp32")
+    assert (engine.inputs, engine.types) == ({"crop": (-1, 4)}, {"crop": "float32"})
+    for rows in (1, 5, 5, 1, 64, 130, 5, 0):
+        given = crops(rows)
+        outputs = engine(given)
+        np.testing.assert_allclose(outputs["valence_arousal"], np.maximum(given["crop"] @ WEIGHT, 0), atol=1e-5)
+        assert outputs["expression"].shape == (rows, 3)
+    # Sizes 1, 6, 64 and 2 (the last two of 130) were each run once by themselves and recorded then.
+    assert gpu.runs - gpu.launches == 4
+    assert gpu.launches == 5
+    assert gpu.network_flags == ([2] if version.startswith("10") else [0])
+    assert gpu.cleared == ["TF32"]
+
+
+def test_results_are_the_callers_own(fake: Fake, network: Path) -> None:
+    fake()
+    engine = TensorRtEngine(network, precision="fp32")
+    first = engine(crops(2))["valence_arousal"]
+    kept = first.copy()
+    engine({"crop": np.full((2, 4), 9, np.float32)})
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_threads_take_turns(fake: Fake, network: Path) -> None:
+    fake()
+    engine = TensorRtEngine(network, precision="fp32")
+    wrong = []
+
+    def call(value: int) -> None:
+        crop = np.full((1 + value % 3, 4), value, np.float32)
+        if not np.allclose(engine({"crop": crop})["valence_arousal"], crop @ WEIGHT, atol=1e-4):
+            wrong.append(value)
+
+    threads = [threading.Thread(target=call, args=(value,)) for value in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_is_in_the_file_that_tensorrt_reads(fake: Fake, network: Path, precision: str) -> None:
+    gpu = fake()
+    engine = TensorRtEngine(network, precision=precision)
+    given = crops(3)
+    found, truth = engine(given)["valence_arousal"], np.maximum(given["crop"] @ WEIGHT, 0)
+    np.testing.assert_allclose(found, truth, atol=2e-2)
+    assert gpu.builds == 1
+    assert not np.array_equal(found, truth.astype(np.float32))
+
+
+def test_a_network_that_cannot_be_recorded_runs_without_a_graph(fake: Fake, network: Path, caplog) -> None:
+    gpu = fake()
+    gpu.cannot_record = True
+    engine = TensorRtEngine(network, precision="fp32")
+    for _ in range(3):
+        given = crops(2)
+        np.testing.assert_allclose(engine(given)["valence_arousal"], np.maximum(given["crop"] @ WEIGHT, 0), atol=1e-5)
+    assert gpu.launches == 0
+    assert "runs without a CUDA graph: The GPU could not record or repeat its work" in caplog.text
+
+
+def test_a_second_start_reads_the_plan_and_builds_nothing(fake: Fake, network: Path) -> None:
+    gpu = fake()
+    TensorRtEngine(network, precision="fp32")
+    TensorRtEngine(network, precision="fp32")
+    assert gpu.builds == 1
+    TensorRtEngine(network, precision="fp16")
+    assert gpu.builds == 2
+    # The second build knew what the first had measured.
+    assert gpu.timing_caches == [b"", b"timings of this GPU"]
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "unwritable", "timings"])
+def test_a_broken_cache_only_costs_a_build(fake: Fake, network: Path, tmp_path: Path, damage: str) -> None:
+    gpu = fake()
+    if damage == "unwritable":
+        (tmp_path / "cache").write_bytes(b"a file where the folder should be")
+    TensorRtEngine(network, precision="fp32")
+    kept = tmp_path / "cache" / "tensorrt"
+    if damage == "corrupt":
+        [plan] = kept.glob("*.plan")
+        plan.write_bytes(plan.read_bytes()[10:])
+    elif damage == "timings":
+        [timings] = kept.glob("*.timings")
+        timings.write_bytes(b"of another GPU")
+        [plan] = kept.glob("*.plan")
+        plan.unlink()
+    engine = TensorRtEngine(network, precision="fp32")
+    assert gpu.builds == 2
+    assert engine(crops(1))["expression"].shape == (1, 3)
+    assert not list(kept.glob("*.part"))
+
+
+def test_a_plan_is_for_one_gpu_one_tensorrt_one_file_and_one_precision(fake: Fake, network: Path) -> None:
+    fake()
+    gpu = cuda.gpu()
+    first = key(gpu, "aa", "fp16")
+    keys = {first, key(gpu, "bb", "fp16"), key(gpu, "aa", "fp32")}
+    gpu.capability = (8, 6)
+    keys.add(key(gpu, "aa", "fp16"))
+    gpu.capability = (9, 0)
+    assert key(gpu, "aa", "fp16") == first
+    fake("11.4.0.106")
+    keys.add(key(cuda.gpu(), "aa", "fp16"))
+    assert len(keys) == 5
+
+
+def test_profiles_cover_every_batch_that_runs() -> None:
+    shapes = profiles({"face": (-1, 112, 112, 3), "keep": (-1, 2)})
+    assert shapes[0]["face"] == ((1, 112, 112, 3), (1, 112, 112, 3), (4, 112, 112, 3))
+    assert shapes[1]["keep"] == ((1, 2), (16, 2), (64, 2))
+    for size in SIZES:
+        least, _, most = next(profile for profile in PROFILES if size <= profile[2])
+        assert least <= size <= most
+    assert PROFILES[-1][2] == SIZES[-1]
+    with pytest.raises(EngineError, match=r"free beyond its batch"):
+        profiles({"sound": (-1, -1)})
+
+
+def test_what_it_took_on_the_gpu_is_given_back(fake: Fake, network: Path) -> None:
+    gpu = fake()
+    free = gpu.free
+    engine = TensorRtEngine(network, precision="fp32")
+    engine(crops(3))
+    assert gpu.free < free
+    engine.close()
+    assert gpu.free == free
+    with pytest.raises(EngineError, match="was closed"):
+        engine(crops(3))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"face": np.zeros((1, 4), np.float32)}, r"takes the inputs \['crop'\], but was given \['face'\]"),
+        ({"crop": np.zeros((1, 5), np.float32)}, r"takes 'crop' of shape \(-1, 4\) in float32, but was given \(1, 5\)"),
+        ({"crop": np.zeros((1, 4), np.float64)}, r"but was given \(1, 4\) in float64"),
+    ],
+)
+def test_wrong_inputs_are_a_sentence(fake: Fake, network: Path, given: dict[str, np.ndarray], message: str) -> None:
+    fake()
+    with pytest.raises(EngineError, match=message):
+        TensorRtEngine(network, precision="fp32")(given)
+
+
+def test_a_gpu_that_is_too_small_or_busy_is_told_with_its_figures(fake: Fake, network: Path) -> None:
+    fake().free = 10 << 20
+    with pytest.raises(EngineError, match=r"small.onnx in fp32 needs 64 MiB of GPU memory, and 10 of the NVIDIA"):
+        TensorRtEngine(network, precision="fp32")
+
+
+def test_a_driver_older_than_tensorrt_is_told_both_versions(fake: Fake, network: Path) -> None:
+    gpu = fake()
+    gpu.driver_too_old, gpu.driver_cuda = True, 12080
+    with pytest.raises(EngineError, match=r"TensorRT 10.13.3.9 does not start .* CUDA up to 12.8: CUDA init.*update"):
+        TensorRtEngine(network, precision="fp32")
+
+
+def test_no_gpu_is_a_sentence(fake: Fake, network: Path) -> None:
+    fake().devices = 0
+    with pytest.raises(EngineError, match=r"CUDA finds no NVIDIA GPU .*no CUDA-capable device is detected\."):
+        tensorrt.precisions()
+
+
+@pytest.mark.parametrize("missing", ["tensorrt", "pycuda.driver"])
+def test_missing_libraries_are_a_sentence(fake: Fake, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    fake()
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(EngineError, match=r"cannot be loaded .*pip install 'affectstream\[gpu\]'"):
+        tensorrt.precisions()
+
+
+def test_another_tensorrt_is_refused(fake: Fake) -> None:
+    fake("8.6.1")
+    with pytest.raises(EngineError, match=r"TensorRT 8.6.1 is not one that is known here: 10 and 11 are"):
+        tensorrt.version()
+
+
+def test_an_unknown_operator_is_a_sentence(fake: Fake, tmp_path: Path) -> None:
+    fake()
+    odd = write_network(tmp_path / "odd.onnx", operator="Frobnicate")
+    with pytest.raises(EngineError, match=r"TensorRT cannot read odd.onnx: In node 0 .*Frobnicate: unsupported\.$"):
+        TensorRtEngine(odd, precision="fp32")
+
+
+def test_an_interrupted_build_leaves_nothing_behind(
+    fake: Fake, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = fake()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tensorrt_build.tqdm, "update", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            TensorRtEngine(network, precision="fp32")
+    assert not (tmp_path / "cache").exists()
+    TensorRtEngine(network, precision="fp32")
+    assert gpu.builds == 1
+
+
+def test_bf16_needs_a_gpu_that_has_it(fake: Fake) -> None:
+    fake().capability = (7, 5)
+    assert tensorrt.precisions() == ("fp16", "fp32", "int8")
+    assert tensorrt.device() == "NVIDIA Imagined 9000, compute capability 7.5, CUDA 13.0"
