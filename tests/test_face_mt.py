@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from engines.errors import WeightsError  # noqa: E402
 from engines.openvino import OpenVinoEngine  # noqa: E402
 from models.errors import ModelError  # noqa: E402
-from models.face_mt import augment, calibration, losses, scores, votes  # noqa: E402
+from models.face_mt import augment, calibration, drawings, losses, scores, votes  # noqa: E402
 from models.face_mt.action_units import live, targets, units  # noqa: E402
 from models.face_mt.data import held_out  # noqa: E402
 from models.face_mt.export import Served, export, load  # noqa: E402
@@ -114,6 +114,14 @@ def test_augmentation_repeats_with_its_generator() -> None:
     first, again = (augment.view(grey, 48, torch.Generator().manual_seed(3), training=True) for _ in range(2))
     assert torch.equal(first, again)
     assert first.shape == (4, 1, 48, 48)
+
+
+def test_drawn_faces_differ_and_repeat_with_their_generator() -> None:
+    first, again, other = (drawings.drawings(6, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert first.shape == (6, 112, 112)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert len({picture.numpy().tobytes() for picture in first}) == 6
 
 
 def test_unknown_targets_take_no_part() -> None:

@@ -7,11 +7,12 @@ import torch
 from torch import Generator, Tensor
 
 from models.face_mt import augment, losses
+from models.face_mt.drawings import drawings
 from models.face_mt.network import FaceNetwork
 
 TASKS = ("expression", "affect", "units", "doubt")
 WEIGHTS = (1.0, 0.5, 2.0, 0.1)
-PHANTOM_SHARE = 1 / 16  # pictures without a face for each face: half synthetic, half cut-up faces
+PHANTOM_SHARE = 1 / 32  # pictures of each kind without a face, for each face: of nothing, cut-up faces, drawn faces
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ class Objective:
         """(4,) weighted losses of `TASKS` on `rows`, seen at `size` pixels; chance comes from `generator`."""
         data = self.batches
         grey, count = data.grey[rows], len(rows)
-        doubtful = max(1, round(count * PHANTOM_SHARE / 2)) if self.weights[3] else 0
+        doubtful = max(1, round(count * PHANTOM_SHARE)) if self.weights[3] else 0
         if doubtful:
-            nothing = (augment.phantoms(doubtful, generator), augment.shuffled(grey[:doubtful], generator))
-            grey = torch.cat([grey, *nothing])
+            cut = augment.shuffled(grey[:doubtful], generator)
+            grey = torch.cat([grey, augment.phantoms(doubtful, generator), cut, drawings(doubtful, generator)])
         x = augment.view(grey, size, generator, training=True, spoil=self.spoil)
         network.generator = generator
         with torch.autocast("cpu", torch.bfloat16):
