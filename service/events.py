@@ -15,7 +15,9 @@ SCHEMA = "affect/1"
 
 Unit = Field(ge=0, le=1)
 StateName = Literal["connecting", "live", "stalled", "reconnecting", "ended", "failed"]
-FaceReason = Literal["turned_away", "blurred", "too_small", "too_dark", "not_in_model", "not_read_yet", "engine_failed"]
+FaceReason = Literal[
+    "turned_away", "blurred", "too_small", "too_dark", "unclear", "not_in_model", "not_read_yet", "engine_failed"
+]
 
 
 class _Model(BaseModel):

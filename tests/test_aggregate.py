@@ -7,6 +7,7 @@ import pytest
 
 from models.labels import AUS_2020, COMPOUND_EXPRESSIONS, EXPRESSIONS
 from service.aggregation.aggregate import FORGET_SECONDS, HOLD_SECONDS, WINDOW_NAMES, Aggregator
+from service.aggregation.status import CLEAR, UNCLEAR
 from service.events import FaceAffect
 from service.inference.estimate import Estimate
 from service.metrics import ABSTENTIONS
@@ -192,6 +193,15 @@ def test_an_abstention_has_no_values_and_leaves_the_windows_as_they_were():
         assert entry["windows"]["6s"]["valence"]["mean"] == 0.3
     (lost,) = aggregator.update(8.0, [], {})
     assert (lost["status"], lost["reasons"], lost["age_ms"]) == ("abstained", ["turned_away"], 500)
+
+
+def test_a_model_in_doubt_abstains_until_it_is_well_out_of_doubt():
+    aggregator = Aggregator()
+    middle = (UNCLEAR + CLEAR) / 2
+    statuses = [watch(aggregator, [t], certainty=c) for t, c in enumerate((0.9, middle, UNCLEAR - 0.01, middle, 0.9))]
+    assert [entry["reasons"] for entry in statuses] == [[], [], ["unclear"], ["unclear"], []]
+    assert statuses[2]["status"] == "abstained"
+    assert statuses[2]["valence"] is None
 
 
 def test_what_the_model_does_not_give_is_null_with_a_reason():

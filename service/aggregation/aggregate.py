@@ -12,7 +12,7 @@ from models.labels import COMPOUND_EXPRESSIONS, EXPRESSIONS
 from service import metrics
 from service.aggregation.baseline import Baseline
 from service.aggregation.smooth import AffectFilter, ProbabilityFilter
-from service.aggregation.status import QualityGate
+from service.aggregation.status import Doubt, QualityGate
 from service.aggregation.windows import EDGE, WINDOW_SECONDS, TrailingWindows
 from service.inference.estimate import Estimate
 from service.perception.face import Face
@@ -35,6 +35,7 @@ class _Track:
 
     seen: float  # s, when the face was last in a frame
     gate: QualityGate = field(default_factory=QualityGate)
+    doubt: Doubt = field(default_factory=Doubt)
     windows: TrailingWindows = field(default_factory=lambda: TrailingWindows(_AFFECT + len(EXPRESSIONS)))
     baseline: Baseline = field(default_factory=Baseline)
     affect: AffectFilter = field(default_factory=AffectFilter)
@@ -89,7 +90,9 @@ class Aggregator:
         if reasons:
             track.last = _abstained(t, track, face, reasons)
         elif estimate is not None and (track.newest is None or estimate.t > track.newest):
-            if _finite(estimate):
+            if track.doubt(estimate.certainty):
+                track.last = _abstained(t, track, face, ["unclear"])
+            elif _finite(estimate):
                 track.read = t
                 _read(track, estimate)
                 status = "warming_up" if _warming(track) else "ok"

@@ -38,6 +38,22 @@ LIMITS = (
 )
 
 
+# Probability of the likeliest of eight classes, from which the model says that it makes out nothing.
+UNCLEAR, CLEAR = 0.22, 0.26
+
+
+class Doubt:
+    """Whether a model that was taught to doubt sees no expression in one track, estimate by estimate."""
+
+    def __init__(self) -> None:
+        self._holds = False
+
+    def __call__(self, certainty: float | None) -> bool:
+        """`certainty` of the newest estimate; None, from a model that never doubts, changes nothing."""
+        self._holds = certainty is not None and certainty < (CLEAR if self._holds else UNCLEAR)
+        return self._holds
+
+
 class QualityGate:
     """Reasons for abstaining from one track, frame by frame."""
 

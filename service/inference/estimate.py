@@ -16,6 +16,8 @@ class Estimate:
     arousal: float | None = None  # [-1, 1]
     std: tuple[float, float] | None = None  # of valence, arousal
     expression: NDArray[np.float32] | None = None  # (7,) probabilities in the order of labels.EXPRESSIONS
+    certainty: float | None = None  # of the likeliest class, all eight counted; None: the model was not taught to doubt
     other: float | None = None  # probability of an eighth class, before the seven were renormalised
     aus: dict[str, float] = field(default_factory=dict)  # "AU12" -> probability
     compound: NDArray[np.float32] | None = None  # (11,) scores in the order of labels.COMPOUND_EXPRESSIONS
+    missing: tuple[str, ...] = ()  # inputs that the model was trained with and did not get

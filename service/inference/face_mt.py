@@ -72,7 +72,11 @@ class FaceMT:
                 std=(float(std[i, 0]), float(std[i, 1])),
                 expression=basic[i],
                 other=float(expression[i, seven:].sum()),
+                certainty=float(expression[i].max()),
                 aus={au: float(p) for au, p in zip(self._names.aus, aus[i], strict=True)},
             )
             for i, face in enumerate(faces)
         }
+
+    def unanswered(self) -> None:
+        """Nothing is kept."""

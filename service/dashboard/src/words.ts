@@ -15,6 +15,7 @@ const REASONS: Readonly<Record<string, string>> = {
   blurred: "Too blurred to read",
   too_small: "Too far away to read: come closer",
   too_dark: "Too dark to read: more light is needed",
+  unclear: "No expression to be made out: perhaps a drawing, a mask or a covered face",
   engine_failed: "The engine failed: see the service’s log",
   not_read_yet: "Waiting for the model’s first answer",
 };
