@@ -44,8 +44,13 @@ def take_in(name: str, files: Sequence[Path], *, swapped: bool = False, options:
     `files`: one; for `descriptors-ensemble` two, of the face with its surroundings and of the aligned face. An .npz of
     TensorFlow variables is taken for `affwildnet`. Raises `WeightsError` with what is missing, unexpected or of another
     shape, and for a pickle that would run code."""
+    if name == "multiterm":
+        from engines import boosted
+
+        return boosted.take_in(files)
     if name not in models.available():
-        raise WeightsError(f"There is no network {name!r}; there are: {', '.join(models.available())}.")
+        known = ", ".join((*models.available(), "multiterm"))
+        raise WeightsError(f"There is no network {name!r}; there are: {known}.")
     try:
         import torch
 
@@ -82,11 +87,41 @@ def take_in(name: str, files: Sequence[Path], *, swapped: bool = False, options:
         raise WeightsError(str(error)) from error
     except OSError as error:
         raise WeightsError(f"{origin} cannot be read, or {cache_dir()} not written: {error}.") from error
+    return _record(name, origin, aside, ".pt", swapped=swapped, options=options)
+
+
+def keep(name: str, origin: Path, content: bytes) -> Checkpoint:
+    """Puts the checked `content` of the file `origin` into the store. Raises `WeightsError` if it cannot be written."""
+    try:
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f"{name}.part"
+        aside.write_bytes(content)
+        return _record(name, origin, aside, ".boosters")
+    except OSError as error:
+        raise WeightsError(f"{cache_dir()} cannot be written: {error}.") from error
+
+
+def stored(taken: Checkpoint) -> Path:
+    """Where a checkpoint of the store lies."""
+    return _folder() / taken.file
+
+
+def _record(
+    name: str,
+    origin: Path,
+    aside: Path,
+    suffix: str,
+    *,
+    swapped: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Checkpoint:
+    """Moves `aside` into place and writes its record."""
     sha256 = _sha256(aside)
-    file = f"{name}-{sha256[:12]}.pt"
-    os.replace(aside, folder / file)
-    taken = Checkpoint(name, file, sha256, origin.name, _sha256(origin), swapped, dict(options))
-    _write(folder / f"{name}.json", json.dumps(asdict(taken), indent=1))
+    file = f"{name}-{sha256[:12]}{suffix}"
+    os.replace(aside, _folder() / file)
+    taken = Checkpoint(name, file, sha256, origin.name, _sha256(origin), swapped, dict(options or {}))
+    _write(_folder() / f"{name}.json", json.dumps(asdict(taken), indent=1))
     return taken
 
 

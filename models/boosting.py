@@ -47,7 +47,7 @@ def boost(
     """
     import lightgbm
 
-    options = dict(how.parameters) | _objective(classes)
+    options = dict(how.parameters) | objective(classes)
     options |= {"metric": "None", "verbosity": -1, "num_threads": 1, "seed": how.seed, "deterministic": True}
     known = np.isfinite(y)
     unseen = np.zeros((len(x), len(EXPRESSIONS) if classes else 1))
@@ -85,7 +85,8 @@ def balanced(chosen: NDArray[np.bool_], common: NDArray[np.bool_], rng: np.rando
     return np.sort(np.concatenate((often[: (len(often) + 1) // 2], np.repeat(np.flatnonzero(chosen & ~common), 2))))
 
 
-def _objective(classes: bool) -> dict[str, Any]:
+def objective(classes: bool) -> dict[str, Any]:
+    """LightGBM's options for a regression, or for the seven expressions."""
     return {"objective": "multiclass", "num_class": len(EXPRESSIONS)} if classes else {"objective": "regression"}
 
 

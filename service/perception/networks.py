@@ -18,7 +18,7 @@ from openvino.preprocess import PrePostProcessor
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class TFLite:
     """A weight file: its name in the weights manifest, and how its 8-bit RGB input is normalised."""
 
     name: str
@@ -26,15 +26,19 @@ class _File:
     scale: float
 
 
-FULL_RANGE = _File("blazeface-full-range", 127.5, 127.5)  # [-1, 1]
-SHORT_RANGE = _File("blazeface-short-range", 127.5, 127.5)  # [-1, 1]
-MESH = _File("face-mesh-468", 0.0, 255.0)  # [0, 1]
+FULL_RANGE = TFLite("blazeface-full-range", 127.5, 127.5)  # [-1, 1]
+SHORT_RANGE = TFLite("blazeface-short-range", 127.5, 127.5)  # [-1, 1]
+MESH = TFLite("face-mesh-468", 0.0, 255.0)  # [0, 1]
+# What multi-term boosting reads besides; loaded where it is asked for.
+IRIS = TFLite("iris-landmark", 0.0, 255.0)  # [0, 1]
+POSE_DETECTION = TFLite("pose-detection", 127.5, 127.5)  # [-1, 1]
+POSE_LANDMARK = TFLite("pose-landmark-full", 0.0, 255.0)  # [0, 1]
 
 
 class Network:
     """One compiled TFLite file. Calls are thread-safe; the GIL is released while native code runs."""
 
-    def __init__(self, core: ov.Core, path: Path, file: _File) -> None:
+    def __init__(self, core: ov.Core, path: Path, file: TFLite) -> None:
         model = core.read_model(path)
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(ov.Type.u8)

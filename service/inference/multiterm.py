@@ -1,0 +1,110 @@
+"""Fujitsu's multi-term, multi-task boosting live: five kinds of features a face, three windows, sixty LightGBM models
+("Multi-term and multi-task affect analysis in the wild", ABAW 2020)."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines import boosted, weights
+from engines.engine import Arrays
+from engines.errors import EngineError, WeightsError
+from engines.load import Loaded, parse_engine
+from models.block_windows import BlockWindows
+from models.multiterm import MultiTerm
+from models.window_statistics import FPS, TERMS
+from service.inference.estimate import Estimate
+from service.inference.face_mt import read_names
+from service.inference.feature_engine import FACE, FeatureEngine
+from service.inference.frame_features import NAMES, FrameFeatures, Slot
+from service.inference.options import Options
+from service.perception.face import Face
+from service.perception.mel import MelStream
+
+MODEL = "multiterm"  # for --model
+RATE = float(FPS)  # of the features
+
+
+def load(engine: str, *, untrained: bool) -> Loaded:
+    """The feature networks, and where the boosters lie. Raises `WeightsError` if there are none and `untrained` was not
+    asked for, or LightGBM is missing; `EngineError` for another engine than OpenVINO in float32."""
+    if parse_engine(engine)[0] != "openvino" or parse_engine(engine)[1] not in ("auto", "fp32"):
+        raise EngineError(f"{MODEL} runs on openvino:fp32, not on {engine}: its boosters know the exact features.")
+    if find_spec("lightgbm") is None:
+        raise WeightsError(f"{MODEL} needs LightGBM; install it: pip install 'affectstream[multiterm]'.")
+    networks = FeatureEngine(weights.path)
+    return Loaded(networks, boosted.system(networks.width, untrained=untrained), None)
+
+
+@cache
+def system_at(path: Path) -> MultiTerm:
+    """The boosters in a file, shared by all sessions."""
+    return MultiTerm.load(path)
+
+
+class Multiterm:
+    """Features 30 times a second; an estimate at a face's first frame, and every 0.2 s from then on."""
+
+    def __init__(self, loaded: Loaded, options: Options) -> None:
+        self._system = system_at(loaded.weights.location)
+        self._features = FrameFeatures(read_names(weights.path(FACE)).aus, options.rate or RATE)
+        # Deep features mean something else under other weights.
+        self._deep = self._system.extractor in ("", weights.entry(FACE).version)
+        self._windows: dict[int, BlockWindows] = {}
+
+    def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
+        """As `FeatureEngine` takes them, or None between two turns."""
+        return self._features.ask(t, faces)
+
+    def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
+        """One for each face whose windows end here."""
+        due: dict[int, tuple[float, dict[int, NDArray[np.float64]]]] = {}
+        rows = self._features.read(t, faces, outputs)
+        for track, slots in rows.items():
+            for slot in slots:
+                windows = self._push(track, slot)
+                if windows.complete or slot.first:
+                    due[track] = slot.t, windows.statistics()
+        self._windows = {track: self._windows[track] for track in self._features.tracks if track in self._windows}
+        return self._estimates(due)
+
+    def unanswered(self) -> None:
+        """Asks again at the next turn."""
+        self._features.unanswered()
+
+    def _push(self, track: int, slot: Slot) -> BlockWindows:
+        if slot.first or track not in self._windows:
+            self._windows[track] = BlockWindows(self._system.width, slot.number)
+        frames = {name: x[None] for name, x in slot.row.items() if name != "deep" or self._deep}
+        self._windows[track].push(self._system.standardised(frames)[0])
+        return self._windows[track]
+
+    def _estimates(self, due: dict[int, tuple[float, dict[int, NDArray[np.float64]]]]) -> dict[int, Estimate]:
+        if not due:
+            return {}
+        terms = {term: np.stack([found[term] for _, found in due.values()]) for term in TERMS}
+        predicted = self._system.predict(self._system.by_modality(terms))
+        return {
+            track: Estimate(
+                track=track,
+                t=t,
+                valence=float(predicted["va"][i, 0]),
+                arousal=float(predicted["va"][i, 1]),
+                expression=predicted["expression"][i].astype(np.float32),
+                missing=self._missing(found[TERMS[-1]][0]),
+            )
+            for i, (track, (t, found)) in enumerate(due.items())
+        }
+
+    def _missing(self, mean: NDArray[np.float64]) -> tuple[str, ...]:
+        """What the model learned from and the longest window has nothing of: whole modalities, else features."""
+        names: list[str] = []
+        for modality, part in self._system.columns().items():
+            trained = np.isfinite(self._system.standard[modality][0])
+            unknown = np.isnan(mean[part]) & trained
+            columns = np.array(NAMES.get(modality, (modality,) * len(trained)))
+            names += [modality] if unknown.sum() == trained.sum() else dict.fromkeys(columns[unknown].tolist())
+        return tuple(names)
