@@ -41,8 +41,8 @@ class Live:
 
     def problems(self) -> list[str]:
         """Why the service is not ready, in sentences; none when it is."""
-        problems = ["the server is stopping"] if self.stopping.is_set() else []
-        return problems + [sink.problem for sink in self.sinks if sink.problem is not None]
+        stopping = ["the server is stopping"] if self.stopping.is_set() else []
+        return stopping + self.runtime.problems() + [sink.problem for sink in self.sinks if sink.problem is not None]
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -91,6 +91,8 @@ def load(settings: Settings) -> Runtime:
         max_faces=settings.max_faces,
         untrained=settings.untrained,
         model_options=settings.model_option,
+        max_batch=settings.max_batch,
+        max_wait=settings.max_wait_ms / 1e3,
     )
 
 

@@ -21,7 +21,11 @@ EVENTS_DROPPED = Counter("affect_events_dropped", "Events that a slow sink lost"
 PUBLISH_ERRORS = Counter("affect_publish_errors", "Failed attempts to publish", ["sink"])
 RECONNECTS = Counter("affect_reconnects", "Reconnections", ["kind"])  # source, redis
 ABSTENTIONS = Counter("affect_abstentions", "Faces not estimated, by reason", ["reason"])
-BATCH_SIZE = Histogram("affect_batch_size", "Requests per engine call", buckets=(1, 2, 4, 8, 16, 32, 64))
+BATCH_SIZE = Histogram("affect_batch_size", "Faces per engine call", buckets=(1, 2, 4, 8, 16, 32, 64))
+QUEUE = Gauge("affect_queue_requests", "Requests that wait for an engine; how long they wait is the stage queue")
+SKIPPED = Counter("affect_requests_skipped", "Requests never run: a newer one came, or it was too late", ["reason"])
+PREDICTIONS = Counter("affect_predictions", "Faces that a model has read", ["model"])
+ENGINE_FAILURES = Counter("affect_engine_failures", "Engine calls that raised, gave NaN or hung", ["model", "reason"])
 ENGINE_INFO = Gauge("affect_engine_info", "1 for each loaded engine", ["model", "weights", "engine", "precision"])
 
 # There from the start, at zero: a rate over a series that appears with its first fault would miss that fault.
@@ -31,4 +35,6 @@ for _sink in ("websocket", "redis"):
     EVENTS_DROPPED.labels(_sink)
 for _kind in ("source", "redis"):
     RECONNECTS.labels(_kind)
+for _reason in ("newer", "late"):
+    SKIPPED.labels(_reason)
 PUBLISH_ERRORS.labels("redis")

@@ -42,7 +42,7 @@ class Pipeline:
 
     With `ask`, an event waits for no answer: a model slower than the frames is read when its answer is there, and the
     last values are held in between. Without, every event waits for its own, so that a recording gives the same each
-    time."""
+    time. `model`: what the events say of the model and the engine that runs it now."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Pipeline:
         perception: Callable[[Frame], list[Face]],
         adapter: Adapter,
         infer: Infer,
-        model: Mapping[str, Any],
+        model: Callable[[], Mapping[str, Any]],
         *,
         ask: Ask | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class Pipeline:
         self._infer = infer
         self._ask = ask
         self._asked: deque[_Asked] = deque()
-        self._model = dict(model)
+        self._model = model
         self._mel = MelStream()
         self._speech = SpeechDetector(self._mel)
         self._aggregator = Aggregator()
@@ -141,8 +141,9 @@ class Pipeline:
             return {}, 0.0, False
         try:
             outputs, waited = self._infer(inputs)
-        except EngineError:
-            return {}, 0.0, True  # logged and counted where it failed; the session goes on
+        except EngineError as error:  # logged and counted where it failed; the session goes on
+            self._adapter.unanswered()
+            return {}, 0.0, not isinstance(error, Superseded)
         return self._adapter.estimates(t, faces, outputs), waited, False
 
     def _estimate_later(self, ask: Ask, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
@@ -153,10 +154,9 @@ class Pipeline:
             asked = self._asked.popleft()
             try:
                 outputs = asked.pending.result()
-            except Superseded:
-                continue
-            except EngineError:
-                failed = True
+            except EngineError as error:
+                self._adapter.unanswered()
+                failed |= not isinstance(error, Superseded)
                 continue
             waited = asked.pending.waited
             estimates |= self._adapter.estimates(asked.t, asked.faces, outputs)
@@ -182,7 +182,7 @@ class Pipeline:
             "t": round(t, 3),
             "captured_at": None,
             "timing_ms": None,
-            "model": self._model,
+            "model": self._model(),
             "image_size": None,
             "audio": {"status": audio.status, "age_ms": audio.age_ms, "level_db": audio.level_db},
             "faces": faces,

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from engines import weights
@@ -12,13 +11,15 @@ from engines.imported import SYSTEMS
 from engines.load import Loaded, load
 from service import metrics
 from service.capture.media import Frame
+from service.inference import descriptors, mimamo, tsav, vgg
 from service.inference.adapter import Adapter
 from service.inference.descriptors import Descriptors
 from service.inference.face_mt import FaceMT
 from service.inference.mimamo import MIMAMO
 from service.inference.options import Options, read_options
 from service.inference.ready import Pending
-from service.inference.scheduler import Scheduler
+from service.inference.scheduler import HUNG_AFTER, MAX_BATCH, Scheduler
+from service.inference.standby import Reload, Standby, name_of
 from service.inference.tsav import TSAV
 from service.inference.vgg import VGG
 from service.perception.face import Face
@@ -28,7 +29,6 @@ from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
-INFERENCE_TIMEOUT = 5.0  # s after which a request's engine counts as hung
 CLOSE_TIMEOUT = 0.5  # s; requests still waiting then are of an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
 ENGINE_THREADS = 1  # a second one was measured to double a small network's CPU time and save none of its latency
@@ -47,34 +47,58 @@ ADAPTERS: dict[str, Callable[[Loaded, Options], Adapter]] = {
     "face-mt": lambda loaded, options: FaceMT(loaded),
     **PAPERS,
 }
+RATES = {  # answers a second that a session wants, where no option says otherwise
+    **dict.fromkeys(SYSTEMS, vgg.RATE),
+    "face-mt": 30.0,  # a camera's
+    "tsav": tsav.RATE,
+    "mimamo": mimamo.RATE,
+    "descriptors": descriptors.RATE,
+    "descriptors-ensemble": descriptors.RATE,
+}
 
 
 class Runtime:
     """Made once per process; gives every session its pipeline."""
 
     def __init__(
-        self, model: str, loaded: Loaded, networks: Networks, *, max_faces: int, options: Options | None = None
+        self,
+        model: str,
+        loaded: Loaded,
+        networks: Networks,
+        *,
+        max_faces: int,
+        options: Options | None = None,
+        max_batch: int = MAX_BATCH,
+        max_wait: float = 0.0,
+        hung_after: float = HUNG_AFTER,
+        reload: Reload | None = None,
     ) -> None:
+        """`max_batch`, `max_wait` (s), `hung_after` (s): of the scheduler. `reload`: compiles another engine of the
+        model by its name; without, the one there is is used again."""
         self.model = model
-        self.loaded = loaded
-        self._options = options or Options()
-        self.info: dict[str, Any] = {
-            "name": model,
-            "weights": loaded.weights.version,
-            "engine": loaded.engine.name,
-            "precision": loaded.engine.precision,
-            "trained": loaded.weights.trained,
-        }
         self.networks = networks
+        self._options = options or Options()
         self._max_faces = max_faces
-        self._scheduler = Scheduler()
-        self._scheduler.register(model, loaded.engine)
-        metrics.ENGINE_INFO.labels(model, *(self.info[key] for key in ("weights", "engine", "precision"))).set(1)
+        self._scheduler = Scheduler(max_batch, max_wait, hung_after=hung_after)
+        self._standby = Standby(loaded, reload or (lambda _: loaded), self._use, lambda: self._scheduler.stuck)
+        self.info: dict[str, Any] = {}
+        self._use(loaded)
+        self._scheduler.start()
+
+    @property
+    def loaded(self) -> Loaded:
+        """The engine that runs, or that ran last, and its weights."""
+        return self._standby.loaded
+
+    def problems(self) -> list[str]:
+        """Why nothing is read, in sentences; none while an engine runs."""
+        return [self._standby.problem] if self._standby.problem is not None else []
 
     def pipeline(self, name: str, *, live: bool = False) -> Pipeline:
         """A pipeline with fresh tracks, sound and model state. `live`: events wait for no model that is slow."""
         ask = self._ask(name) if live and self.model in PAPERS else None
-        return self._pipeline(name, Perception(self.networks, max_faces=self._max_faces), ask)
+        perception = Perception(self.networks, max_faces=self._max_faces)
+        return self._pipeline(name, perception, ask, patient=not live)
 
     def still_pipeline(self, name: str) -> Pipeline:
         """A pipeline for one picture that stands alone; it looks harder."""
@@ -87,29 +111,44 @@ class Runtime:
 
     def close(self) -> None:
         """Lets the engine finish what it has, within `CLOSE_TIMEOUT`."""
+        self._standby.close()
         self._scheduler.close(CLOSE_TIMEOUT)
+
+    def _use(self, loaded: Loaded) -> None:
+        """Runs the model on this engine from now on, and says so."""
+        rate = self._options.rate or RATES[self.model]
+        self._scheduler.register(self.model, loaded.engine, rate=rate, failed=self._standby.failed)
+        if self.info:
+            log.warning("%s is run by %s from now on", self.model, name_of(loaded.engine))
+        self.info = {
+            "name": self.model,
+            "weights": loaded.weights.version,
+            "engine": loaded.engine.name,
+            "precision": loaded.engine.precision,
+            "trained": loaded.weights.trained,
+        }
+        metrics.ENGINE_INFO.clear()
+        metrics.ENGINE_INFO.labels(self.model, *(self.info[key] for key in ("weights", "engine", "precision"))).set(1)
 
     def _pipeline(
         self,
         name: str,
         perception: Callable[[Frame], list[Face]],
         ask: Callable[[Arrays], Pending] | None = None,
+        *,
+        patient: bool = True,
     ) -> Pipeline:
         adapter = ADAPTERS[self.model](self.loaded, self._options)
-        return Pipeline(name, perception, adapter, self._infer(name), self.info, ask=ask)
+        return Pipeline(name, perception, adapter, self._infer(name, patient), lambda: self.info, ask=ask)
 
     def _ask(self, session: str) -> Callable[[Arrays], Pending]:
         return lambda inputs: self._scheduler.submit(self.model, inputs, session=session)
 
-    def _infer(self, session: str) -> Callable[[Arrays], tuple[Arrays, float]]:
+    def _infer(self, session: str, patient: bool) -> Callable[[Arrays], tuple[Arrays, float]]:
         def infer(inputs: Arrays) -> tuple[Arrays, float]:
-            pending = self._scheduler.submit(self.model, inputs, session=session)
-            try:
-                return pending.result(INFERENCE_TIMEOUT), pending.waited
-            except FutureTimeout:
-                metrics.ABSTENTIONS.labels("engine_hung").inc()
-                log.error("the engine of %s gave nothing for %g s", self.model, INFERENCE_TIMEOUT)
-                raise EngineError(f"the engine of {self.model} gave nothing for {INFERENCE_TIMEOUT:g} s") from None
+            # No timeout: the scheduler's watchdog sees to it that every request is answered.
+            pending = self._scheduler.submit(self.model, inputs, session=session, patient=patient)
+            return pending.result(), pending.waited
 
         return infer
 
@@ -121,18 +160,33 @@ def load_runtime(
     max_faces: int = 20,
     untrained: bool = False,
     model_options: Sequence[str] = (),
+    max_batch: int = MAX_BATCH,
+    max_wait: float = 0.0,
 ) -> Runtime:
     """Compiles, verifies and warms everything up. `untrained`: a system without weights may run on random ones.
-    `model_options`: NAME=VALUE texts, see `service.inference.options`. Raises `UserError` for an unknown model, engine
-    or option, or weights that cannot be had."""
+    `model_options`: NAME=VALUE texts, see `service.inference.options`. `max_batch`, `max_wait` (s): see
+    `service.inference.scheduler`. Raises `UserError` for an unknown model, engine or option, or weights that cannot be
+    had."""
     model = model or DEFAULT_MODEL
     if model not in ADAPTERS:
         raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")
     options = read_options(model_options)
     threads = 0 if model in PAPERS else ENGINE_THREADS
-    loaded = load(model, engine or DEFAULT_ENGINE, threads=threads, untrained=untrained)
-    runtime = Runtime(model, loaded, Networks(), max_faces=max_faces, options=options)
-    if not loaded.weights.trained:
+
+    def compiled(name: str) -> Loaded:
+        return load(model, name, threads=threads, untrained=untrained)
+
+    runtime = Runtime(
+        model,
+        compiled(engine or DEFAULT_ENGINE),
+        Networks(),
+        max_faces=max_faces,
+        options=options,
+        max_batch=max_batch,
+        max_wait=max_wait,
+        reload=compiled,
+    )
+    if not runtime.loaded.weights.trained:
         log.warning("%s is untrained: its weights are random, and its numbers mean nothing", model)
     for line in runtime.licences():
         log.info("%s", line)

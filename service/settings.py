@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     max_subscribers: int = Field(64, ge=1, description="WebSocket and preview clients at once")
     max_request_bytes: int = Field(65_536, ge=1024, description="Largest request body and WebSocket message")
     max_faces: int = Field(20, ge=1, le=100, description="Faces read per frame")
+    max_batch: int = Field(16, ge=1, le=1024, description="Faces per engine call, over all sessions")
+    max_wait_ms: float = Field(0, ge=0, le=100, description="Milliseconds that a batch may wait for other sessions")
 
     @field_validator("allowed_origins", "allowed_sources", "source", "ice_servers", "model_option", mode="before")
     @classmethod

@@ -123,6 +123,9 @@ class LoadedModel:
     def licences(self) -> list[str]:
         return ["face-mt-0: Apache-2.0"]
 
+    def problems(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         """Nothing to let go of."""
 

@@ -1,22 +1,21 @@
-"""The scheduler: batches across sessions, the newest only, evenly under overload, and no error outlives its batch."""
+"""The scheduler: batches across sessions, the newest only, no error outlives its batch, and no engine that hangs or
+fails again and again is waited for."""
 
 import logging
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import wait
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
+from prometheus_client import Counter, Gauge
 
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
-from service.inference.ready import Pending, Ready, Request, Superseded
+from service.inference.ready import Pending, Superseded
 from service.inference.scheduler import Scheduler
 
 
@@ -25,6 +24,7 @@ class Doubling:
 
     name = "openvino"
     precision = "fp32"
+    inputs: Mapping[str, tuple[int, ...]] = {}
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -47,12 +47,18 @@ class Doubling:
         self.entered.clear()
 
 
+def started(**options: float) -> Scheduler:
+    made = Scheduler(**options)  # type: ignore[arg-type]
+    made.start()
+    return made
+
+
 def rows(*values: float) -> Arrays:
     return {"x": np.array([[v] for v in values], np.float32)}
 
 
 def test_one_request_is_answered_with_its_own_rows() -> None:
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", Doubling())
     result = scheduler.submit("double", rows(1, 2, 3), session="a").result(5)
     scheduler.close()
@@ -61,7 +67,7 @@ def test_one_request_is_answered_with_its_own_rows() -> None:
 
 def test_requests_of_several_sessions_share_a_batch() -> None:
     engine = Doubling()
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", engine)
     engine.hold()
     first = scheduler.submit("double", rows(1), session="first")
@@ -77,9 +83,9 @@ def test_requests_of_several_sessions_share_a_batch() -> None:
 
 def test_a_newer_request_supersedes_the_waiting_one_and_is_counted() -> None:
     engine = Doubling()
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", engine)
-    before = metrics.FRAMES_DROPPED.labels("stale")._value.get()
+    before = metrics.SKIPPED.labels("newer")._value.get()
     engine.hold()
     running = scheduler.submit("double", rows(0), session="a")
     assert engine.entered.wait(5)
@@ -90,12 +96,12 @@ def test_a_newer_request_supersedes_the_waiting_one_and_is_counted() -> None:
     assert running.result(5)["y"].item() == 0
     assert new.result(5)["y"].item() == 4
     scheduler.close()
-    assert metrics.FRAMES_DROPPED.labels("stale")._value.get() == before + 1
+    assert metrics.SKIPPED.labels("newer")._value.get() == before + 1
 
 
 def test_a_request_past_its_use_is_dropped() -> None:
     engine = Doubling()
-    scheduler = Scheduler(drop_after=0.05)
+    scheduler = started(drop_after=0.0)
     scheduler.register("double", engine)
     engine.hold()
     scheduler.submit("double", rows(0), session="a")
@@ -110,7 +116,7 @@ def test_a_request_past_its_use_is_dropped() -> None:
 
 def test_nan_fails_only_the_request_that_got_it(caplog: pytest.LogCaptureFixture) -> None:
     engine = Doubling()
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", engine)
     engine.hold()
     scheduler.submit("double", rows(0), session="first")
@@ -127,7 +133,7 @@ def test_nan_fails_only_the_request_that_got_it(caplog: pytest.LogCaptureFixture
 
 def test_an_engine_that_breaks_fails_its_batch_and_the_next_one_runs(caplog: pytest.LogCaptureFixture) -> None:
     engine = Doubling()
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", engine)
     engine.broken = True
     with caplog.at_level(logging.CRITICAL), pytest.raises(EngineError, match="out of memory"):
@@ -139,7 +145,7 @@ def test_an_engine_that_breaks_fails_its_batch_and_the_next_one_runs(caplog: pyt
 
 def test_requests_of_another_layout_never_share_a_batch() -> None:
     engine = Doubling()
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", engine)
     engine.hold()
     scheduler.submit("double", rows(0), session="first")
@@ -154,7 +160,7 @@ def test_requests_of_another_layout_never_share_a_batch() -> None:
 
 def test_close_runs_what_waits_and_takes_no_more() -> None:
     engine = Doubling()
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", engine)
     engine.hold()
     futures = [scheduler.submit("double", rows(i), session=f"s{i}") for i in range(4)]
@@ -168,7 +174,7 @@ def test_close_runs_what_waits_and_takes_no_more() -> None:
 
 def test_close_fails_what_a_hung_engine_leaves_behind() -> None:
     engine = Doubling()
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", engine)
     engine.hold()
     scheduler.submit("double", rows(0), session="a")
@@ -181,7 +187,7 @@ def test_close_fails_what_a_hung_engine_leaves_behind() -> None:
 
 
 def test_an_unknown_model_and_an_empty_request_are_refused() -> None:
-    scheduler = Scheduler()
+    scheduler = started()
     with pytest.raises(EngineError, match="no engine for the model 'nobody'"):
         scheduler.submit("nobody", rows(1), session="a")
     scheduler.register("double", Doubling())
@@ -192,7 +198,7 @@ def test_an_unknown_model_and_an_empty_request_are_refused() -> None:
 
 def test_a_cancelled_request_is_not_run() -> None:
     engine = Doubling()
-    scheduler = Scheduler()
+    scheduler = started()
     scheduler.register("double", engine)
     engine.hold()
     scheduler.submit("double", rows(0), session="a")
@@ -203,118 +209,122 @@ def test_a_cancelled_request_is_not_run() -> None:
     assert engine.batches == [1]
 
 
-def request(session: str, now: float, count: int = 1, deadline: float | None = None, model: str = "m") -> Request:
-    inputs = {"x": np.zeros((count, 1), np.float32)}
-    return Request(model, inputs, session, now, now if deadline is None else deadline, Pending())
+def counted(metric: Counter | Gauge) -> float:
+    return float(metric._value.get())
 
 
-def test_a_lone_session_never_waits_for_a_batch_to_grow() -> None:
-    ready = Ready(max_batch=16, max_wait=0.01, drop_after=1.0)
-    for now in (0.0, 0.033, 0.066):
-        ready.add(request("only", now))
-        assert len(ready.take(now)) == 1
+def test_back_pressure_is_visible_in_metrics() -> None:
+    engine = Doubling()
+    scheduler = started(drop_after=0.0)
+    scheduler.register("double", engine, rate=1000)
+    late, read = metrics.SKIPPED.labels("late"), metrics.PREDICTIONS.labels("double")
+    before = counted(late), counted(read)
+    engine.hold()
+    running = scheduler.submit("double", rows(0), session="a")
+    assert engine.entered.wait(5)
+    waiting = [scheduler.submit("double", rows(1, 2), session=session) for session in "bc"]
+    assert counted(metrics.QUEUE) == 2
+    time.sleep(0.01)
+    engine.go.set()
+    wait([running, *waiting], 5)
+    scheduler.close()
+    assert counted(metrics.QUEUE) == 0
+    assert (counted(late), counted(read)) == (before[0] + 2, before[1] + 1)
 
 
-def test_a_batch_waits_for_active_sessions_but_not_longer_than_it_may() -> None:
-    ready = Ready(max_batch=16, max_wait=0.01, drop_after=1.0)
-    for session in "ab":
-        ready.add(request(session, 0.0))
-    assert len(ready.take(0.0)) == 2
-    ready.add(request("a", 0.1))
-    assert ready.take(0.1) == []
-    assert ready.due() == pytest.approx(0.11)
-    ready.add(request("b", 0.105))
-    assert len(ready.take(0.105)) == 2
-    ready.add(request("a", 0.2))
-    assert len(ready.take(0.2101)) == 1
-    ready.add(request("a", 0.6))  # b has been silent for longer than it counts as active
-    assert len(ready.take(0.6)) == 1
+def test_a_recording_waits_however_long_it_takes() -> None:
+    engine = Doubling()
+    scheduler = started(drop_after=0.0)
+    scheduler.register("double", engine, rate=1000)
+    engine.hold()
+    scheduler.submit("double", rows(0), session="a")
+    assert engine.entered.wait(5)
+    patient = scheduler.submit("double", rows(1), session="b", patient=True)
+    time.sleep(0.01)
+    engine.go.set()
+    assert patient.result(5)["y"].item() == 2
+    scheduler.close()
 
 
-def test_those_in_time_go_by_their_deadline() -> None:
-    ready = Ready(max_batch=1, max_wait=0.0, drop_after=1.0)
-    for session, deadline in (("later", 0.9), ("soon", 0.3), ("late", -0.1)):
-        ready.add(request(session, 0.0, deadline=deadline))
-    assert [ready.take(0.0)[0].request.session for _ in range(3)] == ["soon", "later", "late"]
+class Faults(list[str]):
+    """The sentences with which an engine was given up; `came` once there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came = threading.Event()
+
+    def __call__(self, why: str) -> None:
+        self.append(why)
+        self.came.set()
 
 
-def test_a_session_with_many_faces_does_not_starve_one_with_few() -> None:
-    ready = Ready(max_batch=8, max_wait=0.0, drop_after=10.0)
-    served = {"crowd": 0, "alone": 0}
-    for step in range(20):
-        now = step * 0.01
-        ready.add(request("crowd", now, 40)) if step % 5 == 0 else None
-        ready.add(request("alone", now, 1))
-        for share in ready.take(now):
-            served[share.request.session] += share.rows
-    assert served["alone"] >= 10
-    assert served["crowd"] >= 100
+def test_a_call_that_hangs_is_left_behind_and_another_thread_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    hangs, other, faults = Doubling(), Doubling(), Faults()
+    scheduler = started(hung_after=0.1)
+    scheduler.register("hangs", hangs, failed=faults)
+    scheduler.register("other", other)
+    before = counted(metrics.ENGINE_FAILURES.labels("hangs", "hung"))
+    hangs.hold()
+    running = scheduler.submit("hangs", rows(1), session="a")
+    assert hangs.entered.wait(5)
+    behind = scheduler.submit("hangs", rows(1), session="b", patient=True)
+    beside = scheduler.submit("other", rows(2), session="a", patient=True)
+    for pending in (running, behind):
+        with pytest.raises(EngineError, match=r"'hangs' gave nothing for 0.1 s"):
+            pending.result(5)
+    assert beside.result(5)["y"].item() == 4
+    assert faults.came.wait(5)
+    assert len(faults) == 1
+    assert scheduler.stuck == 1
+    with pytest.raises(EngineError, match="gave nothing"):
+        scheduler.submit("hangs", rows(1), session="a").result(0)
+    assert counted(metrics.ENGINE_FAILURES.labels("hangs", "hung")) == before + 1
+    scheduler.register("hangs", other, failed=faults)
+    assert scheduler.submit("hangs", rows(3), session="a").result(5)["y"].item() == 6
+    hangs.go.set()  # the call comes back after all: nobody waits for it, and its thread ends
+    for thread in scheduler._left_behind:
+        thread.join(5)
+    assert scheduler.stuck == 0
+    assert scheduler.submit("hangs", rows(4), session="a").result(5)["y"].item() == 8
+    scheduler.close()
+    assert hangs.batches == [1]
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    steps=st.lists(
-        st.tuples(st.integers(0, 5), st.integers(1, 30), st.floats(0.0, 0.2), st.sampled_from("mn"), st.booleans()),
-        max_size=60,
-    ),
-    max_batch=st.integers(1, 16),
-    max_wait=st.sampled_from([0.0, 0.01, 0.1]),
-)
-def test_every_request_is_run_in_full_once_or_given_back(
-    steps: list[tuple[int, int, float, str, bool]], max_batch: int, max_wait: float
-) -> None:
-    ready = Ready(max_batch, max_wait, drop_after=0.3)
-    now = 0.0
-    asked: list[Request] = []
-    given_back: list[Request] = []
-    ran: dict[int, list[tuple[int, int]]] = {}
+@pytest.mark.parametrize("fault", ["raises", "nan"])
+def test_an_engine_that_fails_three_times_in_a_row_is_given_up(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine, faults = Doubling(), Faults()
+    scheduler = started()
+    scheduler.register("double", engine, failed=faults)
 
-    def take() -> None:
-        shares = ready.take(now)
-        assert sum(s.rows for s in shares) <= max_batch
-        assert len({s.request.kind for s in shares}) <= 1
-        for share in shares:
-            assert share.rows > 0
-            ran.setdefault(id(share.request), []).append((share.start, share.stop))
+    def ask(good: bool) -> Pending:
+        engine.broken = fault == "raises" and not good
+        pending = scheduler.submit("double", rows(np.nan if fault == "nan" and not good else 1), session="a")
+        wait([pending], 5)
+        return pending
 
-    for session, count, pause, model, run in steps:
-        now += pause
-        given_back += ready.expire(now)
-        new = request(f"s{session}", now, count, now + 0.1, model)
-        asked.append(new)
-        if (old := ready.add(new)) is not None:
-            assert (old.session, old.model) == (new.session, new.model)
-            given_back.append(old)
-        if run:
-            take()
-    while len(ready):
-        before, now = len(ready), max(now, ready.due() or 0.0)
-        given_back += ready.expire(now)
-        rows_before = sum(b - a for parts in ran.values() for a, b in parts)
-        take()
-        assert len(ready) < before or sum(b - a for parts in ran.values() for a, b in parts) > rows_before
-    assert ready.due() is None
-    back = {id(r) for r in given_back}
-    for one in asked:
-        parts = ran.get(id(one), [])
-        assert all(a[1] == b[0] for a, b in pairwise(parts))  # in order, each row once
-        finished = bool(parts) and parts[0][0] == 0 and parts[-1][1] == one.rows
-        assert finished != (id(one) in back)
+    with caplog.at_level(logging.CRITICAL):
+        assert [ask(good).exception() is None for good in (False, False, True, False, False, True)] == [
+            *(False, False, True, False, False, True)
+        ]
+        assert not faults, "only failures in a row count"
+        for _ in range(3):
+            assert isinstance(ask(False).exception(), EngineError)
+    assert faults.came.wait(5)
+    assert len(faults) == 1
+    assert "out of memory" in faults[0] if fault == "raises" else "not finite" in faults[0]
+    with pytest.raises(EngineError):
+        ask(True).result(0)
+    scheduler.close()
 
 
-@settings(max_examples=40, deadline=None)
-@given(sessions=st.integers(2, 40), max_batch=st.integers(1, 8))
-def test_overload_lowers_every_session_alike(sessions: int, max_batch: int) -> None:
-    """Each session asks anew every 10 ms, an engine call takes 10 ms: far more is asked than can be run."""
-    ready = Ready(max_batch, 0.0, drop_after=10.0)
-    served = [0] * sessions
-    rounds = 200
-    for step in range(rounds):
-        now = step * 0.01
-        for s in range(sessions):
-            ready.add(request(str(s), now - 1e-6))
-        for share in ready.take(now):
-            served[int(share.request.session)] += 1
-    fair = min(rounds, rounds * max_batch / sessions)
-    assert min(served) >= np.floor(fair) - 1
-    assert max(served) <= np.ceil(fair) + 1
+def test_close_fails_the_call_that_hangs_too() -> None:
+    engine = Doubling()
+    scheduler = started()
+    scheduler.register("double", engine)
+    engine.hold()
+    running = scheduler.submit("double", rows(0), session="a")
+    assert engine.entered.wait(5)
+    scheduler.close(timeout=0.05)
+    with pytest.raises(EngineError, match="shut down"):
+        running.result(0)
+    engine.go.set()

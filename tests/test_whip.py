@@ -33,7 +33,7 @@ class SeesNobody(LoadedModel):
         def unused(*_: Any) -> Any:
             raise AssertionError("there are no faces to estimate")
 
-        return Pipeline(name, lambda frame: [], cast(Any, unused), unused, MODEL)
+        return Pipeline(name, lambda frame: [], cast(Any, unused), unused, lambda: MODEL)
 
 
 def whip_app(**options: Any) -> Any:

@@ -18,3 +18,6 @@ class Adapter(Protocol):
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """Estimates by track, from the outputs for the inputs of the same call."""
+
+    def unanswered(self) -> None:
+        """There are no outputs for the last inputs and will be none."""

@@ -54,6 +54,10 @@ class Descriptors:
         self._state.keep(t, faces, outputs["next_state"])
         return estimates_of(t, faces, outputs)
 
+    def unanswered(self) -> None:
+        """Asks again at the next turn."""
+        self._turns.answered()
+
 
 def keep(t: float, last: float | None) -> NDArray[np.float32]:
     """(2,): share of each mean that stays at `t` when it was last renewed at `last` (None: never)."""

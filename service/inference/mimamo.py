@@ -71,6 +71,10 @@ class MIMAMO:
         made = estimates_of(t, faces, outputs)
         return {track: replace(estimate, t=self._asked[track]) for track, estimate in made.items()}
 
+    def unanswered(self) -> None:
+        """Asks again at the next turn."""
+        self._turns.answered()
+
     def _push(self, t: float, faces: Sequence[Face]) -> None:
         for track in [track for track, seen in self._seen.items() if t - seen[-1].t > FORGET]:
             del self._seen[track]

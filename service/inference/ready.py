@@ -1,13 +1,17 @@
-"""Which requests run next: the scheduler's rules without its thread or clock.
+"""Which requests run next: the scheduler's rules without its threads or clock.
 
-A newer request of the same session and model supersedes the one that still waits. Requests in time go by their
-deadline; once late, the session that was served longest ago goes first, so that overload lowers everybody's rate
-evenly. A request with more rows than a batch holds is served in parts, and the others go between them.
+The request with the earliest deadline goes first, on a clock that stands still while requests are behind: each session
+may begin one period of its model after it last began, or when the clock has come so far, whatever is later, and wants
+its answer a period after that. Under overload everybody's rate falls alike, whoever asks more often or a moment earlier
+(virtual time, as in start-time fair queueing, Goyal, Vin and Cheng 1996). A newer request of the same session and model
+takes the place of the one that still waits; so does the one that follows a request which came too late. A request with
+more rows than a batch holds is run in parts, each of which is a turn of its session.
 """
 
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +20,10 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 
 ACTIVE = 0.25  # s; a session that asked within this is expected to ask again, and may be waited for
+FORGET = 2.0  # s without a request, after which a session's place in the order is forgotten
+BATCH_SECONDS = 0.2  # that an engine call may be expected to take, if it has more than one row
+
+Key = tuple[str, str]  # model, session
 
 
 class Superseded(EngineError):
@@ -30,16 +38,25 @@ class Pending(Future[Arrays]):
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """Rows of one session for one model. Times are seconds of one monotonic clock."""
+    """Rows of one session for one model. `arrived`: seconds of a monotonic clock. `period`: seconds after which the
+    session would like to ask again, and have its answer. `patient`: it is of use however late, as a recording's are."""
 
     model: str
     inputs: Mapping[str, NDArray[np.generic]]
     session: str
     arrived: float
-    deadline: float
+    period: float
+    patient: bool = False
     pending: Pending = field(default_factory=Pending)
     taken: int = 0  # rows handed to the engine so far
     parts: list[Arrays] = field(default_factory=list)
+    start: float = 0.0  # s of the clock that stands still; when its session's turn begins
+    since: float = 0.0  # s, when it arrived, or the first of those in whose place it is
+    kind: tuple[object, ...] = ()  # what requests must share to run in one batch
+
+    def __post_init__(self) -> None:
+        self.since = self.arrived
+        self.kind = (self.model, *sorted((k, v.shape[1:], v.dtype.str) for k, v in self.inputs.items()))
 
     @property
     def rows(self) -> int:
@@ -47,10 +64,14 @@ class Request:
         return int(next(iter(self.inputs.values())).shape[0])
 
     @property
-    def kind(self) -> tuple[object, ...]:
-        """What requests must share to run in one batch."""
-        layout = sorted((k, v.shape[1:], v.dtype.str) for k, v in self.inputs.items())
-        return (self.model, *layout)
+    def deadline(self) -> tuple[float, float]:
+        """The order of requests; of two that are alike the one that came first."""
+        return self.start + self.period, self.since
+
+    @property
+    def key(self) -> Key:
+        """Whose it is: of these one waits at most."""
+        return self.model, self.session
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,95 +89,118 @@ class Share:
 
 
 class Ready:
-    """The requests that wait, at most one of each session and model."""
+    """The requests that wait. `max_batch`: rows of an engine call. `max_wait`: seconds that a batch may wait to grow.
+    `drop_after`: seconds, beyond its period, after which a request that has not begun is of no use."""
 
     def __init__(self, max_batch: int, max_wait: float, drop_after: float) -> None:
-        self._max_batch = max_batch  # rows
-        self._max_wait = max_wait  # s that a batch may wait to grow
-        self._drop_after = drop_after  # s past its deadline after which a request is of no use
-        self._waiting: dict[tuple[str, str], Request] = {}
-        self._seen: dict[tuple[str, str], float] = {}  # last request
-        self._served: dict[str, int] = {}  # session -> number of its last share, counted over all
-        self._shares = 0
+        self._max_batch = max_batch
+        self._max_wait = max_wait
+        self._drop_after = drop_after
+        self._waiting: dict[Key, Request] = {}
+        self._begun: dict[Key, Request] = {}  # of which some rows were run
+        self._clock = 0.0  # s, of the clock that stands still
+        self._next: dict[Key, float] = {}  # s of that clock; when a session may begin again
+        self._owed: dict[Key, Request] = {}  # that were given up; the one that follows has their place
+        self._seen: dict[Key, float] = {}  # last request
+        self._row_seconds: dict[str, float] = {}  # model -> what a row of it costs
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._begun)
 
     def add(self, request: Request) -> Request | None:
         """Takes a request in; returns the one that it supersedes."""
-        key = (request.model, request.session)
-        old = self._waiting.pop(key, None)
-        self._waiting[key] = request
-        self._seen[key] = request.arrived
+        if not len(self):
+            self._clock = max(self._clock, request.arrived)
+        old = self._waiting.pop(request.key, None)
+        before = old or self._owed.pop(request.key, None)
+        if before is not None:
+            request.start, request.since = before.start, before.since
+        else:
+            request.start = max(self._clock, self._next.get(request.key, 0.0))
+        self._waiting[request.key] = request
+        self._seen[request.key] = request.arrived
         return old
 
     def expire(self, now: float) -> list[Request]:
         """Removes the requests that are past their use."""
-        gone = [k for k, r in self._waiting.items() if now >= self._end_of_use(r)]
-        return [self._waiting.pop(key) for key in gone]
+        gone = [request for request in self._waiting.values() if now >= self._end_of_use(request)]
+        for request in gone:
+            del self._waiting[request.key]
+            self._owed[request.key] = request
+        return gone
 
     def take(self, now: float) -> list[Share]:
         """The next batch, all of one kind; empty if there is none, or one that may still grow."""
         self._tidy(now)
+        after = [request for key, request in self._waiting.items() if key not in self._begun]
         kinds: dict[tuple[object, ...], list[Request]] = {}
-        for request in sorted(self._waiting.values(), key=lambda r: self._urgency(r, now)):
+        for request in sorted((*self._begun.values(), *after), key=lambda r: r.deadline):
             kinds.setdefault(request.kind, []).append(request)
         same = next((requests for requests in kinds.values() if not self._may_grow(requests, now)), [])
-        if not same:
-            return []
         shares: list[Share] = []
-        room = self._max_batch
+        room = self._room(same[0].model) if same else 0
+        self._clock = max(self._clock, same[0].start) if same else self._clock
         for request in same:
             rows = min(room, request.rows - request.taken)
             shares.append(Share(request, request.taken, request.taken + rows))
             request.taken += rows
-            self._shares += 1
-            self._served[request.session] = self._shares
-            if request.taken == request.rows:
-                del self._waiting[(request.model, request.session)]
+            self.discard(request)
+            self._next[request.key] = request.start + request.period
+            if request.taken < request.rows:
+                request.start += request.period
+                self._begun[request.key] = request
             room -= rows
             if not room:
                 break
         return shares
 
+    def took(self, model: str, rows: int, seconds: float) -> None:
+        """Learns what a call of `rows` cost."""
+        cost = seconds / rows
+        self._row_seconds[model] = (self._row_seconds.get(model, cost) + cost) / 2
+
     def due(self) -> float | None:
         """When `take` or `expire` may have something without a new request; None: never."""
-        if not self._waiting:
-            return None
-        return min(min(r.arrived + self._max_wait, self._end_of_use(r)) for r in self._waiting.values())
+        if self._begun:
+            return -inf
+        return min((min(r.arrived + self._max_wait, self._end_of_use(r)) for r in self._waiting.values()), default=None)
 
     def discard(self, request: Request) -> None:
         """Forgets a request whose part failed, or that nobody waits for any more."""
-        if self._waiting.get((request.model, request.session)) is request:
-            del self._waiting[(request.model, request.session)]
+        for where in (self._waiting, self._begun):
+            if where.get(request.key) is request:
+                del where[request.key]
 
-    def clear(self) -> list[Request]:
-        """Removes everything."""
-        gone = list(self._waiting.values())
-        self._waiting.clear()
+    def clear(self, model: str | None = None) -> list[Request]:
+        """Removes everything, or everything for `model`."""
+        everything = (*self._begun.values(), *self._waiting.values())
+        gone = [request for request in everything if model in (None, request.model)]
+        for request in gone:
+            self.discard(request)
         return gone
 
     def _tidy(self, now: float) -> None:
-        """Forgets sessions that are no longer active."""
-        for key in [k for k, seen in self._seen.items() if now - seen > ACTIVE and k not in self._waiting]:
+        """Forgets sessions that no longer ask."""
+        for key in [k for k, seen in self._seen.items() if now - seen > FORGET and k not in self._waiting]:
             del self._seen[key]
-        known = {session for _, session in self._seen}
-        for session in self._served.keys() - known:
-            del self._served[session]
+            self._next.pop(key, None)
+            self._owed.pop(key, None)
 
     def _end_of_use(self, request: Request) -> float:
-        return max(request.deadline, request.arrived) + self._drop_after
+        return inf if request.patient else request.arrived + request.period + self._drop_after
 
-    def _urgency(self, request: Request, now: float) -> tuple[bool, float, float]:
-        if request.deadline >= now:
-            return (False, request.deadline, request.arrived)
-        return (True, self._served.get(request.session, 0), -request.deadline)
+    def _room(self, model: str) -> int:
+        """Rows of the next batch: no call may keep the others waiting for long. The first one tells the cost."""
+        cost = self._row_seconds.get(model)
+        if cost is None:
+            return 1
+        return self._max_batch if cost * self._max_batch <= BATCH_SECONDS else max(1, int(BATCH_SECONDS / cost))
 
     def _may_grow(self, same: list[Request], now: float) -> bool:
         """Waiting pays only while a session that is active on this model has nothing in the batch yet."""
         if any(now >= r.arrived + self._max_wait for r in same):
             return False
-        if sum(r.rows - r.taken for r in same) >= self._max_batch:
+        if sum(r.rows - r.taken for r in same) >= self._room(same[0].model):
             return False
         model = same[0].model
         active = {session for (of, session), seen in self._seen.items() if of == model and now - seen <= ACTIVE}

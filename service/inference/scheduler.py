@@ -1,11 +1,17 @@
-"""One thread that runs the requests of all sessions in batches: whatever is ready when the engine gets free."""
+"""Runs the requests of all sessions in batches, one engine call at a time: whatever is ready when the engine gets free.
+
+A watchdog looks at the call that runs. One that gives nothing is given up: its requests fail, its thread is left
+behind, and another goes on. An engine that hung, or failed `STRIKES` times in a row, is used no more;
+`service.inference.standby` finds the next.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +19,90 @@ from numpy.typing import NDArray
 from engines.engine import Arrays, Engine, require_finite
 from engines.errors import EngineError
 from service import metrics
+from service.inference.batch import join, split
 from service.inference.ready import Pending, Ready, Request, Share, Superseded
 
 log = logging.getLogger(__name__)
 
-DROP_AFTER = 1.0  # s past its deadline: nobody wants the answer any more
+MAX_BATCH = 16  # rows of an engine call
+DROP_AFTER = 0.25  # s beyond a model's period after which nobody wants the answer any more
+HUNG_AFTER = 5.0  # s without an answer
+STRIKES = 3  # calls in a row that raised, or gave only NaN
+RATE = 30.0  # answers a second that a model is wanted to give each session, where nothing else is said
+_LOOKS = 5  # of the watchdog at one call; counted, because time also passes while the whole process is stopped
+_IDLE = 1.0  # s; how long a thread waits for work at once
+
+
+def _ignore(why: str) -> None:
+    """For a model that has no other engine."""
+
+
+@dataclass(slots=True)
+class _Model:
+    engine: Engine | None
+    period: float  # s, between two requests of a session that is not held up
+    failed: Callable[[str], None]
+    why: str = ""  # there is no engine
+    strikes: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Call:
+    model: str
+    engine: Engine
+    shares: list[Share]
+
+    @property
+    def rows(self) -> int:
+        return sum(share.rows for share in self.shares)
 
 
 class Scheduler:
-    """Batches across sessions. `max_batch`: rows per engine call. `max_wait`: seconds that a batch may wait for the
-    next request of sessions that are known to be active; a lone session never waits. `drop_after`: seconds past a
-    request's deadline after which it fails with `Superseded`."""
+    """Batches across sessions and models. `max_batch`: rows of an engine call at most. `max_wait`: seconds that a batch
+    may wait for the next request of sessions that are known to be active; a lone session never waits. `drop_after`:
+    seconds beyond its model's period after which a request that still waits fails with `Superseded`. `hung_after`:
+    seconds after which a call is given up. `clock`: seconds, monotonic.
 
-    def __init__(self, max_batch: int = 16, max_wait: float = 0.0, drop_after: float = DROP_AFTER) -> None:
-        self._engines: dict[str, Engine] = {}
+    Nothing runs before `start`; `step` runs a batch by hand."""
+
+    def __init__(
+        self,
+        max_batch: int = MAX_BATCH,
+        max_wait: float = 0.0,
+        *,
+        drop_after: float = DROP_AFTER,
+        hung_after: float = HUNG_AFTER,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._ready = Ready(max_batch, max_wait, drop_after)
+        self._hung_after = hung_after
+        self._clock = clock
+        self._models: dict[str, _Model] = {}
         self._changed = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
-        self._thread.start()
+        self._call: _Call | None = None  # that runs
+        self._worker: threading.Thread | None = None
+        self._left_behind: list[threading.Thread] = []
+        self._over = threading.Event()
 
-    def register(self, model: str, engine: Engine) -> None:
-        """Runs the requests for `model` on `engine` from now on."""
+    @property
+    def stuck(self) -> int:
+        """Threads whose engine call was given up and still has not come back."""
+        return sum(thread.is_alive() for thread in self._left_behind)
+
+    def start(self) -> None:
+        """From now on batches run in a thread of their own, and another one watches it."""
+        self._start_worker()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def register(
+        self, model: str, engine: Engine, *, rate: float = RATE, failed: Callable[[str], None] = _ignore
+    ) -> None:
+        """Runs the requests for `model` on `engine` from now on. `rate`: answers a second that each session wants,
+        which sets the deadlines of its requests. `failed`: called once, from any thread and with a sentence,
+        when the engine is given up; until the next one is registered the model's requests fail with that sentence."""
         with self._changed:
-            self._engines[model] = engine
+            self._models[model] = _Model(engine, 1.0 / rate, failed)
 
     def submit(
         self,
@@ -44,134 +110,207 @@ class Scheduler:
         inputs: Mapping[str, NDArray[np.generic]],
         *,
         session: str,
-        deadline: float | None = None,
+        patient: bool = False,
     ) -> Pending:
         """Outputs to come for `inputs` (n, ...) by name, n >= 1, which must not be written to until then.
 
-        `deadline`: `time.monotonic()` by which they are wanted; now, if not given. The future raises `Superseded` if
-        a newer request of the session took its place or it came too late, and `EngineError` if the engine failed or
-        gave NaN. Raises `EngineError` for an unknown model and after `close`."""
-        now = time.monotonic()
-        request = Request(model, inputs, session, now, now if deadline is None else deadline)
-        if model not in self._engines:
-            raise EngineError(f"There is no engine for the model {model!r}; known are: {', '.join(self._engines)}.")
+        `patient`: they are wanted however late. The future raises `Superseded` if a newer request of the session took
+        its place or it came too late, and `EngineError` if the engine failed, hung or gave NaN, or there is none just
+        now. Raises `EngineError` for an unknown model and after `close`."""
+        now = self._clock()
+        found = self._models.get(model)
+        if found is None:
+            raise EngineError(f"There is no engine for the model {model!r}; known are: {', '.join(self._models)}.")
+        request = Request(model, inputs, session, now, found.period, patient)
         if not inputs or request.rows < 1:
             raise EngineError(f"A request for {model!r} holds no rows.")
         with self._changed:
             if self._closing:
                 raise EngineError("The service is shutting down and takes no more requests.")
+            if self._models[model].engine is None:
+                _fail(request, EngineError(self._models[model].why))
+                return request.pending
             old = self._ready.add(request)
-            self._changed.notify()
+            metrics.QUEUE.set(len(self._ready))
+            self._changed.notify_all()
         if old is not None:
-            _drop(old, f"A newer request of the same session for {model!r} took this one's place.")
+            metrics.SKIPPED.labels("newer").inc()
+            _fail(old, Superseded(f"A newer request of the same session for {model!r} took this one's place."))
         return request.pending
+
+    def step(self, timeout: float = 0.0) -> None:
+        """Drops what is past its use and runs the next batch; waits for one up to `timeout` seconds."""
+        with self._changed:
+            expired, call = self._next()
+            if not expired and call is None and timeout > 0.0 and not self._closing:
+                due = self._ready.due()
+                self._changed.wait(timeout if due is None else min(max(due - self._clock(), 0.0), timeout))
+                if self._worker not in (None, threading.current_thread()):
+                    return
+                expired, call = self._next()
+        for request in expired:
+            metrics.SKIPPED.labels("late").inc()
+            waited = self._clock() - request.arrived
+            _fail(request, Superseded(f"A request for {request.model!r} waited {waited:.2f} s, past its use."))
+        if call is not None:
+            self._run(call)
 
     def close(self, timeout: float = 5.0) -> None:
         """Runs what waits, for `timeout` seconds at most; fails the rest. Calling it again does nothing."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        self._thread.join(timeout)
+            self._changed.notify_all()
+        self._over.set()
+        if self._worker is not None:
+            self._worker.join(timeout)
         with self._changed:
-            left = self._ready.clear()
+            left = self._ready.clear() + ([share.request for share in self._call.shares] if self._call else [])
+            self._call = None
         for request in left:
             _fail(request, EngineError(f"The service shut down before a request for {request.model!r} was run."))
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                now = time.monotonic()
-                expired, shares = self._ready.expire(now), self._ready.take(now)
-                if not expired and not shares:
-                    if self._closing and not len(self._ready):
-                        return
-                    due = self._ready.due()
-                    self._changed.wait(None if due is None else max(due - now, 0.0))
-                    continue
-                engine = self._engines[shares[0].request.model] if shares else None
-            for request in expired:
-                _drop(request, f"A request for {request.model!r} waited {now - request.arrived:.2f} s, past its use.")
-            shares = [share for share in shares if self._begin(share, now)]
-            if engine is not None and shares:
-                self._call(engine, shares)
+    def _start_worker(self) -> None:
+        self._worker = threading.Thread(target=self._work, name="scheduler", daemon=True)
+        self._worker.start()
 
-    def _begin(self, share: Share, now: float) -> bool:
+    def _work(self) -> None:
+        me = threading.current_thread()
+        while self._worker is me and not (self._closing and not len(self._ready)):
+            self.step(_IDLE)
+
+    def _next(self) -> tuple[list[Request], _Call | None]:
+        """What is past its use, and the next batch, which counts as running from now on."""
+        now = self._clock()
+        expired = self._ready.expire(now)
+        shares = [share for share in self._ready.take(now) if self._wanted(share, now)]
+        metrics.QUEUE.set(len(self._ready))
+        if not shares:
+            return expired, None
+        model = shares[0].request.model
+        engine = self._models[model].engine
+        assert engine is not None  # what waits for a model is failed when its engine is given up
+        self._call = _Call(model, engine, shares)
+        return expired, self._call
+
+    def _wanted(self, share: Share, now: float) -> bool:
         """Whether anybody still waits for it."""
         request = share.request
         if request.pending.done():
-            self._discard(request)
+            self._ready.discard(request)
             return False
         if share.start == 0:
             request.pending.waited = now - request.arrived
             metrics.STAGE_SECONDS.labels("queue").observe(request.pending.waited)
         return True
 
-    def _call(self, engine: Engine, shares: list[Share]) -> None:
-        started = time.perf_counter()
+    def _run(self, call: _Call) -> None:
+        started = self._clock()
+        results: list[Arrays] = []
+        failure: EngineError | None = None
         try:
-            outputs = engine(_join(shares))
-            results = _split(outputs, shares)
+            results = split(call.engine(join(call.shares)), call.shares)
         except Exception as error:
             # The outermost frame of every engine: whatever went wrong in there ends these requests, not the service.
-            log.exception("the engine of %s failed on %d rows", shares[0].request.model, sum(s.rows for s in shares))
+            log.exception("the engine of %s failed on %d rows", call.model, call.rows)
             failure = error if isinstance(error, EngineError) else EngineError(f"The engine failed: {error}")
-            for share in shares:
-                self._discard(share.request)
-                _fail(share.request, failure)
+        with self._changed:
+            if self._call is not call:
+                return  # it was given up, and its requests have failed
+            self._call = None
+            seconds = self._clock() - started
+            self._ready.took(call.model, call.rows, seconds)
+        if failure is not None:
+            self._fail_all(call, failure)
+            self._strike(call, "error", str(failure))
             return
-        metrics.STAGE_SECONDS.labels("engine").observe(time.perf_counter() - started)
-        metrics.BATCH_SIZE.observe(sum(share.rows for share in shares))
-        for share, result in zip(shares, results, strict=True):
-            self._finish(share, result)
+        metrics.STAGE_SECONDS.labels("engine").observe(seconds)
+        metrics.BATCH_SIZE.observe(call.rows)
+        faults = [self._finish(share, result) for share, result in zip(call.shares, results, strict=True)]
+        metrics.PREDICTIONS.labels(call.model).inc(
+            sum(share.rows for share, fault in zip(call.shares, faults, strict=True) if fault is None)
+        )
+        if None in faults:
+            self._models[call.model].strikes = 0
+        else:
+            self._strike(call, "nan", str(faults[0]))
 
-    def _finish(self, share: Share, result: Arrays) -> None:
+    def _finish(self, share: Share, result: Arrays) -> EngineError | None:
+        """Hands a share's outputs on; what is wrong with them, if something is."""
         request = share.request
         try:
             require_finite(result, f"The engine of {request.model!r}")
         except EngineError as error:
             log.error("%s", error)
-            self._discard(request)
+            with self._changed:
+                self._ready.discard(request)
             _fail(request, error)
-            return
+            return error
         request.parts.append(result)
         if share.stop == request.rows:
             parts = request.parts
             whole = parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-            with suppress(InvalidStateError):  # cancelled or superseded meanwhile
+            with suppress(InvalidStateError):  # cancelled meanwhile
                 request.pending.set_result(whole)
+        return None
 
-    def _discard(self, request: Request) -> None:
+    def _fail_all(self, call: _Call, error: EngineError) -> None:
         with self._changed:
-            self._ready.discard(request)
+            for share in call.shares:
+                self._ready.discard(share.request)
+        for share in call.shares:
+            _fail(share.request, error)
 
+    def _watch(self) -> None:
+        seen: _Call | None = None
+        looks = 0
+        while not self._over.wait(self._hung_after / _LOOKS):
+            running = self._call
+            looks = looks + 1 if running is not None and running is seen else 0
+            seen = running
+            if running is not None and looks >= _LOOKS:
+                self._abandon(running)
 
-def _join(shares: list[Share]) -> Arrays:
-    """One batch of all rows; a single request's arrays are handed on as they are."""
-    if len(shares) == 1:
-        share = shares[0]
-        return {k: v[share.start : share.stop] for k, v in share.request.inputs.items()}
-    names = shares[0].request.inputs
-    return {k: np.concatenate([s.request.inputs[k][s.start : s.stop] for s in shares]) for k in names}
+    def _abandon(self, call: _Call) -> None:
+        """Leaves a call that hangs to itself, with its thread."""
+        with self._changed:
+            if self._call is not call or self._closing:
+                return
+            self._call = None
+            why = f"The engine of {call.model!r} gave nothing for {self._hung_after:g} s."
+            tell = self._give_up(call, why)  # before another thread can call it
+            if self._worker is not None:
+                self._left_behind = [thread for thread in (*self._left_behind, self._worker) if thread.is_alive()]
+            self._start_worker()
+        metrics.ENGINE_FAILURES.labels(call.model, "hung").inc()
+        log.error("%s", why)
+        self._fail_all(call, EngineError(why))
+        tell()
 
+    def _strike(self, call: _Call, reason: str, why: str) -> None:
+        """Counts a call that failed; gives the engine up when that was once too often."""
+        metrics.ENGINE_FAILURES.labels(call.model, reason).inc()
+        with self._changed:
+            model = self._models[call.model]
+            model.strikes += 1
+            if model.strikes < STRIKES:
+                return
+            tell = self._give_up(call, why)
+        tell()
 
-def _split(outputs: Arrays, shares: list[Share]) -> list[Arrays]:
-    """Each share's own rows. Raises `EngineError` if the engine gave another number of rows than it took."""
-    rows = sum(share.rows for share in shares)
-    for name, values in outputs.items():
-        if values.shape[:1] != (rows,):
-            raise EngineError(f"The engine gave {name!r} of shape {values.shape} for {rows} rows.")
-    if len(shares) == 1:
-        return [outputs]
-    results, start = [], 0
-    for share in shares:
-        results.append({k: v[start : start + share.rows].copy() for k, v in outputs.items()})
-        start += share.rows
-    return results
+    def _give_up(self, call: _Call, why: str) -> Callable[[], None]:
+        """Calls the engine no more; what is to be done about it once the lock is free."""
+        model = self._models[call.model]
+        if model.engine is not call.engine:
+            return lambda: None
+        model.engine, model.why = None, why
+        left = self._ready.clear(call.model)
 
+        def tell() -> None:
+            for request in left:
+                _fail(request, EngineError(why))
+            model.failed(why)
 
-def _drop(request: Request, why: str) -> None:
-    metrics.FRAMES_DROPPED.labels("stale").inc()
-    _fail(request, Superseded(why))
+        return tell
 
 
 def _fail(request: Request, error: EngineError) -> None:

@@ -88,3 +88,7 @@ class TSAV:
         """One for each face."""
         self._turns.answered()
         return estimates_of(t - self._delay, faces, outputs)
+
+    def unanswered(self) -> None:
+        """Asks again at the next turn."""
+        self._turns.answered()

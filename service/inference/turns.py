@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from service.perception.face import Face
 
 FORGET = 1.0  # s without its face, after which a track's state is dropped
-GIVE_UP = 2.0  # s after which an answer that never came is no longer waited for
 _EARLY = 0.010  # s; a frame may come this much before its turn, because cameras jitter
 
 
@@ -19,21 +18,21 @@ class Turns:
         self._period = 1.0 / rate
         self._early = min(_EARLY, self._period / 4)
         self._last = -1  # period of the last question
-        self._awaiting: float | None = None  # s, of the question that has no answer yet
+        self._awaiting = False  # the answer to it
 
     def take(self, t: float) -> bool:
         """Whether it is time to ask at `t`; if so, an answer is awaited from now on."""
-        if self._awaiting is not None and t - self._awaiting < GIVE_UP:
+        if self._awaiting:
             return False
         period = int((t + self._early) / self._period)
         if period <= self._last:
             return False
-        self._last, self._awaiting = period, t
+        self._last, self._awaiting = period, True
         return True
 
     def answered(self) -> None:
-        """The answer is there."""
-        self._awaiting = None
+        """The answer is there, or will never be."""
+        self._awaiting = False
 
 
 class Carried:

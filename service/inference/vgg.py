@@ -60,6 +60,10 @@ class VGG:
             self._state.keep(t, faces, outputs["next_state"])
         return estimates_of(t, faces, outputs)
 
+    def unanswered(self) -> None:
+        """Asks again at the next turn."""
+        self._turns.answered()
+
 
 def resized(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """(size, size, 3) of an aligned crop, as training resizes it."""

@@ -1,0 +1,99 @@
+"""Which engine runs the model now, and which one takes over when it fails.
+
+After the engine that was asked for come those of the same backend in finer precisions, and after another backend's
+engine OpenVINO's. Each is compiled when it is needed, in a thread of its own. Where none is left, the first is tried
+again, after waits that double from a second to ten minutes: a fault that passes is soon over, one that stays is cheap.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from engines.engine import Engine
+from engines.errors import UserError
+from engines.load import Loaded
+
+log = logging.getLogger(__name__)
+
+FINER = ("int8", "bf16", "fp16", "fp32")  # each computes more exactly what the network does than those before it
+FIRST_WAIT, LONGEST_WAIT = 1.0, 600.0  # s
+MOST_STUCK = 4  # calls that hang still: each holds a compiled network, and a further one might exhaust the memory
+
+Reload = Callable[[str], Loaded]  # BACKEND:PRECISION -> freshly compiled; raises `UserError`
+
+
+class Standby:
+    """`loaded` runs now, or ran last. `reload` compiles an engine, `use` is told of the new one, `stuck` counts the
+    engine calls that hang still."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        reload: Reload,
+        use: Callable[[Loaded], None],
+        stuck: Callable[[], int],
+        first_wait: float = FIRST_WAIT,
+    ) -> None:
+        self.loaded = loaded
+        self.problem: str | None = None  # a sentence while nothing runs
+        self._reload = reload
+        self._use = use
+        self._stuck = stuck
+        self._first = name_of(loaded.engine)
+        self._left = following(loaded.engine)
+        self._first_wait = self._wait = first_wait
+        self._since = time.monotonic()
+        self._over = threading.Event()
+
+    def failed(self, why: str) -> None:
+        """The engine is given up: the next one is compiled, or the first tried again later."""
+        self.problem = f"{name_of(self.loaded.engine)} was given up, and no other engine runs yet: {why}"
+        if time.monotonic() - self._since > LONGEST_WAIT:
+            self._wait = self._first_wait
+        threading.Thread(target=self._replace, args=(why,), name="standby", daemon=True).start()
+
+    def close(self) -> None:
+        """Compiles nothing any more."""
+        self._over.set()
+
+    def _replace(self, why: str) -> None:
+        failed = name_of(self.loaded.engine)
+        while not self._over.is_set():
+            if self._left:
+                name = self._left.pop(0)
+                log.error("%s is given up, %s is next: %s", failed, name, why)
+            else:
+                name, wait = self._first, self._wait
+                self._wait = min(2 * wait, LONGEST_WAIT)
+                log.error("%s is given up, no other is left, %s is tried in %g s: %s", failed, name, wait, why)
+                if self._over.wait(wait):
+                    return
+                if self._stuck() >= MOST_STUCK:
+                    why = f"{self._stuck()} calls hang still"
+                    continue
+            try:
+                loaded = self._reload(name)
+            except UserError as error:
+                failed, why = name, str(error)
+            except Exception as error:
+                # The outermost frame of this thread: an engine that cannot be made must not end the search.
+                log.exception("%s could not be compiled", name)
+                failed, why = name, f"{type(error).__name__}: {error}"
+            else:
+                self.loaded, self._since, self.problem = loaded, time.monotonic(), None
+                self._left = [name for name in self._left if name in following(loaded.engine)]
+                self._use(loaded)
+                return
+
+
+def name_of(engine: Engine) -> str:
+    """BACKEND:PRECISION."""
+    return f"{engine.name}:{engine.precision}"
+
+
+def following(engine: Engine) -> list[str]:
+    """Names of the engines that take over from `engine`, in turn. Not all of them need exist on this machine."""
+    finer = FINER[FINER.index(engine.precision) + 1 :] if engine.precision in FINER else ()
+    own = [f"{engine.name}:{precision}" for precision in finer if engine.name != "openvino" or precision != "fp16"]
+    return own if engine.name == "openvino" else [*own, "openvino:int8", "openvino:bf16", "openvino:fp32"]
