@@ -1,0 +1,201 @@
+"""An engine that hangs, breaks or gives NaN is replaced by the next; sessions, /readyz and metrics tell the truth."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sources import demo_items
+
+from engines.engine import Arrays, Engine
+from engines.errors import EngineError
+from engines.load import Loaded
+from service import metrics
+from service.capture.media import Frame
+from service.inference.standby import Standby, following
+from service.live import Live
+from service.publish.hub import Hub
+from service.runtime import Runtime
+from service.sessions import Sessions
+from service.settings import Settings
+
+FAULTS = ("hangs", "raises", "nan")
+
+
+@dataclass
+class Faulty:
+    """An engine that has a fault until it is mended."""
+
+    sound: Engine
+    precision: str
+    fault: str | None = None
+    name: str = "openvino"
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    mended: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        outputs = self.sound(inputs)
+        if self.mended.is_set() or self.fault is None:
+            return outputs
+        if self.fault == "hangs":
+            self.mended.wait(30)
+        elif self.fault == "raises":
+            raise RuntimeError("device lost")
+        return {name: np.full_like(values, np.nan) for name, values in outputs.items()}
+
+
+class Compiler:
+    """Compiles engines of the three precisions, of which some have a fault, or none at all."""
+
+    def __init__(self, sound: Loaded, **faults: str) -> None:
+        self.sound = sound
+        self.faults = faults
+        self.made: list[str] = []
+        self.engines: list[Faulty] = []
+        self.allowed = threading.Event()
+        self.allowed.set()
+
+    def __call__(self, name: str) -> Loaded:
+        self.allowed.wait(30)
+        precision = name.partition(":")[2]
+        self.made.append(name)
+        if self.faults.get(precision) == "missing":
+            raise EngineError(f"This machine has no {precision}.")
+        self.engines.append(Faulty(self.sound.engine, precision, self.faults.get(precision)))
+        return replace(self.sound, engine=self.engines[-1])
+
+
+@contextmanager
+def running(compiler: Compiler, runtime: Runtime) -> Iterator[Runtime]:
+    made = Runtime(
+        runtime.model, compiler("openvino:int8"), runtime.networks, max_faces=1, hung_after=0.2, reload=compiler
+    )
+    try:
+        yield made
+    finally:
+        for engine in compiler.engines:
+            engine.mended.set()
+        made.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for what happens in other threads."""
+    pause = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it never happened")
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    return [item for item in demo_items(1.0) if isinstance(item, Frame)]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_session_goes_on_with_the_next_engine(fault: str, runtime: Runtime, frames: list[Frame]) -> None:
+    compiler = Compiler(runtime.loaded, int8=fault, bf16="missing")
+    counter = metrics.ENGINE_FAILURES.labels(runtime.model, {"hangs": "hung", "raises": "error", "nan": "nan"}[fault])
+    before = counter._value.get()
+    with running(compiler, runtime) as made:
+        compiler.allowed.clear()  # the next one is not compiled yet
+        pipeline = made.pipeline("x")
+        coming = iter(frames)
+        failing = [pipeline.frame(next(coming)).data for _ in range(1 if fault == "hangs" else 3)]
+        until(lambda: bool(made.problems()))
+        failing.append(pipeline.frame(next(coming)).data)  # at once, however long compiling takes
+        for data in failing:
+            assert data["model"]["precision"] == "int8"
+            assert data["faces"][0]["reasons"] == ["engine_failed"]
+            assert data["faces"][0]["valence"] is None
+        (problem,) = made.problems()
+        assert problem.startswith("openvino:int8 was given up, and no other engine runs yet: ")
+        assert {"hangs": "gave nothing for 0.2 s", "raises": "device lost", "nan": "not finite"}[fault] in problem
+        compiler.allowed.set()
+        until(lambda: not made.problems())
+        data = pipeline.frame(next(coming)).data
+        assert compiler.made == ["openvino:int8", "openvino:bf16", "openvino:fp32"]
+        assert (data["model"]["engine"], data["model"]["precision"]) == ("openvino", "fp32")
+        assert data["faces"][0]["valence"] is not None
+        assert failing[0]["model"]["precision"] == "int8", "an event that went out was changed"
+        (sample,) = metrics.ENGINE_INFO.collect()[0].samples
+        assert sample.labels["precision"] == "fp32"
+    assert counter._value.get() == before + len(failing) - 1
+
+
+def test_readiness_says_when_no_engine_runs(runtime: Runtime, frames: list[Frame]) -> None:
+    compiler = Compiler(runtime.loaded, int8="raises")
+
+    async def look(made: Runtime) -> None:
+        hub = Hub(asyncio.get_running_loop())
+        live = Live(Settings(), hub, made, Sessions(made, hub.publish, limit=1), [], ThreadPoolExecutor(1))
+        assert live.problems() == []
+        compiler.allowed.clear()
+        pipeline = made.pipeline("x")
+        for frame in frames[:3]:
+            pipeline.frame(frame)
+        await asyncio.to_thread(until, lambda: bool(made.problems()))
+        assert live.problems() == made.problems()
+        compiler.allowed.set()
+        await asyncio.to_thread(until, lambda: not made.problems())
+        assert live.problems() == []
+        live.encoder.shutdown()
+
+    with running(compiler, runtime) as made:
+        asyncio.run(look(made))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_where_no_engine_is_left_the_first_is_tried_again_and_again(
+    fault: str, runtime: Runtime, frames: list[Frame]
+) -> None:
+    compiler = Compiler(runtime.loaded, int8=fault, bf16=fault, fp32=fault)
+    with running(compiler, runtime) as made:
+        made._standby._wait = 0.01
+        pipeline = made.pipeline("x")
+        for number, frame in enumerate(frames):
+            if len(compiler.made) == 5:
+                break
+            pipeline.frame(replace(frame, t=number / 30))
+            until(lambda: not made.problems())
+            for engine in compiler.engines[:-1]:
+                engine.mended.set()  # lets go of its thread
+        assert compiler.made == [f"openvino:{precision}" for precision in ("int8", "bf16", "fp32", "int8", "int8")]
+        assert made._standby._wait == pytest.approx(0.04), "each time after twice as long"
+        for engine in compiler.engines:
+            engine.mended.set()
+        last = replace(frames[-1], t=2.0)
+        assert pipeline.frame(last).data["faces"][0]["valence"] is not None
+        assert made.info["precision"] == "int8"
+
+
+def test_many_calls_that_hang_are_not_joined_by_more(runtime: Runtime) -> None:
+    """Each holds a compiled network in memory."""
+    compiler, stuck = Compiler(runtime.loaded), [4]
+    used: list[Loaded] = []
+    standby = Standby(runtime.loaded, compiler, used.append, lambda: stuck[0], first_wait=0.001)
+    standby._left = []
+    standby.failed("it hung")
+    until(lambda: standby._wait > 0.1)
+    assert compiler.made == []
+    stuck[0] = 3
+    until(lambda: bool(used))
+    assert len(compiler.made) == 1
+    standby.close()
+
+
+def test_an_engine_is_followed_by_finer_ones_and_at_last_by_those_that_run_everywhere(runtime: Runtime) -> None:
+    def engines_after(name: str, precision: str) -> list[str]:
+        return following(Faulty(runtime.loaded.engine, precision, name=name))
+
+    assert engines_after("openvino", "int8") == ["openvino:bf16", "openvino:fp32"]
+    assert engines_after("openvino", "fp32") == []
+    everywhere = ["openvino:int8", "openvino:bf16", "openvino:fp32"]
+    assert engines_after("tensorrt", "fp16") == ["tensorrt:fp32", *everywhere]
+    assert engines_after("torch", "bf16") == ["torch:fp16", "torch:fp32", *everywhere]
