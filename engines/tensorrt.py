@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.batches import SIZES, in_sizes, rows_of
 from engines.cuda import Graph, gpu
 from engines.engine import Arrays
 from engines.errors import EngineError
@@ -24,8 +25,6 @@ from engines.tensorrt_build import PRECISIONS, PROFILES, plan, tensorrt
 
 log = logging.getLogger(__name__)
 
-# Batch sizes that run; a batch between two of them is filled up with rows that nobody reads.
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _SPARE = 64 << 20  # bytes beside what is counted: CUDA graphs and what contexts keep
 
 
@@ -96,14 +95,11 @@ class TensorRtEngine:
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
         what the GPU reports."""
-        rows = self._rows(inputs)
-        pieces = [slice(start, start + SIZES[-1]) for start in range(0, rows, SIZES[-1])]
+        if self._engine is None:
+            raise EngineError(f"{self._label} was closed.")
+        rows = rows_of(self._label, self.inputs, self.types, inputs)
         with self._lock, self._gpu.current():
-            parts = [self._batch({name: values[piece] for name, values in inputs.items()}) for piece in pieces]
-        if len(parts) == 1:
-            return parts[0]
-        empty = {t.name: np.zeros((0, *t.shape[1:]), t.host.dtype) for t in self._outputs}
-        return {name: np.concatenate([part[name] for part in parts] or [empty[name]]) for name in self.outputs}
+            return in_sizes(rows, inputs, self._batch)
 
     def close(self) -> None:
         """Frees what it holds on the GPU; it can run no more. Calling it again does nothing."""
@@ -139,27 +135,9 @@ class TensorRtEngine:
             is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
             (self._inputs if is_input else self._outputs).append(tensor)
 
-    def _rows(self, inputs: Mapping[str, NDArray[np.generic]]) -> int:
-        if self._engine is None:
-            raise EngineError(f"{self._label} was closed.")
-        if inputs.keys() != self.inputs.keys():
-            raise EngineError(f"{self._label} takes the inputs {sorted(self.inputs)}, but was given {sorted(inputs)}.")
-        for name, shape in self.inputs.items():
-            given = inputs[name]
-            if given.shape[1:] != shape[1:] or given.dtype.name != self.types[name]:
-                raise EngineError(
-                    f"{self._label} takes {name!r} of shape {shape} in {self.types[name]}, but was given {given.shape} "
-                    f"in {given.dtype.name}."
-                )
-        sizes = {len(values) for values in inputs.values()}
-        if len(sizes) != 1:
-            raise EngineError(f"{self._label} was given inputs of different batch sizes: {sorted(sizes)}.")
-        return sizes.pop()
-
-    def _batch(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Runs at most the largest batch, in the smallest size that holds it."""
+    def _batch(self, inputs: Mapping[str, NDArray[np.generic]], batch: int) -> Arrays:
+        """Runs the rows of `inputs`, at most `batch`, in that size."""
         rows = len(next(iter(inputs.values())))
-        batch = next(size for size in SIZES if size >= rows)
         if batch not in self._sizes:
             self._sizes[batch] = _Size(self._context(batch))
         size = self._sizes[batch]
