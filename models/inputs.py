@@ -61,9 +61,11 @@ def past_sound(power: Floats, t: float) -> Floats:
 def sound_picture(power: Floats, t: float) -> Floats:
     """A/V-MT-VGG-GRU: (3, 96, 96) in [-1, 1], low frequencies at the bottom, the newest of 96 columns at the right.
 
-    The paper leaves the mapping open: mel power in dB every 22 ms, the loudest 80 dB stretched over the range.
+    Nothing at or after `t` seconds is part of it. The paper leaves the mapping open: mel power in dB every 22 ms, the
+    loudest 80 dB stretched over the range.
     """
-    column = np.round((t - PICTURE_HOP * np.arange(vgg_face.SIZE - 1, -1, -1)) * MEL_RATE).astype(int)
+    newest = int(t * MEL_RATE + 1e-6) - 1  # the last whose samples all lie before t: a column reaches 10 ms on
+    column = newest - np.round(PICTURE_HOP * MEL_RATE * np.arange(vgg_face.SIZE - 1, -1, -1)).astype(int)
     inside = (column >= 0) & (column < power.shape[1])
     cells = np.where(inside, power[:, np.clip(column, 0, max(power.shape[1] - 1, 0))], 0)
     db = 10 * np.log10(np.maximum(cells, POWER_FLOOR))
