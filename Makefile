@@ -53,7 +53,7 @@ $(VENV)/.serve: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: $(VENV)/.serve
 	@echo "Installing what the tests need, PyTorch among it ..."
 	@$(PIP) $(TORCH)
-	@$(PIP) --editable '.[train,dev]'
+	@$(PIP) --editable '.[train,quantize,dev]'
 	@touch $@
 
 $(PAGE)/dist/index.html: $(PAGE_SOURCES) | $(VENV)/.serve

@@ -1,22 +1,41 @@
 """From a model's name and an engine's name to something that runs, verified against its float32 reference first."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engines import imported, records, weights
-from engines.engine import Engine
+from engines import imported, openvino, quantize, records, weights
+from engines.engine import Arrays, Engine
 from engines.errors import EngineError
-from engines.openvino import OpenVinoEngine, resolve_precision
+from engines.openvino import OpenVinoEngine
 from engines.probe import probe as default_probe
 from engines.verify import Figures, compare
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("openvino",)
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A runtime that opens networks. All four are called only once it was asked for, and may import what they need.
+
+    `precisions`: what it computes on this machine, the fastest first; raises `EngineError` where it cannot run at all.
+    `open`: an engine from weights, precision, threads and streams. `version`, `device`: what a comparison holds for."""
+
+    precisions: Callable[[], tuple[str, ...]]
+    open: Callable[[weights.Weights, str, int, int], Engine]
+    version: Callable[[], str]
+    device: Callable[[], str]
+
+
+def _open_openvino(entry: weights.Weights, precision: str, threads: int = 0, streams: int = 1) -> OpenVinoEngine:
+    return OpenVinoEngine(weights.verified(entry), precision=precision, threads=threads, streams=streams)
+
+
+REFERENCE = "openvino"  # runs everywhere; in fp32 it is what all others are compared with, and the last resort
+BACKENDS: Mapping[str, Backend] = {
+    REFERENCE: Backend(openvino.precisions, _open_openvino, openvino.version, openvino.device),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +45,43 @@ class Loaded:
     engine: Engine
     weights: weights.Weights
     figures: Figures | None
+
+
+Probe = Callable[[Loaded], Arrays]  # the float32 reference -> real inputs for it, by name, batch first
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A file on a backend in a precision."""
+
+    backend: str
+    entry: weights.Weights
+    precision: str
+
+    @property
+    def is_reference(self) -> bool:
+        return (self.backend, self.precision) == (REFERENCE, "fp32")
+
+    def __str__(self) -> str:
+        return f"{self.entry.model} on {self.backend}:{self.precision}"
+
+
+class _Yardstick:
+    """What the engines of a model are compared with, and on: the float32 file, and inputs made when first needed."""
+
+    def __init__(self, reference: weights.Weights, probe: Probe | None) -> None:
+        self.reference = reference
+        self._probe = probe
+
+    @cached_property
+    def truth(self) -> OpenVinoEngine:
+        return _open_openvino(self.reference, "fp32")
+
+    @cached_property
+    def inputs(self) -> Arrays:
+        if self._probe is None:
+            return default_probe(self.truth.inputs, self.truth.types)
+        return self._probe(Loaded(self.truth, self.reference, None))
 
 
 def models() -> tuple[str, ...]:
@@ -39,106 +95,163 @@ def parse_engine(text: str) -> tuple[str, str]:
     if backend not in BACKENDS:
         raise EngineError(f"There is no engine {backend!r}; choose one of {', '.join(BACKENDS)}.")
     precision = precision or "auto"
-    if precision != "auto":
-        resolve_precision(precision)
+    if backend == REFERENCE:
+        openvino.resolve_precision(precision)
+    elif precision not in ("auto", *BACKENDS[backend].precisions()):
+        raise EngineError(f"{backend} has no {precision} here; it has {', '.join(BACKENDS[backend].precisions())}.")
     return backend, precision
 
 
 def load(
     model: str,
-    engine: str = "openvino",
+    engine: str = REFERENCE,
     *,
-    probe: Mapping[str, NDArray[np.generic]] | None = None,
+    probe: Probe | None = None,
     threads: int = 0,
     streams: int = 1,
     untrained: bool = False,
 ) -> Loaded:
     """The engine for `model`, compiled and verified.
 
-    `probe`: real inputs of the model by name; outputs of a reduced precision are compared on it with those of the
-    fp32 file, and the engine is refused beyond the limits of `engines.verify`. Without one, `engines.probe` makes it,
-    and what an earlier start found on this machine holds. With precision "auto", a refused engine gives way to fp32.
+    `engine`: BACKEND[:PRECISION]. Its outputs are compared with those of the fp32 file on the inputs that `probe` gives
+    (by default `engines.probe`'s), unless an earlier start on this machine has done so; beyond the limits of
+    `engines.verify`, or where it cannot be built, the next slower one is taken with a warning, fp32 at last.
     `untrained`: a paper's system that has no weights runs on random ones instead of being refused.
     Raises `EngineError` or `WeightsError`."""
-    _, asked = parse_engine(engine)
-    entry, reference, precision = _choose(model, asked, untrained)
-    if precision != "fp32":
-        of = records.key(entry, reference, precision)
-        known = records.find(of) if probe is None else None
-        figures = known.figures if known else _compare(entry, reference, precision, probe)
-        if probe is None and known is None:
-            records.keep(of, entry, precision, figures)
-        if figures.excess is None:
-            return Loaded(_open(entry, precision, threads, streams), entry, figures)
-        if asked != "auto":
-            raise EngineError(
-                f"{model} in {precision} does not compute what its fp32 reference computes: {figures.excess}."
-            )
-        log.warning("%s in %s is refused, fp32 serves: %s", model, precision, figures.excess)
-    return Loaded(_open(reference, "fp32", threads, streams), reference, None)
+    backend, asked = parse_engine(engine)
+    yardstick = _Yardstick(_reference(model, untrained), probe)
+    candidates = list(_candidates(yardstick, backend, asked))
+    for candidate in candidates:
+        try:
+            figures = None if candidate.is_reference else _known(candidate, yardstick).figures
+            if figures is None or figures.excess is None:
+                opened = BACKENDS[candidate.backend].open(candidate.entry, candidate.precision, threads, streams)
+                return Loaded(opened, candidate.entry, figures)
+            why = figures.excess
+        except EngineError as error:
+            if candidate is candidates[-1]:
+                raise
+            why = str(error).rstrip(".")
+        log.warning("%s is refused, the next engine is taken: %s", candidate, why)
+    raise EngineError(f"No engine is left for {model}.")
 
 
-def build(model: str, engine: str = "openvino") -> records.Record:
-    """Compiles an engine for this machine and compares it with its reference, whatever was known. Its record says
-    whether it may serve. Raises `EngineError` or `WeightsError`."""
-    _, asked = parse_engine(engine)
-    entry, reference, precision = _choose(model, asked)
-    figures = _compare(entry, reference, precision, None)
-    return records.keep(records.key(entry, reference, precision), entry, precision, figures)
+def build(
+    model: str, engine: str = REFERENCE, *, probe: Probe | None = None, untrained: bool = False
+) -> records.Record:
+    """Builds an engine for this machine and compares it with its reference, whatever was known. For int8, where the
+    weights come without an 8-bit file, one is quantised on the probe's inputs. Its record says whether it may serve.
+    Raises `EngineError` or `WeightsError`."""
+    backend, asked = parse_engine(engine)
+    yardstick = _Yardstick(_reference(model, untrained), probe)
+    shipped = _shipped_int8(yardstick.reference)
+    precision = asked
+    if asked == "auto":
+        can_be = {"int8"} if shipped or quantize.available() else set()
+        precision = next(p for p in BACKENDS[backend].precisions() if p != "int8" or p in can_be)
+    if precision == "int8" and shipped is None:
+        return _quantised(yardstick, backend)
+    entry = shipped if precision == "int8" and shipped else yardstick.reference
+    return _compared(_Candidate(backend, entry, precision), yardstick)
 
 
 def table() -> list[dict[str, str]]:
     """Rows for `affectstream engines list`."""
-    return [_row(record) for record in records.everything()]
+    return [record.row() for record in records.everything()]
 
 
-def verify(names: Iterable[str] | None = None) -> list[dict[str, str]]:
-    """Compares every engine of the models `names` (all, if None) that this CPU can run anew; rows as in `table`."""
+def verify(
+    names: Iterable[str] | None = None, *, probe_of: Callable[[str], Probe | None] = lambda model: None
+) -> list[dict[str, str]]:
+    """Compares every engine of the models `names` (those of the manifest, if None) that this machine runs anew; rows as
+    in `table`. `probe_of`: gives the probe of a model by its name."""
     rows = []
     for model in names or models():
-        files = {e.precision for e in weights.entries() if e.model == model}
-        runnable = {"fp32", resolve_precision("auto")} | files
-        rows += [_row(build(model, f"openvino:{precision}")) for precision in sorted(runnable)]
+        yardstick = _Yardstick(_reference(model, untrained=True), probe_of(model))
+        rows += [_compared(candidate, yardstick).row() for candidate in _candidates(yardstick, REFERENCE, "auto")]
     return rows
 
 
-def _choose(model: str, asked: str, untrained: bool = False) -> tuple[weights.Weights, weights.Weights, str]:
-    """File, its fp32 reference and precision, for a precision that was asked for."""
-    files = {e.precision: e for e in weights.entries() if e.model == model}
-    if not files and model in imported.SYSTEMS:
-        files = {"fp32": imported.system(model, untrained=untrained)}
-    if not files:
+def _reference(model: str, untrained: bool) -> weights.Weights:
+    """The fp32 file of a model."""
+    for entry in weights.entries():
+        if entry.model == model and entry.precision == "fp32":
+            return entry
+    if model not in imported.SYSTEMS:
         raise EngineError(f"There is no model {model!r}; known are: {', '.join((*models(), *imported.SYSTEMS))}.")
-    if asked == "int8" and "int8" not in files:
-        raise EngineError(f"The model {model!r} has no int8 weights; choose openvino:fp32 or openvino:auto.")
-    precision = asked
-    if asked == "auto":
-        precision = "int8" if "int8" in files else resolve_precision("auto")
-    return files.get(precision, files["fp32"]), files["fp32"], precision
+    return imported.system(model, untrained=untrained)
 
 
-def _open(entry: weights.Weights, precision: str, threads: int = 0, streams: int = 1) -> OpenVinoEngine:
-    return OpenVinoEngine(weights.verified(entry), precision=precision, threads=threads, streams=streams)
+def _shipped_int8(reference: weights.Weights) -> weights.Weights | None:
+    """The 8-bit file of the manifest for a model, quantised before it shipped."""
+    of_model = (e for e in weights.entries() if e.model == reference.model)
+    return next((e for e in of_model if e.precision == "int8"), None)
 
 
-def _compare(
-    entry: weights.Weights,
-    reference: weights.Weights,
-    precision: str,
-    probe: Mapping[str, NDArray[np.generic]] | None,
-) -> Figures:
-    truth = _open(reference, "fp32")
-    inputs = probe if probe is not None else default_probe(truth.inputs, truth.types)
-    return compare(truth, _open(entry, precision), inputs)
+def _candidates(yardstick: _Yardstick, backend: str, asked: str) -> Iterator[_Candidate]:
+    """What may run, in the order in which it is tried: from the precision asked for to slower ones, OpenVINO's last.
+
+    Raises `EngineError` if int8 was asked for and there is no 8-bit file."""
+    model = yardstick.reference.model
+    precisions = BACKENDS[backend].precisions()
+    for precision in precisions[0 if asked == "auto" else precisions.index(asked) :]:
+        entry = _eight_bit(yardstick) if precision == "int8" else yardstick.reference
+        if entry is not None:
+            yield _Candidate(backend, entry, precision)
+        elif asked == "int8":
+            raise EngineError(
+                f"The model {model!r} has no int8 weights; `affectstream engines build {model} --precision int8` "
+                f"makes them, or choose {backend}:auto."
+            )
+    if backend != REFERENCE:
+        yield from _candidates(yardstick, REFERENCE, "auto")
 
 
-def _row(record: records.Record) -> dict[str, str]:
-    return {
-        "model": record.model,
-        "weights": record.weights,
-        "engine": f"{record.backend}:{record.precision}",
-        "runtime": record.runtime,
-        "serves": "yes" if record.fit else f"refused: {record.figures.excess}",
-        "against fp32": str(record.figures),
-        "samples": str(record.figures.samples),
-    }
+def _eight_bit(yardstick: _Yardstick) -> weights.Weights | None:
+    """The 8-bit file that ships, else the one that was built here; one that is stale or damaged is built anew."""
+    reference = yardstick.reference
+    made = _shipped_int8(reference) or quantize.find(reference)
+    if made is None and quantize.was_built(reference):
+        log.warning("int8 of %s is stale or damaged and built anew, which takes a minute", reference.model)
+        try:
+            _quantised(yardstick, REFERENCE)
+        except EngineError as error:
+            log.warning("int8 of %s could not be built anew: %s", reference.model, error)
+        made = quantize.find(reference)
+    return made
+
+
+def _quantised(yardstick: _Yardstick, backend: str) -> records.Record:
+    """Quantises on every other input of the probe, and compares on those between."""
+    reference, truth = yardstick.reference, yardstick.truth
+    seen, unseen = ({name: values[start::2] for name, values in yardstick.inputs.items()} for start in (0, 1))
+    made = quantize.build(
+        reference, seen, lambda file: compare(truth, OpenVinoEngine(file, precision="int8", caching=False), unseen)
+    )
+    candidate = _Candidate(backend, made.weights or reference, "int8")
+    if made.weights is not None and backend != REFERENCE:
+        return _compared(candidate, yardstick)
+    return _keep(candidate, yardstick, made.figures)
+
+
+def _known(candidate: _Candidate, yardstick: _Yardstick) -> records.Record:
+    """What an earlier comparison on this machine gave, else that of a new one."""
+    return records.find(_key(candidate, yardstick)) or _compared(candidate, yardstick)
+
+
+def _compared(candidate: _Candidate, yardstick: _Yardstick) -> records.Record:
+    found = BACKENDS[candidate.backend].open(candidate.entry, candidate.precision, 0, 1)
+    return _keep(candidate, yardstick, compare(yardstick.truth, found, yardstick.inputs))
+
+
+def _runtime(backend: str) -> records.Runtime:
+    return records.Runtime(backend, BACKENDS[backend].version(), BACKENDS[backend].device())
+
+
+def _key(candidate: _Candidate, yardstick: _Yardstick) -> str:
+    return records.key(candidate.entry, yardstick.reference, candidate.precision, _runtime(candidate.backend))
+
+
+def _keep(candidate: _Candidate, yardstick: _Yardstick, figures: Figures) -> records.Record:
+    runtime = _runtime(candidate.backend)
+    return records.keep(_key(candidate, yardstick), candidate.entry, candidate.precision, runtime, figures)

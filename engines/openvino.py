@@ -34,6 +34,22 @@ def capabilities() -> tuple[str, ...]:
     return tuple(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
+def version() -> str:
+    """Of the runtime."""
+    return str(ov.get_version())
+
+
+def device() -> str:
+    """The CPU, and what it computes natively: what a compiled network and its rounding depend on."""
+    name = str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    return f"{name} ({', '.join(sorted(capabilities()))})"
+
+
+def precisions() -> tuple[str, ...]:
+    """What this CPU may run a network in, the fastest first."""
+    return ("int8", "bf16", "fp32") if "BF16" in capabilities() else ("int8", "fp32")
+
+
 def resolve_precision(precision: str) -> str:
     """ "auto" becomes bf16 where the CPU has it, else fp32. Raises `EngineError` for what this CPU cannot do."""
     if precision not in PRECISIONS:

@@ -19,18 +19,28 @@ _FEW = 8
 
 def probe(inputs: Mapping[str, tuple[int, ...]], types: Mapping[str, str], count: int | None = None) -> Arrays:
     """`count` samples for inputs of these shapes (batch first) and numpy types, the same at every call: faces where
-    the input is an RGB picture of 112x112 in uint8, noise elsewhere (0..255 for other uint8, else standard normal)."""
+    the input is uint8 of pictures, and standard normal noise elsewhere. Where a model's own inputs can be recorded,
+    those are the better probe."""
     rng = np.random.default_rng(0)
     if count is None:
         count = _FEW if sum(abs(prod(shape[1:])) for shape in inputs.values()) > _LARGE else COUNT
     made: Arrays = {}
     for name, shape in inputs.items():
         size = (count, *(max(d, 1) for d in shape[1:]))
-        if types[name] == "uint8":
-            made[name] = faces(count) if size[1:] == (112, 112, 3) else rng.integers(0, 256, size, np.uint8)
+        if types[name] == "uint8" and len(size) >= 4 and size[-1] in (3, 4):
+            made[name] = _pictures(size)
         else:
             made[name] = rng.standard_normal(size).astype(types[name])
     return made
+
+
+def _pictures(size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """`faces` in the shape (..., height, width, 3 or 4); nothing is drawn in the fourth channel."""
+    *several, height, width, channels = size
+    resized = np.stack([cv2.resize(face, (width, height)) for face in faces(prod(several))]).astype(np.uint8)
+    if channels == 4:
+        resized = np.concatenate((resized, np.zeros((*resized.shape[:3], 1), np.uint8)), axis=3)
+    return resized.reshape(size)
 
 
 def faces(count: int) -> NDArray[np.uint8]:

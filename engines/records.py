@@ -1,26 +1,24 @@
 """What is known of engines built on this machine: which network, in what precision, and how it compared.
 
-A record is as good as its key: network, runtime, device, precision and the probe it was compared on. Change one and the
-engine is built and compared anew; a record that cannot be read counts as none.
+A record is as good as its key: network, runtime, device, precision and limits. Change one and the engine is built and
+compared anew; a record that cannot be read counts as none.
 """
 
 import hashlib
 import json
+import logging
 import os
-import tempfile
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-
-import openvino as ov
 
 from engines import verify
 from engines.cache import cache_dir
-from engines.openvino import capabilities, core
-from engines.probe import COUNT
 from engines.verify import Figures
 from engines.weights import Weights
+
+log = logging.getLogger(__name__)
 
 _LIMITS = (
     verify.MAX_VA_ERROR,
@@ -32,13 +30,22 @@ _LIMITS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Runtime:
+    """What compiles and runs: the backend's name and version, and the device with what it can do."""
+
+    backend: str
+    version: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One engine and what its comparison with the fp32 reference gave."""
 
     model: str
     weights: str
     backend: str
-    runtime: str  # version of the backend
+    version: str  # of the backend
     device: str
     precision: str
     figures: Figures
@@ -49,11 +56,22 @@ class Record:
         """Whether it may serve."""
         return self.figures.excess is None
 
+    def row(self) -> dict[str, str]:
+        """For `affectstream engines list`."""
+        return {
+            "model": self.model,
+            "weights": self.weights,
+            "engine": f"{self.backend}:{self.precision}",
+            "runtime": self.version,
+            "serves": "yes" if self.fit else f"refused: {self.figures.excess}",
+            "against fp32": str(self.figures),
+            "samples": str(self.figures.samples),
+        }
 
-def key(entry: Weights, reference: Weights, precision: str) -> str:
+
+def key(entry: Weights, reference: Weights, precision: str, runtime: Runtime) -> str:
     """Names everything that the result of a comparison depends on."""
-    device = [core().get_property("CPU", "FULL_DEVICE_NAME"), *sorted(capabilities())]
-    parts = [entry.sha256, reference.sha256, "openvino", ov.get_version(), *device, precision, COUNT, *_LIMITS]
+    parts = [entry.sha256, reference.sha256, *astuple(runtime), precision, *_LIMITS]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
@@ -68,18 +86,22 @@ def everything() -> list[Record]:
     return sorted(found, key=lambda record: (record.model, record.precision, record.built))
 
 
-def keep(of: str, entry: Weights, precision: str, figures: Figures) -> Record:
+def keep(of: str, entry: Weights, precision: str, runtime: Runtime, figures: Figures) -> Record:
     """Writes a record, aside and renamed. A cache that cannot be written only costs the next start a comparison."""
-    device = str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
     record = Record(
-        entry.model, entry.version or entry.name, "openvino", ov.get_version(), device, precision, figures, time.time()
-    )
-    with suppress(OSError):
+        entry.model, entry.version or entry.name, runtime.backend, runtime.version, runtime.device, precision, figures,
+        time.time(),
+    )  # fmt: skip
+    file = _folder() / f"{of}.json"
+    aside = file.with_suffix(f".{os.getpid()}.part")
+    try:
         _folder().mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=_folder(), suffix=".part")
-        with os.fdopen(handle, "w") as out:
-            json.dump(asdict(record), out, indent=1)
-        os.replace(aside, _folder() / f"{of}.json")
+        aside.write_text(json.dumps(asdict(record), indent=1), "utf-8")
+        os.replace(aside, file)
+    except OSError as error:
+        log.warning("what was measured of %s cannot be kept in %s: %s", entry.model, cache_dir(), error.strerror)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
     return record
 
 

@@ -17,7 +17,7 @@ MIN_VA_CCC = 0.99  # concordance with the reference, each of valence and arousal
 MIN_TOP_EXPRESSION = 0.97  # share of samples whose most likely expression is the reference's
 MIN_AU_F1 = 0.95  # of "present at 0.5", over all units, with the reference as truth
 MAX_RELATIVE_ERROR = 0.05  # root mean square of the difference over that of the reference, other outputs
-_TIE = 0.05  # margin (logits or probabilities) under which the reference's own top expression is a toss-up
+_TIE = 0.05  # margin (logits or probabilities) under which the reference's own top expression or unit is a toss-up
 _MIN_VARIED = 8  # samples that a concordance needs to mean anything
 _MIN_STD = 0.02  # of the reference; below it concordance measures noise
 
@@ -37,6 +37,7 @@ class Figures:
 def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np.generic]]) -> Figures:
     """Figures of `candidate` on the inputs `probe` (by name, batch along axis 0). Raises `EngineError` for NaN."""
     expected, found = reference(probe), candidate(probe)
+    require_finite(expected, "The fp32 reference")
     require_finite(found, f"The engine {candidate.name}:{candidate.precision}")
     samples = len(next(iter(probe.values())))
     values: dict[str, float] = {}
@@ -66,7 +67,8 @@ def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np
             )
         elif name == "aus":
             if a.shape[1]:
-                note("AU F1", _f1(a > 0, b > 0), MIN_AU_F1, at_least=True)
+                present = a > 0
+                note("AU F1", _f1(present, np.where(np.abs(a) < _TIE, present, b > 0)), MIN_AU_F1, at_least=True)
         else:
             scale = max(float(np.sqrt((a**2).mean())), 1e-12)
             note(

@@ -107,6 +107,7 @@ def _options(texts: list[str]) -> dict[str, Any]:
 
 def _engines(args: argparse.Namespace) -> int:
     from engines import doctor, load
+    from service.calibrate import probe_of
 
     match args.action:
         case "doctor":
@@ -114,11 +115,13 @@ def _engines(args: argparse.Namespace) -> int:
         case "list":
             rows = load.table()
         case "build":
-            for name in args.name or ["face-mt"]:
-                load.build(name, args.engine or "openvino")
-            rows = load.table()
+            engine = args.backend + (f":{args.precision}" if args.precision else "")
+            rows = [
+                load.build(name, engine, probe=probe_of(name, args.calibrate), untrained=args.untrained).row()
+                for name in args.name or ["face-mt"]
+            ]
         case "verify":
-            rows = load.verify(args.name or None)
+            rows = load.verify(args.name or None, probe_of=probe_of)
     _table(rows, args.json)
     return 0
 
@@ -209,7 +212,13 @@ def _parser() -> argparse.ArgumentParser:
     engines.set_defaults(run=_engines)
     engines.add_argument("action", choices=("doctor", "list", "build", "verify"))
     engines.add_argument("name", nargs="*", help="models (build: face-mt; verify: all that were built)")
-    engines.add_argument("--engine", metavar="BACKEND[:PRECISION]", help="what to build")
+    engines.add_argument("--backend", default="openvino", help="build: for this runtime (openvino)")
+    engines.add_argument("--precision", help="build: fp32, bf16, fp16 or int8 (the fastest of the backend)")
+    engines.add_argument(
+        "--calibrate", action="append", default=[], type=Path, metavar="FILE",
+        help="build: a video with faces to take int8 ranges from, and to compare on (the demo); may be repeated",
+    )  # fmt: skip
+    engines.add_argument("--untrained", action="store_true", help="build: for a system that has no weights")
     engines.add_argument("--json", action="store_true")
 
     add_commands(commands, _table)

@@ -10,12 +10,14 @@ from engines.errors import EngineError
 from engines.imported import SYSTEMS
 from engines.load import Loaded, load
 from service import metrics
+from service.calibrate import probe_of
 from service.capture.media import Frame
-from service.inference import descriptors, mimamo, tsav, vgg
+from service.inference import descriptors, mimamo, multiterm, tsav, vgg
 from service.inference.adapter import Adapter
 from service.inference.descriptors import Descriptors
 from service.inference.face_mt import FaceMT
 from service.inference.mimamo import MIMAMO
+from service.inference.multiterm import Multiterm
 from service.inference.options import Options, read_options
 from service.inference.ready import Pending
 from service.inference.scheduler import HUNG_AFTER, MAX_BATCH, Scheduler
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 CLOSE_TIMEOUT = 0.5  # s; requests still waiting then are of an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
 ENGINE_THREADS = 1  # a second one was measured to double a small network's CPU time and save none of its latency
+PROBE_SAMPLES = 16  # that a reduced precision is compared on at its first start here; `engines build` takes more
 DEFAULT_MODEL = "face-mt"
 DEFAULT_ENGINE = "openvino"
 
@@ -42,6 +45,7 @@ PAPERS: dict[str, Callable[[Loaded, Options], Adapter]] = {
     "mimamo": MIMAMO,
     "descriptors": Descriptors,
     "descriptors-ensemble": Descriptors,
+    multiterm.MODEL: Multiterm,
 }
 ADAPTERS: dict[str, Callable[[Loaded, Options], Adapter]] = {
     "face-mt": lambda loaded, options: FaceMT(loaded),
@@ -54,6 +58,7 @@ RATES = {  # answers a second that a session wants, where no option says otherwi
     "mimamo": mimamo.RATE,
     "descriptors": descriptors.RATE,
     "descriptors-ensemble": descriptors.RATE,
+    multiterm.MODEL: multiterm.RATE,
 }
 
 
@@ -172,9 +177,13 @@ def load_runtime(
         raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")
     options = read_options(model_options)
     threads = 0 if model in PAPERS else ENGINE_THREADS
+    # The face network's own probe has more faces than the demo; the others need clips, sound and states to compare on.
+    probe = probe_of(model, samples=PROBE_SAMPLES) if model in PAPERS else None
 
     def compiled(name: str) -> Loaded:
-        return load(model, name, threads=threads, untrained=untrained)
+        if model == multiterm.MODEL:  # several networks and sixty boosters: not one file that engines compile
+            return multiterm.load(name, untrained=untrained)
+        return load(model, name, probe=probe, threads=threads, untrained=untrained)
 
     runtime = Runtime(
         model,

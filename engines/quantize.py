@@ -1,0 +1,217 @@
+"""A network in 8-bit integers: quantised after training on real inputs, and kept in the cache.
+
+The result is the same ONNX file with QuantizeLinear and DequantizeLinear nodes, which every runtime with 8-bit
+arithmetic reads. Plain at first; where the comparison with the float32 network finds it beyond the limits, the last
+layers before the outputs stay in floating point, then the first ones after the inputs too. Needs the extra `quantize`.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from engines import weights
+from engines.cache import cache_dir
+from engines.engine import Arrays
+from engines.errors import EngineError
+from engines.verify import Figures
+from engines.weights import Source, Weights
+
+log = logging.getLogger(__name__)
+
+SCHEME = 1  # of the files below; a change of what is written here makes the old ones stale
+HINT = "pip install 'affectstream[quantize]'"
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "GRU", "LSTM"})
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """What a build gave: the file (None if no attempt was within the limits), its figures, the layers left out."""
+
+    weights: Weights | None
+    figures: Figures
+    left_out: str
+
+
+def available() -> bool:
+    """Whether the extra `quantize` is installed. Imports nothing."""
+    return all(importlib.util.find_spec(module) is not None for module in ("nncf", "onnx", "onnxruntime"))
+
+
+def find(source: Weights) -> Weights | None:
+    """The 8-bit form of `source` in the cache; None if there is none, or one that is stale or damaged."""
+    for file in _folder(source).glob(f"{SCHEME}-*.onnx"):
+        made = _entry(source, file)
+        if weights.state(made) == "ready":
+            return made
+        log.warning("%s is damaged and not used", file)
+    return None
+
+
+def was_built(source: Weights) -> bool:
+    """Whether there is any 8-bit form of `source` in the cache, be it stale or damaged."""
+    return any(_folder(source).glob("*.onnx"))
+
+
+def build(source: Weights, samples: Arrays, judge: Callable[[Path], Figures]) -> Quantised:
+    """Quantises `source`, with ranges taken from `samples` (by name, batch first), and keeps what `judge` finds fit.
+
+    Written aside and renamed: an interrupt leaves what was there. Raises `EngineError` without the extra, for a file
+    that cannot be quantised, and where the cache cannot be written."""
+    if not available():
+        raise EngineError(f"Quantising to int8 needs NNCF, which serving does without; install it once: {HINT}.")
+    path = weights.verified(source)
+    with _written_aside(_folder(source)) as aside:
+        for left_out, layers in _attempts(path):
+            quantise(path, samples, aside, layers)
+            figures = judge(aside)
+            if figures.excess is None:
+                return Quantised(_keep(source, aside), figures, left_out)
+            log.warning("int8 of %s with %s left out is beyond the limits: %s", source.name, left_out, figures.excess)
+    return Quantised(None, figures, left_out)
+
+
+def quantise(source: Path, samples: Arrays, target: Path, keep: tuple[str, ...] = ()) -> None:
+    """Writes the 8-bit form of the ONNX file `source` to `target`; the nodes named in `keep` stay as they are.
+
+    `samples`: real inputs by name, batch first. Progress goes to the error stream. Raises `EngineError`."""
+    with _quiet():
+        import nncf
+        import onnx
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        count = len(next(iter(samples.values())))
+        model = _named(_whole(onnx.load(str(source))))
+        rows = [{name: values[i : i + 1] for name, values in samples.items()} for i in range(count)]
+        try:
+            small = nncf.quantize(
+                model,
+                nncf.Dataset(rows),
+                subset_size=count,
+                preset=nncf.QuantizationPreset.MIXED,
+                # The quantiser's own choice, the mean of the samples' extremes, cuts off the most expressive faces.
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+                ),
+                ignored_scope=nncf.IgnoredScope(names=list(keep), validate=False) if keep else None,
+            )
+        except Exception as error:  # whatever a quantiser of foreign graphs may stumble over
+            raise EngineError(f"{source.name} cannot be quantised: {type(error).__name__}: {error}.") from error
+        del small.metadata_props[:]
+        small.metadata_props.extend(model.metadata_props)  # what the outputs are called travels in there
+        try:
+            onnx.save(small, str(target))
+        except OSError as error:
+            raise EngineError(_unwritable(error)) from error
+
+
+def _attempts(path: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """What is left out, in words and as names of nodes; plain first."""
+    import onnx
+
+    model = _named(onnx.load(str(path), load_external_data=False))
+    first, last = _edges(model, forward=True), _edges(model, forward=False)
+    return [("nothing", ()), ("the last layers", last), ("the first and last layers", (*first, *last))]
+
+
+def _edges(model: Any, *, forward: bool) -> tuple[str, ...]:
+    """Names of the layers with weights that are met first on the way from the inputs on, or from the outputs back."""
+    near: dict[str, list[Any]] = {}  # tensor -> the nodes one step further
+    for node in model.graph.node:
+        for tensor in node.input if forward else node.output:
+            near.setdefault(tensor, []).append(node)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    open_ = [value.name for value in (model.graph.input if forward else model.graph.output)]
+    seen, found = set(open_), []
+    while open_:
+        for node in near.get(open_.pop(), ()):
+            if node.op_type in _WEIGHTED:
+                found.append(node.name)
+                continue
+            further = set(node.output if forward else node.input) - seen - stored
+            seen |= further
+            open_ += further
+    return tuple(sorted(set(found)))
+
+
+def _whole(model: Any) -> Any:
+    """The same graph with weights that are stored in float16 and cast in float32, as the quantiser wants them."""
+    from onnx import TensorProto, numpy_helper
+
+    halves = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
+    for node in [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in halves]:
+        values = numpy_helper.to_array(halves[node.input[0]]).astype("float32")
+        model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        model.graph.node.remove(node)
+    used = {name for node in model.graph.node for name in node.input}
+    for name, tensor in halves.items():
+        if name not in used:
+            model.graph.initializer.remove(tensor)
+    return model
+
+
+def _named(model: Any) -> Any:
+    """The same graph, every node with a name."""
+    for i, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{i}"
+    return model
+
+
+def _folder(source: Weights) -> Path:
+    return cache_dir() / "engines" / "int8" / source.sha256[:24]
+
+
+def _entry(source: Weights, file: Path) -> Weights:
+    sha256 = file.stem.partition("-")[2]
+    return replace(
+        source, name=f"{source.name}-int8", file=file.name, sha256=sha256, size=file.stat().st_size,
+        sources=(Source(path=str(file)),), precision="int8",
+    )  # fmt: skip
+
+
+def _keep(source: Weights, aside: Path) -> Weights:
+    """Gives the file its name, by its own hash, and takes the place of older ones."""
+    with aside.open("rb") as f:
+        sha256 = hashlib.file_digest(f, "sha256").hexdigest()
+    file = _folder(source) / f"{SCHEME}-{sha256}.onnx"
+    os.replace(aside, file)
+    for other in _folder(source).glob("*.onnx"):
+        if other != file:
+            other.unlink(missing_ok=True)
+    return _entry(source, file)
+
+
+@contextmanager
+def _written_aside(folder: Path) -> Iterator[Path]:
+    """A file to write to in a folder of its own beside the goal, gone afterwards."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=folder, suffix=".part"))
+    except OSError as error:
+        raise EngineError(_unwritable(error)) from error
+    try:
+        yield aside / "int8.onnx"
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _unwritable(error: OSError) -> str:
+    return f"{cache_dir()} cannot be written ({error.strerror or error}); set AFFECTSTREAM_CACHE to another folder."
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantiser's bars belong on the error stream, for the output may be JSON; its libraries' warnings nowhere."""
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,102 @@
+"""Real inputs of a model, recorded from the very pipeline that serves: what engines are calibrated and compared on."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Arrays
+from engines.errors import UserError
+from engines.load import Loaded, Probe
+from service.capture.media import Frame, Sound, StateChange
+from service.capture.open import open_source
+from service.inference.options import Options
+from service.perception.networks import Networks
+from service.perception.perceive import Perception
+from service.pipeline import Pipeline
+
+SAMPLES = 48
+PERIOD = 0.2  # s between two samples of a source
+_LONGEST = 60.0  # s of a source that are looked through for its share of the samples
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How frames are changed, so that one portrait shows more than one face: mirrored, light times `gain`, blurred."""
+
+    mirrored: bool = False
+    gain: float = 1.0
+    blur: float = 0.0  # pixels
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.mirrored:
+            image = image[:, ::-1]
+        if self.blur:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), self.blur), np.uint8)
+        if self.gain != 1.0:
+            image = np.asarray(cv2.convertScaleAbs(image, alpha=self.gain), np.uint8)
+        return np.ascontiguousarray(image)
+
+
+_PLAIN = _Look()
+_DEMO = (_PLAIN, _Look(mirrored=True, gain=0.5), _Look(gain=1.25, blur=2.0))
+
+
+def probe_of(model: str, videos: Sequence[Path] = (), samples: int = SAMPLES) -> Probe:
+    """A probe of `samples` rows for the model, from `videos`, or from the demo in several lights where none is given.
+
+    Called, it raises `UserError` for a video that cannot be read or in which there is no face."""
+    chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", look) for look in _DEMO]
+
+    def probe(reference: Loaded) -> Arrays:
+        networks = Networks()
+        share = -(-samples // len(chosen))
+        rows = [row for source, look in chosen for row in _recorded(model, reference, networks, source, look, share)]
+        return {name: np.concatenate([row[name] for row in rows[:samples]]) for name in rows[0]}
+
+    return probe
+
+
+def _recorded(
+    model: str, reference: Loaded, networks: Networks, source: str, look: _Look, count: int
+) -> Iterator[Arrays]:
+    """`count` inputs of one row each, at most; those of one frame are those of its faces."""
+    from service.runtime import ADAPTERS
+
+    taken: list[Arrays] = []
+    newest = -PERIOD  # s
+
+    def infer(inputs: Arrays) -> tuple[Arrays, float]:
+        nonlocal newest
+        if frame.t >= newest + PERIOD - 1e-6:
+            newest = frame.t
+            taken.append(inputs)
+        return reference.engine(inputs), 0.0
+
+    adapter = ADAPTERS[model](reference, Options(rate=1 / PERIOD))
+    pipeline = Pipeline("calibration", Perception(networks), adapter, infer, lambda: {})
+    stop = threading.Event()
+    for item in open_source(source, realtime=False).read(stop):
+        match item:
+            case Sound():
+                pipeline.sound(item)
+            case StateChange():
+                pipeline.state(item)
+            case Frame():
+                frame = replace(item, image=look(item.image))
+                pipeline.frame(frame)
+                if len(taken) >= count or frame.t > _LONGEST:
+                    stop.set()
+    if not taken:
+        raise UserError(f"There is no face in the first {_LONGEST:g} s of {source}; give a video with one.")
+    each = ({name: values[i : i + 1] for name, values in inputs.items()} for inputs in taken for i in _rows(inputs))
+    yield from islice(each, count)
+
+
+def _rows(inputs: Arrays) -> range:
+    return range(len(next(iter(inputs.values()))))
