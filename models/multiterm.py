@@ -107,6 +107,9 @@ class MultiTerm:
         names = sorted({v.source for v in videos})
         if len(names) < how.folds:
             raise ModelError(f"{len(names)} videos cannot be dealt into {how.folds} folds.")
+        absent = set(range(len(EXPRESSIONS))) - {int(i) for v in videos for i in np.unique(v.expression)}
+        if absent:
+            raise ModelError(f"No frame is annotated as {', '.join(EXPRESSIONS[i] for i in sorted(absent))}.")
         self._standardise(videos)
         ends = [np.arange(SHIFT - 1, len(v.va), SHIFT) for v in videos]
         parts = [self.windows(v.frames, e) for v, e in zip(videos, ends, strict=True)]
@@ -117,9 +120,6 @@ class MultiTerm:
             va, expression = (np.concatenate([pair[i] for pair in found]) for i in (0, 1))
             y["valence", term], y["arousal", term] = va.T
             y["expression", term] = np.where(expression < 0, np.nan, expression)
-        absent = set(range(len(EXPRESSIONS))) - set(y["expression", TERMS[0]][~np.isnan(y["expression", TERMS[0]])])
-        if absent:
-            raise ModelError(f"No frame is annotated as {', '.join(EXPRESSIONS[i] for i in sorted(absent))}.")
         fold = np.repeat([names.index(v.source) % how.folds for v in videos], [len(e) for e in ends])
         common = {
             term: common_rows(np.stack((y["valence", term], y["arousal", term]), axis=1), y["expression", term])

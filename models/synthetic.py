@@ -36,25 +36,28 @@ class Motion:
     brow: Floats
 
 
-def write(root: Path, videos: int = 6, seconds: float = 4, validation: int = 2, seed: int = 0) -> None:
-    """Writes `videos` to train on and `validation` more under `root`, annotated as in 2020 and as in 2022."""
+def write(
+    root: Path, videos: int = 6, seconds: float = 4, validation: int = 2, seed: int = 0, *, pace: float = 1.0
+) -> None:
+    """Writes `videos` to train on and `validation` more under `root`, annotated as in 2020 and as in 2022. `pace`: of
+    the motion; what reads windows of seconds needs a slower one."""
     for split, count in (("Train_Set", videos), ("Validation_Set", validation)):
         annotations = []
         for i in range(count):
             name = f"{split[0].lower()}{i}" + ("", "_left", "_right")[i % 3]
             rng = np.random.default_rng((seed, split == "Train_Set", i))
-            annotations.append(_write_video(root, split, name, motion(round(seconds * FPS), rng), rng))
+            annotations.append(_write_video(root, split, name, motion(round(seconds * FPS), rng, pace), rng))
         file = MULTI_TASK["train" if split == "Train_Set" else "validation"]
         frames = {a.name: np.flatnonzero(a.expression >= 0).tolist() for a in annotations}
         write_multi_task(root / "annotations" / file, annotations, frames)
 
 
-def motion(frames: int, rng: np.random.Generator) -> Motion:
-    """A random one that goes through most faces in a few seconds."""
+def motion(frames: int, rng: np.random.Generator, pace: float = 1.0) -> Motion:
+    """A random one that goes through most faces in a few seconds (at `pace` 1)."""
     t = np.arange(frames) / FPS
 
     def wave() -> Floats:
-        rates, phases = rng.uniform(0.3, 1.5, 3), rng.uniform(0, 2 * np.pi, 3)
+        rates, phases = pace * rng.uniform(0.3, 1.5, 3), rng.uniform(0, 2 * np.pi, 3)
         x: Floats = np.sin(2 * np.pi * rates * t[:, None] + phases).sum(1) / 1.8
         return np.clip(x, -1, 1)
 

@@ -17,7 +17,7 @@ def add_commands(commands: Any, table: Print) -> None:
     """Adds them to the command line; `table` prints rows, as JSON if so asked."""
     prepare = commands.add_parser("prepare", help="aligned crops and mel columns of a data set, by the live perception")
     prepare.set_defaults(run=_prepare)
-    prepare.add_argument("dataset", help="ferplus, faces, ravdess, video or affwild2")
+    prepare.add_argument("dataset", help="ferplus, faces, ravdess, video, affwild2 or multiterm")
     prepare.add_argument("dir", type=Path, help="the data set's folder or file")
     prepare.add_argument("--out", required=True, type=Path, metavar="DIR", help="goes on where it stopped")
     prepare.add_argument(
@@ -53,18 +53,23 @@ def _prepare(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace, table: Print) -> int:
     _need_torch()
-    from models import recipe, train
+    from models import multiterm_train, recipe, train
     from models.face_mt import train as face_mt
 
     if args.recipe == "list":
-        table([{"recipe": name} for name in (DEFAULT, *recipe.available())], args.json)
+        names = (DEFAULT, *sorted((*recipe.available(), *multiterm_train.available())))
+        table([{"recipe": name} for name in names], args.json)
         return 0
     if args.data is None or args.out is None:
         raise UserError(f"train {args.recipe}: name the prepared data with --data and a folder for the run with --out")
     if args.recipe == DEFAULT:
         table([face_mt.main(args.data, args.out)], args.json)
         return 0
-    done = train.train(recipe.read(args.recipe), args.data, args.out, args.device)
+    boosting = multiterm_train.find(args.recipe)
+    if boosting is not None:
+        done = multiterm_train.train(boosting, args.data, args.out)
+    else:
+        done = train.train(recipe.read(args.recipe), args.data, args.out, args.device)
     table([{"recipe": args.recipe, **{name: done[name] for name in ("before", "score", "epoch")}}], args.json)
     return 0
 

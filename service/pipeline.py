@@ -61,6 +61,7 @@ class Pipeline:
         self._ask = ask
         self._asked: deque[_Asked] = deque()
         self._model = model
+        self._missing: list[str] = []  # what the model did not get when it last answered
         self._mel = MelStream()
         self._speech = SpeechDetector(self._mel)
         self._aggregator = Aggregator()
@@ -106,6 +107,8 @@ class Pipeline:
         perceived = time.perf_counter()
         estimates, waited, failed = self._estimate(t, faces)
         inferred = time.perf_counter()
+        if estimates:
+            self._missing = list(dict.fromkeys(name for one in estimates.values() for name in one.missing))
         entries = self._aggregator.update(t, faces, estimates, engine_failed=failed)
         event = self._event(
             t,
@@ -182,7 +185,7 @@ class Pipeline:
             "t": round(t, 3),
             "captured_at": None,
             "timing_ms": None,
-            "model": self._model(),
+            "model": {**self._model(), "missing": self._missing} if self._missing else self._model(),
             "image_size": None,
             "audio": {"status": audio.status, "age_ms": audio.age_ms, "level_db": audio.level_db},
             "faces": faces,

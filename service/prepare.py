@@ -37,7 +37,7 @@ from service.perception.still import face_in_crop
 
 log = logging.getLogger(__name__)
 
-DATASETS = ("ferplus", "faces", "ravdess", "video", "affwild2")
+DATASETS = ("ferplus", "faces", "ravdess", "video", "affwild2", "multiterm")
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
@@ -105,8 +105,8 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
 
     ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); ravdess: FLAC
     or WAV files by RAVDESS' names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
-    recording instead (`service.prepare_affwild2`), with `context` those of faces with their surroundings too. Raises
-    `UserError` for a name or folder that is not there.
+    recording instead (`service.prepare_affwild2`), with `context` those of faces with their surroundings too; multiterm
+    adds what that system reads (`service.prepare_multiterm`). Raises `UserError` for a name or folder that is not there.
     """
     source, target = Path(folder), Path(out)
     if dataset not in DATASETS:
@@ -117,6 +117,10 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
         from service.prepare_affwild2 import prepare_affwild2
 
         return prepare_affwild2(source, target, context=context)
+    if dataset == "multiterm":
+        from service.prepare_multiterm import prepare_multiterm
+
+        return prepare_multiterm(source, target)
     target.mkdir(parents=True, exist_ok=True)
     shards = {"ferplus": _ferplus, "faces": _faces, "ravdess": _ravdess, "video": _video}[dataset]
     for name, make in shards(source):
