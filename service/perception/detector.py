@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.perception.networks import Network
+from service.perception.networks import Runs
 
 KEYPOINTS = 6  # image-left eye, image-right eye, nose tip, mouth, image-left tragion, image-right tragion
 MIN_SCORE = 0.4  # of a detection; the mesh has the last word
@@ -48,7 +48,7 @@ _ANCHORS = {size: anchors(size) for size in _LAYERS}
 
 
 def detect(
-    network: Network, image: NDArray[np.uint8], region: Region | None = None, min_score: float = MIN_SCORE
+    network: Runs, image: NDArray[np.uint8], region: Region | None = None, min_score: float = MIN_SCORE
 ) -> list[Detection]:
     """Faces in `region` (the whole picture if None) of `image`: (height, width, 3) RGB; best first, suppressed.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.perception.detector import Detection
-from service.perception.networks import Network
+from service.perception.networks import Runs
 
 POINTS = 468
 EYE_OUTER_LEFT, EYE_OUTER_RIGHT = 33, 263  # outer eye corners, image-left and image-right
@@ -62,7 +62,7 @@ def eye_distance(points: NDArray[np.floating]) -> float:
     return hypot(rx - lx, ry - ly)
 
 
-def find_mesh(network: Network, image: NDArray[np.uint8], roi: Roi) -> tuple[NDArray[np.float32], float]:
+def find_mesh(network: Runs, image: NDArray[np.uint8], roi: Roi) -> tuple[NDArray[np.float32], float]:
     """Mesh of the face in `roi` of `image`: (height, width, 3) RGB.
 
     Returns ((468, 3) x, y, z in pixels of the picture, z towards the viewer negative; presence 0..1).

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -33,6 +34,18 @@ MESH = TFLite("face-mesh-468", 0.0, 255.0)  # [0, 1]
 IRIS = TFLite("iris-landmark", 0.0, 255.0)  # [0, 1]
 POSE_DETECTION = TFLite("pose-detection", 127.5, 127.5)  # [-1, 1]
 POSE_LANDMARK = TFLite("pose-landmark-full", 0.0, 255.0)  # [0, 1]
+
+
+class Runs(Protocol):
+    """What perception needs of a network. `input`, then `run`, in one thread; see `Network`."""
+
+    size: int
+
+    def input(self) -> NDArray[np.uint8]:
+        """(size, size, 3) RGB to fill."""
+
+    def run(self) -> list[NDArray[np.float32]]:
+        """Outputs for it, batch of 1 first."""
 
 
 class Network:
@@ -91,6 +104,6 @@ class Networks:
         cv2.setNumThreads(1)  # sessions are the threads; OpenCV's own would fight with them for the cores
         core = ov.Core()
         self.weights = (FULL_RANGE.name, SHORT_RANGE.name, MESH.name)  # in the manifest
-        self.full_range = Network(core, path(FULL_RANGE.name), FULL_RANGE)
-        self.short_range = Network(core, path(SHORT_RANGE.name), SHORT_RANGE)
-        self.mesh = Network(core, path(MESH.name), MESH)
+        self.full_range: Runs = Network(core, path(FULL_RANGE.name), FULL_RANGE)
+        self.short_range: Runs = Network(core, path(SHORT_RANGE.name), SHORT_RANGE)
+        self.mesh: Runs = Network(core, path(MESH.name), MESH)
