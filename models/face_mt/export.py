@@ -114,7 +114,7 @@ def export(network: FaceNetwork, calibration: Calibration, version: str, facts: 
     if program is None:
         raise ModelError("The network could not be exported to ONNX.")
     model = program.model_proto
-    _halve(model)
+    halve(model)
     facts = facts | {
         "version": version,
         "expressions": list(CLASSES),
@@ -130,7 +130,7 @@ def export(network: FaceNetwork, calibration: Calibration, version: str, facts: 
     os.replace(aside, out)
 
 
-def _halve(model: onnx.ModelProto) -> None:
+def halve(model: onnx.ModelProto) -> None:
     """Stores large float32 tensors as float16 behind a Cast, which every runtime folds away at load."""
     graph = model.graph
     casts = []
