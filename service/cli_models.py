@@ -83,7 +83,8 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
         from engines import weights
 
         page = args.out or Path("docs/benchmarks") / f"{weights.entry(DEFAULT).version}.md"
-        for rows in face_mt.evaluate(weights.path(DEFAULT), args.annotations, page).values():
+        small = weights.path(f"{DEFAULT}-int8")
+        for rows in face_mt.evaluate(weights.path(DEFAULT), args.annotations, page, small).values():
             table(rows, args.json)
         return 0
     found = evaluate.evaluate(Path(args.predictions), args.annotations, args.split)

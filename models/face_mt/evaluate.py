@@ -190,21 +190,22 @@ def robustness_rows(served: Served, faces: Faces, rows: NDArray[np.int64]) -> li
     return table
 
 
-def speed_rows(path: Path) -> list[dict[str, Any]]:
-    """Milliseconds for one face on one core, median of 300."""
+def speed_rows(path: Path, small: Path | None) -> list[dict[str, Any]]:
+    """Milliseconds for one face on one core: medians of 300 calls, taken in turns, so that noise falls on all alike."""
     crop = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), np.uint8)
-    table = []
-    for precision in ("f32", "bf16"):
-        served = Served(path, precision)
-        times = []
-        for _ in range(330):
+    forms = {"float32": Served(path), "bfloat16": Served(path, "bf16")}
+    if small is not None:
+        forms["8 bits"] = Served(small)
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(330):
+        for name, served in forms.items():
             start = time.perf_counter()
             served.run(crop)
-            times.append(time.perf_counter() - start)
-        table.append(
-            {"precision": precision, "median_ms": float(np.median(times[30:]) * 1e3), "best_ms": min(times) * 1e3}
-        )
-    return table
+            times[name].append((time.perf_counter() - start) * 1e3)
+    return [
+        {"precision": name, "median_ms": float(np.median(spent[30:])), "best_ms": min(spent)}
+        for name, spent in times.items()
+    ]
 
 
 def plot_confusions(tables: dict[str, NDArray[np.int64]], path: Path) -> None:
@@ -240,10 +241,10 @@ def plot_confusions(tables: dict[str, NDArray[np.int64]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def evaluate(weights: Path, data: Path, out: Path) -> dict[str, list[dict[str, Any]]]:
+def evaluate(weights: Path, data: Path, out: Path, small: Path | None = None) -> dict[str, list[dict[str, Any]]]:
     """Measures `weights` (an ONNX file) on the prepared sets `data`/ferplus and `data`/faces.
 
-    `data`/video too, if it is there. Writes `out` (Markdown) and pictures beside it; returns the tables.
+    `data`/video too, if it is there. `small`: the 8-bit version, compared with it. Writes `out` (Markdown) and pictures beside it; returns the tables.
     """
     served = Served(weights)
     fer, web = ferplus(data / "ferplus"), labelled(data / "faces")
@@ -262,8 +263,14 @@ def evaluate(weights: Path, data: Path, out: Path) -> dict[str, list[dict[str, A
         "action units, FER+ test": unit_rows(on_test, names, scales, fer, test),
         **_on_videos(served, names, scales, data / "video"),
         f"robustness, every {ROBUSTNESS_STRIDE}rd face of FER+ test": robustness_rows(served, fer, test),
-        "speed, one face on one core": speed_rows(weights),
+        "speed, one face on one core": speed_rows(weights, small),
     }
+    if small is not None:
+        from models.face_mt.quantize import compare
+
+        tables["8-bit version against float32, FER+ validation"] = [
+            {"measure": name, "value": value} for name, value in compare(weights, small, data).items()
+        ]
     pictures = out.with_suffix("")
     plot_confusions(_confusions(on_test, fer, test), pictures.with_name(pictures.name + "-ferplus.png"))
     plot_confusions(_confusions(on_web, web, everything), pictures.with_name(pictures.name + "-web.png"))
@@ -279,12 +286,6 @@ def _on_videos(
     faces = recorded(folder)
     rows = unit_rows(served(faces.grey), names, scales, faces, np.arange(len(faces)))
     return {"action units, frames of videos (never trained on; frames of one video are much alike)": rows}
-
-
-def main(weights: Path, data: Path, out: Path) -> list[dict[str, Any]]:
-    """`affectstream evaluate face-mt`: as `evaluate`; one row for each table and measure, for printing."""
-    tables = evaluate(weights, data, out)
-    return [{"table": title, **row} for title, rows in tables.items() for row in rows]
 
 
 def _confusions(out: Outputs, faces: Faces, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from models.face_mt.data import TRAIN, VALIDATION, ferplus, labelled
 from models.face_mt.evaluate import Served
+from models.face_mt.scores import concordance
 
 SAMPLES = 300  # faces that the ranges are taken from
 
@@ -76,7 +77,8 @@ def _packed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def compare(weights: Path, small: Path, data: Path) -> dict[str, float]:
-    """Accuracy of both under the training prior, and how far their outputs lie apart, on FER+ validation."""
+    """Accuracy of both under the training prior, and how far their outputs lie apart, on FER+ validation; `ccc` of
+    valence, arousal and of the units together."""
     fer = ferplus(data / "ferplus")
     rows = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0))
     a, b = Served(weights)(fer.grey[rows]), Served(small)(fer.grey[rows])
@@ -85,6 +87,8 @@ def compare(weights: Path, small: Path, data: Path) -> dict[str, float]:
         "accuracy": float((a.trained.argmax(1) == truth).mean()),
         "accuracy_int8": float((b.trained.argmax(1) == truth).mean()),
         "same_top": float((a.balanced.argmax(1) == b.balanced.argmax(1)).mean()),
-        "va_error": float(np.abs(a.va - b.va).mean()),
-        "units_error": float(np.abs(a.units - b.units).mean()),
+        "valence_ccc": concordance(a.va[:, 0], b.va[:, 0]),
+        "arousal_ccc": concordance(a.va[:, 1], b.va[:, 1]),
+        "units_ccc": concordance(a.units.reshape(-1), b.units.reshape(-1)),
+        "valence_error": float(np.abs(a.va - b.va)[:, 0].mean()),
     }
