@@ -79,12 +79,30 @@ def version(number: int) -> str:
 
 
 def driver_version() -> int | None:
-    """The newest CUDA that the NVIDIA driver runs, such as 13010; None without a driver. Loads no context."""
+    """The newest CUDA that the NVIDIA driver runs, such as 13010; None without a driver."""
     found = ctypes.c_int()
     try:
         return found.value if _cuda().cuDriverGetVersion(ctypes.byref(found)) == 0 else None
     except OSError:
         return None
+
+
+def seen() -> str:
+    """The GPUs that the driver shows and their memory, or why there is none, in words. Makes no context."""
+    number = driver_version()
+    if number is None:
+        return "no NVIDIA driver"
+    count = ctypes.c_int()
+    failed = _cuda().cuInit(0) or _cuda().cuDeviceGetCount(ctypes.byref(count))
+    if failed or not count.value:
+        return f"no GPU that the NVIDIA driver (CUDA {version(number)}) can use"
+    names = []
+    for index in range(count.value):
+        text, size = ctypes.create_string_buffer(256), ctypes.c_size_t()
+        _cuda().cuDeviceGetName(text, len(text), ctypes.c_int(index))
+        _cuda().cuDeviceTotalMem_v2(ctypes.byref(size), ctypes.c_int(index))
+        names.append(f"{text.value.decode(errors='replace')} ({size.value / 2**30:.0f} GiB)")
+    return f"{', '.join(names)}; the driver runs CUDA up to {version(number)}"
 
 
 class Graph:

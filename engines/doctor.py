@@ -7,10 +7,13 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 
-from engines import weights
+from engines import cuda, weights
 from engines.cache import cache_dir
 from engines.load import models
-from engines.openvino import capabilities, core, resolve_precision
+from engines.openvino import capabilities, core, precisions, resolve_precision
+
+_GPU_EXTRA = "pip install 'affectstream[gpu]', with an NVIDIA GPU"
+_TRAIN_EXTRA = "pip install 'affectstream[train]'"
 
 
 def rows() -> list[dict[str, str]]:
@@ -22,13 +25,19 @@ def rows() -> list[dict[str, str]]:
         "CPU computes": ", ".join(c for c in capabilities() if c in ("FP32", "BF16", "FP16", "INT8")),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "OpenVINO": f"{version('openvino')}, devices {', '.join(core().available_devices)}",
-        "TensorRT": _gpu_engine("tensorrt", "tensorrt-cu13"),
-        "torch": _installed("torch", "torch", "pip install 'affectstream[train]'"),
+        "GPU": cuda.seen(),
+        "TensorRT": _installed("tensorrt", "tensorrt-cu13", _GPU_EXTRA),
+        "pycuda": _installed("pycuda", "pycuda", _GPU_EXTRA),
+        "torch": _installed("torch", "torch", _TRAIN_EXTRA),
         "int8 quantisation": _installed("nncf", "nncf", "pip install 'affectstream[quantize]'"),
         "PortAudio": "found" if _port_audio() else "not found: no microphone; apt-get install libportaudio2",
         "cache": _cache(),
         "weights": _weights(),
-        "would run": f"{', '.join(models()) or 'no model'} on openvino:{resolve_precision('auto')}",
+        "--engine openvino": f"runs, in {' or '.join(precisions())}",
+        "--engine tensorrt": _gpu_engine(("tensorrt", "pycuda", "onnx")),
+        "--engine torch": _gpu_engine(("torch", "onnx")),
+        "would run": f"{', '.join(models()) or 'no model'} on openvino:{resolve_precision('auto')}, "
+        "because openvino is chosen unless --engine names another",
     }
     return [{"what": what, "found": found} for what, found in table.items()]
 
@@ -42,10 +51,16 @@ def _installed(module: str, package: str, hint: str) -> str:
         return "installed"
 
 
-def _gpu_engine(module: str, package: str) -> str:
-    found = _installed(module, package, "pip install 'affectstream[gpu]', needs an NVIDIA GPU")
-    driver = "NVIDIA driver found" if ctypes.util.find_library("cuda") else "no NVIDIA driver"
-    return f"{found}; {driver}"
+def _gpu_engine(needed: tuple[str, ...]) -> str:
+    """Whether an engine that needs a GPU would run, or what it lacks."""
+    lacks = [f"the package {name}" for name in needed if importlib.util.find_spec(name) is None]
+    if "torch" in needed and not lacks and version("torch").endswith("+cpu"):
+        lacks.append("a torch that is built for CUDA")
+    if cuda.driver_version() is None:
+        lacks.append("an NVIDIA driver")
+    if lacks:
+        return f"lacks {', '.join(lacks)}; openvino would be taken instead"
+    return "may run; it is compared with fp32 first, and openvino is taken where it differs"
 
 
 def _port_audio() -> bool:
