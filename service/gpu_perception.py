@@ -23,6 +23,7 @@ from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks,
 
 log = logging.getLogger(__name__)
 
+BACKENDS = ("tensorrt", "torch")  # that run on a GPU
 MAX_BATCH = 64  # pictures of an engine call; as many sessions come together while the engine is busy
 MAX_DIFFERENCE = 0.05  # from the CPU's outputs: pixels of boxes and points, logits
 

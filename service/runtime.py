@@ -9,7 +9,7 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.imported import SYSTEMS
 from engines.load import Loaded, load
-from service import metrics
+from service import gpu_perception, metrics
 from service.calibrate import probe_of
 from service.capture.media import Frame
 from service.inference import descriptors, mimamo, multiterm, tsav, vgg
@@ -77,11 +77,14 @@ class Runtime:
         max_wait: float = 0.0,
         hung_after: float = HUNG_AFTER,
         reload: Reload | None = None,
+        perception: Scheduler | None = None,
     ) -> None:
         """`max_batch`, `max_wait` (s), `hung_after` (s): of the scheduler. `reload`: compiles another engine of the
-        model by its name; without, the one there is is used again."""
+        model by its name; without, the one there is is used again. `perception`: runs `networks` on a GPU, if any;
+        closed with the rest."""
         self.model = model
         self.networks = networks
+        self._perception = perception
         self._options = options or Options()
         self._max_faces = max_faces
         self._scheduler = Scheduler(max_batch, max_wait, hung_after=hung_after)
@@ -118,6 +121,8 @@ class Runtime:
         """Lets the engine finish what it has, within `CLOSE_TIMEOUT`."""
         self._standby.close()
         self._scheduler.close(CLOSE_TIMEOUT)
+        if self._perception is not None:
+            self._perception.close(CLOSE_TIMEOUT)
 
     def _use(self, loaded: Loaded) -> None:
         """Runs the model on this engine from now on, and says so."""
@@ -185,15 +190,20 @@ def load_runtime(
             return multiterm.load(name, untrained=untrained)
         return load(model, name, probe=probe, threads=threads, untrained=untrained)
 
+    loaded, networks = compiled(engine or DEFAULT_ENGINE), Networks()
+    perception = None
+    if loaded.engine.name in gpu_perception.BACKENDS:  # where such a one could not be had, OpenVINO's was loaded
+        perception = gpu_perception.move_to(networks, loaded.engine.name)
     runtime = Runtime(
         model,
-        compiled(engine or DEFAULT_ENGINE),
-        Networks(),
+        loaded,
+        networks,
         max_faces=max_faces,
         options=options,
         max_batch=max_batch,
         max_wait=max_wait,
         reload=compiled,
+        perception=perception,
     )
     if not runtime.loaded.weights.trained:
         log.warning("%s is untrained: its weights are random, and its numbers mean nothing", model)
