@@ -21,8 +21,9 @@ from models.errors import ModelError
 from models.face_mt.calibration import Calibration, fit_std_scale, fit_temperature
 from models.face_mt.data import TEST, VALIDATION, ferplus, labelled
 from models.face_mt.network import CROP, Config, FaceNetwork, View
-from models.face_mt.scores import predict, unit_correlations
+from models.face_mt.scores import concordance, macro_f1, predict, unit_correlations
 from models.face_mt.votes import CIRCUMPLEX, CLASSES
+from models.labels import EXPRESSIONS
 
 VERSION = "face-mt-2"  # named in every event; a new one with each change of the weights that are shipped
 OPSET = 18
@@ -65,8 +66,15 @@ def release(checkpoint: Path, data: Path, out: Path) -> dict[str, float]:
     columns = [list(scales).index(au) for au in keep]
     network.aus.weight = nn.Parameter(network.aus.weight[columns])
     network.aus.bias = nn.Parameter(network.aus.bias[columns])
+    basic, seven = named & (truth < len(EXPRESSIONS)), len(EXPRESSIONS)
+    # What weighs the face against the voice: concordance of valence and of arousal, macro F1 of the seven.
+    validation_scores = [
+        *(concordance(on_fer.va[known, k], fer.affect[validation][known, k].astype(np.float64)) for k in (0, 1)),
+        macro_f1(truth[basic], on_fer.logits[basic, :seven].argmax(1), seven),
+    ]
     facts = {
         "aus": keep,
+        "validation": [round(v, 4) for v in validation_scores],
         "scales": {au: [round(v, 5) for v in scales[au]] for au in keep},
         "training_prior": [round(float(p), 6) for p in state["prior"]],
     }
