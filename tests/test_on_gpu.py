@@ -1,0 +1,87 @@
+"""What only a GPU can show. Skipped without one; the first machine that has one should run this file first."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines import tensorrt, torch_cuda, weights
+from engines.engine import Engine
+from engines.errors import EngineError
+from engines.openvino import OpenVinoEngine
+from engines.probe import faces
+from engines.tensorrt import TensorRtEngine
+from engines.torch_cuda import TorchEngine
+from engines.verify import compare
+from service import gpu_perception
+from service.gpu_perception import BatchedNetwork
+from service.perception.networks import Networks
+from service.perception.perceive import perceive_still
+
+FACES = {"face": faces(21)}
+Make = Callable[[Path, str], Engine]
+BACKENDS: dict[str, tuple[Callable[[], tuple[str, ...]], Make]] = {
+    "tensorrt": (tensorrt.precisions, lambda path, precision: TensorRtEngine(path, precision=precision)),
+    "torch": (torch_cuda.precisions, lambda path, precision: TorchEngine(path, precision=precision)),
+}
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    try:
+        BACKENDS[name][0]()
+    except EngineError as error:
+        pytest.skip(f"needs a GPU: {error}")
+    return name
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_the_default_model_is_within_the_limits_whatever_the_batch(backend: str, precision: str) -> None:
+    runs, make = BACKENDS[backend]
+    if precision not in runs():
+        pytest.skip(f"this GPU has no {precision}")
+    file = weights.path("face-mt")
+    truth, engine = OpenVinoEngine(file), make(file, precision)
+    figures = compare(truth, engine, FACES)
+    assert figures.excess is None, figures
+    whole = engine(FACES)
+    for rows in (1, 5, 5, 1):  # the first of a size runs layer by layer, the second as a CUDA graph
+        for name, values in engine({"face": FACES["face"][:rows]}).items():
+            np.testing.assert_allclose(values, whole[name][:rows], atol=1e-3 if precision == "fp32" else 5e-2)
+
+
+@pytest.mark.timeout(900)
+def test_perception_sees_the_same_face(backend: str, portrait: np.ndarray) -> None:
+    networks = Networks()
+    [expected] = perceive_still(networks, portrait)
+    scheduler = gpu_perception.move_to(networks, backend)
+    assert scheduler is not None, "the warning says why"
+    assert isinstance(networks.mesh, BatchedNetwork)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: perceive_still(networks, portrait), range(32)))
+    scheduler.close()
+    for [face] in found:
+        np.testing.assert_allclose(face.landmarks, expected.landmarks, atol=0.1)
+
+
+@pytest.mark.timeout(900)
+def test_tensorrt_and_torch_share_the_gpu_from_many_threads() -> None:
+    try:
+        tensorrt.precisions(), torch_cuda.precisions()
+    except EngineError as error:
+        pytest.skip(f"needs a GPU with both: {error}")
+    file = weights.path("face-mt")
+    engines = [make(file, "fp32") for _, make in BACKENDS.values()]
+    expected = OpenVinoEngine(file)(FACES)["valence_arousal"]
+
+    def call(index: int) -> float:
+        rows = 1 + index % 7
+        found = engines[index % 2]({"face": FACES["face"][:rows]})["valence_arousal"]
+        return float(np.abs(found - expected[:rows]).max())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(call, range(400))) < 1e-3
