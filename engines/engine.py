@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from engines.errors import EngineError
 
 Arrays = dict[str, NDArray[np.generic]]
+SOUND_EMBEDDING = "sound_embedding"  # an output that may be kept, and given back in place of the sound: `engines.split`
 
 
 class Engine(Protocol):

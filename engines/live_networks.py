@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engines.engine import SOUND_EMBEDDING
 from models import descriptors, ferplus_resnet50, inception_v3, inputs, mimamo, phase, tsav, vgg_face
 from models.affwildnet import LANDMARKS, AffWildNet
 from models.gru import UNITS
@@ -75,16 +76,20 @@ def _vgg_picture() -> _Picture:
 
 
 class LiveTSAV(nn.Module):
-    """TSAV on a clip of 8 faces with their masks, oldest first, and 10 s of sound."""
+    """TSAV on a clip of 8 faces with their masks, oldest first, and 10 s of sound; what it made of the sound goes out
+    too, because it may be used again (`engines.split`)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        assert isinstance(network, tsav.TSAV)
         self.network = network
         self.picture = _Picture(inputs.CLIP_MEAN, inputs.CLIP_STD, 255.0)
 
     def forward(self, clip: Tensor, sound: Tensor) -> Outputs:
-        out = self.network(self.picture(clip).transpose(1, 2), sound)
-        return {"expression": out[:, tsav.EXPRESSION], "valence_arousal": out[:, tsav.VA], "aus": out[:, tsav.AU]}
+        heard = self.network.audio_model(sound)
+        out = self.network.fused(heard, self.network.video_model(self.picture(clip).transpose(1, 2)))
+        tasks = {"expression": out[:, tsav.EXPRESSION], "valence_arousal": out[:, tsav.VA], "aus": out[:, tsav.AU]}
+        return tasks | {SOUND_EMBEDDING: heard}
 
 
 class LiveFace(nn.Module):
@@ -160,6 +165,7 @@ class LiveMIMAMO(nn.Module):
     Its recurrent layers read both ways, so they run anew over the window at each frame. What they read of a frame
     depends on that frame alone and is the `state`: (batch, 63, 257), the last number of each row 1 where there was a
     frame. Where there was none the update gates are held shut, so that a short window starts from zero like any other.
+    A network made with `legacy_axis` recurs over the batch, of which a stream has one: each frame stands alone.
     """
 
     def __init__(self, network: nn.Module, appearance: nn.Module) -> None:
@@ -167,6 +173,7 @@ class LiveMIMAMO(nn.Module):
         assert isinstance(network, mimamo.MIMAMO)
         self.network = network
         self.appearance = appearance
+        self.alone = not network.rnns.batch_first
         self.picture = _Picture(ferplus_resnet50.MEAN_RGB, (1.0,) * 3)
         self.layers = nn.ModuleList(_GatedLayer(network.rnns, layer) for layer in range(network.rnns.num_layers))
 
@@ -178,7 +185,7 @@ class LiveMIMAMO(nn.Module):
         assert isinstance(self.network, mimamo.MIMAMO)
         transformed = self.network.transformed(phase_0[:, None], phase_1[:, None], features[:, None])
         newest = torch.cat((transformed, torch.ones_like(transformed[..., :1])), dim=2)
-        window = torch.cat((state, newest), dim=1)  # (batch, 64, 257)
+        window = torch.cat((torch.zeros_like(state) if self.alone else state, newest), dim=1)  # (batch, 64, 257)
         x, absent = window[..., :-1], 1 - window[..., -1:]
         for layer in self.layers:
             x = layer(torch.cat((x, absent), dim=2))

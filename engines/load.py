@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from engines import imported, openvino, quantize, records, weights
+from engines import imported, openvino, quantize, records, split, weights
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine
 from engines.probe import probe as default_probe
+from engines.split import SplitEngine
 from engines.verify import Figures, compare
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,10 @@ class Backend:
     device: Callable[[], str]
 
 
-def _open_openvino(entry: weights.Weights, precision: str, threads: int = 0, streams: int = 1) -> OpenVinoEngine:
-    return OpenVinoEngine(weights.verified(entry), precision=precision, threads=threads, streams=streams)
+def _open_openvino(
+    entry: weights.Weights, precision: str, threads: int = 0, streams: int = 1
+) -> OpenVinoEngine | SplitEngine:
+    return split.opened(weights.verified(entry), precision=precision, threads=threads, streams=streams)
 
 
 REFERENCE = "openvino"  # runs everywhere; in fp32 it is what all others are compared with, and the last resort
@@ -74,7 +77,7 @@ class _Yardstick:
         self._probe = probe
 
     @cached_property
-    def truth(self) -> OpenVinoEngine:
+    def truth(self) -> OpenVinoEngine | SplitEngine:
         return _open_openvino(self.reference, "fp32")
 
     @cached_property

@@ -114,6 +114,9 @@ class TSAV(nn.Module):
         `clip`: (batch, 4, 8, 112, 112) float32, normalised RGB and mask, frames 0.2 s apart, oldest first.
         `sound`: (batch, 1, 64, 1001) float32, normalised mel columns in dB, 10 ms apart, oldest first.
         """
-        features = torch.cat((self.audio_model(sound), self.video_model(clip)), dim=1)  # (batch, 1024), sound first
-        outputs: Tensor = self.fc(features)
+        return self.fused(self.audio_model(sound), self.video_model(clip))
+
+    def fused(self, heard: Tensor, seen: Tensor) -> Tensor:
+        """Raw outputs from the features of the sound and of the clip, (batch, 512) each."""
+        outputs: Tensor = self.fc(torch.cat((heard, seen), dim=1))  # sound first
         return outputs

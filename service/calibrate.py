@@ -78,7 +78,7 @@ def _recorded(
             taken.append(inputs)
         return reference.engine(inputs), 0.0
 
-    adapter = ADAPTERS[model](reference, Options(rate=1 / PERIOD))
+    adapter = ADAPTERS[model](reference, Options(rate=1 / PERIOD, sound_rate=1 / PERIOD))
     pipeline = Pipeline("calibration", Perception(networks), adapter, infer, lambda: {})
     stop = threading.Event()
     for item in open_source(source, realtime=False).read(stop):

@@ -240,7 +240,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--untrained", action="store_true", default=None, help="run a system that has no weights")
     parser.add_argument(
         "--model-option", action="append", default=[], metavar="NAME=VALUE",
-        help="rate=5, sound=past10|truncate|delayed, state=carry|chunk, phase=trailing|delayed; may be repeated",
+        help="rate=5, sound=past10|truncate|delayed, sound_rate=2, state=carry|chunk, phase=trailing|delayed, "
+        "unwrap=reference|correct, legacy_axis=false|true; may be repeated",
     )  # fmt: skip
 
 

@@ -10,10 +10,9 @@ import torch
 from sources import demo_items
 
 import models
-from engines import export, imported
+from engines import export, imported, split
 from engines.live_networks import LiveNetwork, live_network
 from engines.load import Loaded
-from engines.openvino import OpenVinoEngine
 from engines.weights import Weights
 from service.capture.media import Frame, Item, Sound
 from service.inference.adapter import Adapter
@@ -63,7 +62,7 @@ def loaded(name: str) -> Loaded:
     """The same, exported and compiled in float32."""
     path = Path(mkdtemp(prefix="affectstream-test-")) / f"{name}.onnx"
     export.write(live_of(name), path)
-    engine = OpenVinoEngine(path, precision="fp32", threads=1, caching=False)
+    engine = split.opened(path, precision="fp32", threads=1, caching=False)
     weights = Weights(name, path.name, "", "", False, "", "", 0, (), model=name, version="test", trained=False)
     path.unlink()
     return Loaded(engine, weights, None)

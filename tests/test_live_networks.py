@@ -7,6 +7,7 @@ from live_models import live_of, loaded, networks_of
 
 import models
 from engines import imported
+from engines.live_networks import live_network
 from models import mimamo
 
 torch.set_num_threads(1)
@@ -38,6 +39,21 @@ def test_openvino_gives_what_torch_gives(name):
 
 def test_every_system_has_a_live_form_and_the_resnet_is_part_of_one():
     assert {part for name in imported.SYSTEMS for part in imported.parts(name)} == set(models.available())
+
+
+@torch.inference_mode()
+def test_mimamo_on_the_legacy_axis_reads_each_frame_alone():
+    """Made so, it gives what the published code gives for one frame of one sequence, whatever went before."""
+    torch.manual_seed(0)
+    parts = networks_of("mimamo")
+    legacy = models.create("mimamo", legacy_axis=True).eval()
+    legacy.load_state_dict(parts["mimamo"].state_dict())
+    live = live_network("mimamo", {**parts, "mimamo": legacy})
+    given = {key: x[:1] for key, x in live.inputs.items()}
+    state = torch.rand_like(given["state"])
+    out = live.module(*(given | {"state": state}).values())
+    alone = live_of("mimamo").module(*given.values())
+    torch.testing.assert_close(out["valence_arousal"], alone["valence_arousal"])
 
 
 @torch.inference_mode()

@@ -32,12 +32,16 @@ class _Seen:
 
 
 class MIMAMO:
-    """`trailing`: motion up to the newest face. `delayed`: about the face six frames ago, as published."""
+    """`trailing`: motion up to the newest face. `delayed`: about the face six frames ago, as published.
+
+    With `legacy_axis` nothing is carried: the published code recurs over the samples of its batch, of which there is
+    one here, so that each frame is read alone."""
 
     def __init__(self, loaded: Loaded, options: Options) -> None:
         self._lag = LAG if options.phase == "delayed" else 0
         self._turns = Turns(options.rate or RATE)
-        self._state = Carried(loaded.engine.inputs["state"][1:])
+        self._unwrap = options.unwrap
+        self._state = Carried(loaded.engine.inputs["state"][1:], horizon=0 if options.legacy_axis else None)
         self._seen: dict[int, deque[_Seen]] = {}
         self._asked: dict[int, float] = {}  # track -> s, of the face that was asked about
 
@@ -55,7 +59,7 @@ class MIMAMO:
         if not faces:
             self._turns.answered()
             return None
-        maps = [phases(frames) for frames in seen]
+        maps = [phases(frames, self._unwrap) for frames in seen]
         return {
             "face": np.stack([one.crop for one in about]),
             "phase_0": np.stack([first for first, _ in maps]),
@@ -86,8 +90,9 @@ class MIMAMO:
             self._seen.setdefault(face.track, deque(maxlen=phase.FRAMES)).append(one)
 
 
-def phases(frames: Sequence[_Seen]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def phases(frames: Sequence[_Seen], unwrap: phase.Unwrap) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(24, 48, 48) and (24, 24, 24): phase differences of the last 13 faces; the first is repeated where there are
     fewer, as published."""
     window = [frames[0]] * (phase.FRAMES - len(frames)) + list(frames)
-    return phase.from_coefficients([np.stack(levels) for levels in zip(*(one.levels for one in window), strict=True)])
+    levels = [np.stack(level) for level in zip(*(one.levels for one in window), strict=True)]
+    return phase.from_coefficients(levels, unwrap)

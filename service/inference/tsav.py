@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Arrays
+from engines.engine import SOUND_EMBEDDING, Arrays
 from engines.load import Loaded
+from engines.split import SplitEngine
 from service.inference.estimate import Estimate
 from service.inference.options import Options
 from service.inference.outputs import estimates_of
-from service.inference.turns import FORGET, Turns
+from service.inference.turns import FORGET, Turns, period_at
 from service.perception.face import Face
 from service.perception.mel import SECONDS, MelStream, log_mel
 
 RATE = 5.0  # predictions per second: the network's own step
+SOUND_RATE = 2.0  # readings of the sound per second; of ten seconds, 95 % are the same half a second later
 CLIP_FRAMES = 8
 CLIP_STEP = 0.2  # s between the frames of a clip; the published 6 frames at 30 fps
 NEAREST = 1 / 60  # s by which a frame may come after its slot; half the published frame period
@@ -64,31 +66,58 @@ class Clips:
         return clip
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What the network made of the sound: `embedding` (512,)."""
+
+    t: float  # s, when it was asked
+    silence: bool  # because of several faces
+    embedding: NDArray[np.generic]
+
+
 class TSAV:
-    """Asks five times a second; with several faces in view, nobody's sound is heard."""
+    """Asks five times a second; with several faces in view, nobody's sound is heard.
+
+    The sound is read twice a second, in the first question of each half second, and what the network made of it is
+    given back with the others of that half second. Which questions these are depends on the session clock alone."""
 
     def __init__(self, loaded: Loaded, options: Options) -> None:
         self._mode = options.sound
         self._delay = DELAY if self._mode == "delayed" else 0.0
         self._turns = Turns(options.rate or RATE)
         self._clips = Clips(self._delay)
+        self._sound_period = 1.0 / (options.sound_rate or SOUND_RATE)
+        self._reuses = isinstance(loaded.engine, SplitEngine)
+        self._heard: _Heard | None = None
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """`clip`: (N, 8, 112, 112, 4) uint8, `sound`: (N, 1, 64, 1001) float32, or None between two turns."""
+        """`clip`: (N, 8, 112, 112, 4) uint8, and `sound`: (N, 1, 64, 1001) or `sound_embedding`: (N, 512) float32; or
+        None between two turns."""
         self._clips.push(t, faces)
         if not faces or t < self._delay or not self._turns.take(t):
             return None
-        sound = mel.window(t, self._mode) if len(faces) == 1 else _SILENCE
-        return {
-            "clip": np.stack([self._clips.clip(face.track, t - self._delay) for face in faces]),
-            "sound": np.repeat(sound[None, None], len(faces), axis=0),
-        }
+        given: Arrays = {"clip": np.stack([self._clips.clip(face.track, t - self._delay) for face in faces])}
+        silence = len(faces) > 1
+        if self._heard is not None and self._recent(self._heard, t, silence):
+            given[SOUND_EMBEDDING] = np.repeat(self._heard.embedding[None], len(faces), axis=0)
+        else:
+            sound = _SILENCE if silence else mel.window(t, self._mode)
+            given["sound"] = np.repeat(sound[None, None], len(faces), axis=0)
+        return given
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face."""
         self._turns.answered()
+        if self._reuses and SOUND_EMBEDDING in outputs and len(faces):
+            self._heard = _Heard(t, len(faces) > 1, outputs[SOUND_EMBEDDING][0])
         return estimates_of(t - self._delay, faces, outputs)
 
     def unanswered(self) -> None:
         """Asks again at the next turn."""
         self._turns.answered()
+
+    def _recent(self, heard: _Heard, t: float, silence: bool) -> bool:
+        """Whether the sound need not be read anew; silence never."""
+        if heard.silence or silence:
+            return heard.silence and silence
+        return period_at(heard.t, self._sound_period) == period_at(t, self._sound_period)

@@ -11,12 +11,16 @@ FORGET = 1.0  # s without its face, after which a track's state is dropped
 _EARLY = 0.010  # s; a frame may come this much before its turn, because cameras jitter
 
 
+def period_at(t: float, seconds: float) -> int:
+    """The period of `seconds` that a frame at `t` belongs to, counted from 0."""
+    return int((t + min(_EARLY, seconds / 4)) / seconds)
+
+
 class Turns:
     """A question at most in each period of 1 / `rate` s, counted from 0, and none while an answer is awaited."""
 
     def __init__(self, rate: float) -> None:
         self._period = 1.0 / rate
-        self._early = min(_EARLY, self._period / 4)
         self._last = -1  # period of the last question
         self._awaiting = False  # the answer to it
 
@@ -24,7 +28,7 @@ class Turns:
         """Whether it is time to ask at `t`; if so, an answer is awaited from now on."""
         if self._awaiting:
             return False
-        period = int((t + self._early) / self._period)
+        period = period_at(t, self._period)
         if period <= self._last:
             return False
         self._last, self._awaiting = period, True
