@@ -5,11 +5,42 @@ matching and soft co-annotation are losses between predictions and labels. Shape
 (batch, 17) in the order of `models.labels.AUS_UNION`; `relation` (7, 17) is `models.relations.matrix(...)`.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models import losses, relations
+from models.metrics import CLASS_SENTINEL
+
+TERMS = ("co_annotation", "distribution_matching", "soft_co_annotation")
 FLOOR = 1e-6  # of a matched probability: neutral expects no action unit at all, whose logarithm would be infinite
+
+
+def loss(output: Mapping[str, Tensor], labels: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Weighted sum of those of `TERMS` that `weights` names, each the mean over the frames that it has labels for.
+
+    Co-annotation and soft co-annotation are 0 where no frame has any; distribution matching takes no labels.
+    `output`: logits `expression` (batch, 7), `au` (batch, 17). `labels`: the same names, -1 for none.
+    """
+    expression, au = output["expression"], output["au"]
+    relation = torch.from_numpy(relations.matrix(relations.BASIC)).to(expression)
+    total = expression.new_zeros(())
+    if weight := weights.get("co_annotation", 0):
+        filled, share = aus_of(labels["expression"], relation)
+        filled = torch.where(labels["au"] == CLASS_SENTINEL, filled, CLASS_SENTINEL)  # what is annotated stays
+        follows = torch.where(labels["expression"] == CLASS_SENTINEL, expression_of(labels["au"], relation), -1)
+        total = total + weight * losses.binary_cross_entropy(au, filled, weight=share)
+        total = total + weight * losses.cross_entropy(expression, follows)
+    if weight := weights.get("distribution_matching", 0):
+        total = total + weight * distribution_matching(expression, au, relation).mean()
+    if weight := weights.get("soft_co_annotation", 0):
+        known = labels["au"].clamp(min=0).to(relation)  # units that no set annotates count as absent
+        annotated = (labels["au"] != CLASS_SENTINEL).any(1)
+        soft = soft_co_annotation(expression, known, relation) * annotated
+        total = total + weight * soft.sum() / annotated.sum().clamp(min=1)
+    return total
 
 
 def aus_of(expression: Tensor, relation: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ or None; and gives the arguments of the network's `forward` as float32 arrays wi
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ CLIP_STEP = 0.2  # seconds
 CLIP_MEAN = (0.43216, 0.394666, 0.37645, 0.5)  # RGB, mask
 CLIP_STD = (0.22803, 0.22145, 0.216989, 0.225)
 MEL_COLUMNS = 1001  # 10 s
+HALF = 500  # columns, 5 s
 MEL_RATE = 100  # columns a second
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE = 80.0  # dB below the window's loudest cell
@@ -29,10 +31,11 @@ PICTURE_HOP = 0.022  # seconds; 96 columns are 2.1 s
 Floats = NDArray[np.float32]
 Arrays = dict[str, Floats]
 Random = np.random.Generator | None
+Window = Literal["past10", "truncate", "centred"]
 Builder = Callable[[Recording, NDArray[np.int64], Random], Arrays]
 
 
-def clip_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+def clip_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random, window: Window = "past10") -> Arrays:
     """TSAV: `clip` (4, 8, 112, 112) and `sound` (1, 64, 1001) for the one frame of `frames`."""
     times = recording.times
     wanted = times[frames[-1]] - CLIP_STEP * np.arange(CLIP_FRAMES - 1, -1, -1)
@@ -44,15 +47,27 @@ def clip_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random)
         if rng.random() < 0.5:
             rgb, masks = augment.flip(rgb), augment.flip_masks(masks)
     clip = _normalise(np.concatenate((rgb, masks[..., None]), axis=3), CLIP_MEAN, CLIP_STD)
-    return {"clip": clip.transpose(3, 0, 1, 2), "sound": past_sound(recording.mel, times[frames[-1]])[None]}
+    return {"clip": clip.transpose(3, 0, 1, 2), "sound": sound_window(recording.mel, times[frames[-1]], window)[None]}
 
 
-def past_sound(power: Floats, t: float) -> Floats:
-    """(64, 1001) normalised dB of the 10 s up to `t` seconds, `power` 0 before the recording."""
-    newest = min(int(t * MEL_RATE + 1e-6) + 1, power.shape[1])
-    window = power[:, max(0, newest - MEL_COLUMNS) : newest]
+def sound_window(power: Floats, t: float, window: Window) -> Floats:
+    """(64, 1001) normalised dB of the sound about `t` seconds, right-aligned, `power` 0 on the left of a short window.
+
+    `past10`: the 10 s before. `truncate`: the 5 s before, as the published code reads the end of a file. `centred`: the
+    published window, t - 5 s to t + 5 s, cut at the end of the file; before 10 s it is 0 to t or t - 5 s to 2 t - 5 s.
+    (The published code reflects a window's ends; here its first and last columns hold the sound that follows on, but
+    nothing at or after `t` is part of the first two windows: their last column is the one before once more.)
+    """
+    now = int(t * MEL_RATE + 1e-6)  # column
+    first, last = max(now - (HALF if window == "truncate" else 2 * HALF), 0), now
+    if window == "centred":
+        first = max(now - HALF, 0)
+        last = first + min(2 * HALF, max(now, 2))
+    columns = power[:, first : last + 1]
+    if window != "centred" and 1 < columns.shape[1] == last + 1 - first:
+        columns = np.append(columns[:, :-1], columns[:, -2:-1], axis=1)  # the last one reaches 10 ms beyond t
     padded = np.zeros((power.shape[0], MEL_COLUMNS), np.float32)
-    padded[:, MEL_COLUMNS - window.shape[1] :] = window
+    padded[:, MEL_COLUMNS - columns.shape[1] :] = columns
     db = 10 * np.log10(np.maximum(padded, POWER_FLOOR))
     normalised: Floats = (np.maximum(db, db.max() - DYNAMIC_RANGE) - DB_MEAN) / DB_STD
     return normalised.astype(np.float32)
@@ -64,6 +79,8 @@ def sound_picture(power: Floats, t: float) -> Floats:
     Nothing at or after `t` seconds is part of it. The paper leaves the mapping open: mel power in dB every 22 ms, the
     loudest 80 dB stretched over the range.
     """
+    if not power.shape[1]:  # a video without sound
+        power = np.zeros((power.shape[0], 1), np.float32)
     newest = int(t * MEL_RATE + 1e-6) - 1  # the last whose samples all lie before t: a column reaches 10 ms on
     column = newest - np.round(PICTURE_HOP * MEL_RATE * np.arange(vgg_face.SIZE - 1, -1, -1)).astype(int)
     inside = (column >= 0) & (column < power.shape[1])
@@ -126,10 +143,14 @@ def faces_and_landmarks(recording: Recording, frames: NDArray[np.int64], rng: Ra
     return faces(recording, frames, rng) | {"landmarks": points.reshape(len(frames), -1).astype(np.float32)}
 
 
+def sounds(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """MT-VGG-GRU trained on sound alone, to become A/V-MT-VGG-GRU's aural stream: `image` (time, 3, 96, 96)."""
+    return {"image": np.stack([sound_picture(recording.mel, t) for t in recording.times[frames]])}
+
+
 def faces_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
     """A/V-MT-VGG-GRU: `image` and `sound` (time, 3, 96, 96)."""
-    sound = np.stack([sound_picture(recording.mel, t) for t in recording.times[frames]])
-    return faces(recording, frames, rng) | {"sound": sound}
+    return faces(recording, frames, rng) | {"sound": sounds(recording, frames, rng)["image"]}
 
 
 def motion(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:

@@ -17,7 +17,6 @@ import models
 from models import affwild2, checkpoint, ferplus_resnet50
 from models.affwild2 import Annotation
 from models.errors import ModelError
-from models.inputs import BUILDERS
 from models.labels import AUS_2020, AUS_2022
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
 from models.recipe import Recipe, made
@@ -55,18 +54,17 @@ def unannotated(root: Path, units: int) -> list[Recording]:
 def predictions(network: nn.Module, recipe: Recipe, recording: Recording, device: str = "cpu") -> Annotation:
     """The network's decisions for every frame of a recording; tasks that it was not trained on hold sentinels."""
     target, faces = torch.device(device), recording.faces
-    builder, sequences = BUILDERS[recipe.network]
     network = network.to(target)
     rows: dict[str, list[NDArray[Any]]] = {task: [] for task in recipe.tasks}
-    for frames, fresh in _windows(faces, recipe.sequence if sequences else 1):
+    for frames, fresh in _windows(faces, recipe.sequence if recipe.sequences else 1):
         inputs = {
             name: torch.from_numpy(np.ascontiguousarray(x))[None].to(target)
-            for name, x in builder(recording, frames, None).items()
+            for name, x in recipe.builder(recording, frames, None).items()
         }
         output = by_task(network(**inputs))
         for task, found in rows.items():
             value = decide(task, output[task].float().cpu(), recipe.network == "descriptors-ensemble")[0].numpy()
-            found.append(value[-fresh:] if sequences else value[None])
+            found.append(value[-fresh:] if recipe.sequences else value[None])
     length, a = len(recording), recording.annotation
     held: dict[str, NDArray[Any]] = {"va": a.va, "expression": a.expression, "au": a.au}
     for task, found in rows.items():

@@ -1,16 +1,20 @@
 """Training recipes: TOML files that say what is trained and how; the papers' are in `models/recipes/`."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from models.coupling import TERMS
 from models.errors import ModelError
-from models.inputs import BUILDERS
+from models.inputs import BUILDERS, Builder, Window, clip_and_sound, sounds
+from models.labels import AUS_2020, AUS_2022, AUS_UNION
 
 FOLDER = Path(__file__).parent / "recipes"
 TASKS = ("va", "expression", "au")
+VALENCE_AROUSAL = ("mimamo", "affwildnet", "cnn-3rnn", "cnn-1rnn", "fusion-rnn", "fusion-fc", "fusion-decision")
 
 Score = Literal["va", "expression_2020", "au_2020", "total_2020", "multi_task_2022"]
 OPTIMIZERS = ("adam", "sgd")
@@ -42,7 +46,9 @@ class Recipe:
     pseudo_valence: bool = False  # from the expression, where valence is not annotated
     pos_weight: tuple[float, ...] = ()  # of each action unit
     class_weight: tuple[float, ...] = ()  # of each expression
-    coupling: dict[str, float] = field(default_factory=dict)  # distribution_matching, soft_co_annotation: weight
+    coupling: dict[str, float] = field(default_factory=dict)  # term of models.coupling: weight; facebehaviornet only
+    sound_window: Window = "past10"  # of tsav: what the service listens to, or the published "centred", or "truncate"
+    reads: Literal["faces", "sound"] = "faces"  # mt-vgg-gru on sound alone becomes av-mt-vgg-gru's "aural." part
     fold: tuple[int, ...] = ()  # (i, k): videos of train and validation dealt anew
     initial: dict[str, str] = field(default_factory=dict)  # part of the network (or ""): checkpoint
     patience: int = 0  # epochs without a better score before the run ends; 0: never
@@ -54,6 +60,27 @@ class Recipe:
     def sequences(self) -> bool:
         """Whether the network reads sequences."""
         return BUILDERS[self.network][1]
+
+    @property
+    def builder(self) -> Builder:
+        """What assembles the network's input."""
+        if self.reads == "sound":
+            return sounds
+        if self.network == "tsav":
+            return partial(clip_and_sound, window=self.sound_window)
+        return BUILDERS[self.network][0]
+
+    @property
+    def expressions(self) -> int:
+        """Classes that the annotations have."""
+        return 8 if self.annotations == "2022" else 7
+
+    @property
+    def units(self) -> int:
+        """Action units that the network gives."""
+        if self.network == "facebehaviornet":
+            return len(AUS_UNION)
+        return len(AUS_2022 if self.annotations == "2022" else AUS_2020)
 
     def content(self) -> dict[str, Any]:
         """As plain values, to be kept in a checkpoint."""
@@ -86,22 +113,73 @@ def made(content: Mapping[str, Any], source: str) -> Recipe:
         raise ModelError(f"{source}: unknown keys {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}.")
     if missing := {"network", "score"} - content.keys():
         raise ModelError(f"{source}: {', '.join(sorted(missing))} is missing.")
+    for key, value in content.items():
+        kinds, name = _KINDS[type(getattr(_EXAMPLE, key))]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ModelError(f"{source}: {key} is {name}, not {value!r}.")
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
     recipe = Recipe(**values)
-    counts = {key: getattr(recipe, key) for key in ("epochs", "batch", "accumulate", "stride")}
-    choices = {"network": tuple(BUILDERS), "score": SCORES, "annotations": ("2020", "2022"), "optimizer": OPTIMIZERS}
-    for key, allowed in choices.items():
-        if getattr(recipe, key) not in allowed:
-            raise ModelError(f"{source}: {key} {getattr(recipe, key)!r} is none of {', '.join(allowed)}.")
-    if not recipe.tasks or not set(TASKS) >= recipe.tasks.keys():
-        raise ModelError(f"{source}: tasks are some of {', '.join(TASKS)}; not {', '.join(recipe.tasks) or 'none'}.")
-    for key, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise ModelError(f"{source}: {key} is a whole number of at least 1, not {value!r}.")
-    if not isinstance(recipe.learning_rate, float) or not recipe.learning_rate > 0:
-        raise ModelError(f"{source}: learning_rate is a number above 0, not {recipe.learning_rate!r}.")
-    if recipe.fold and not (len(recipe.fold) == 2 and 0 <= recipe.fold[0] < recipe.fold[1]):
-        raise ModelError(f"{source}: fold is [i, k] with 0 <= i < k, not {list(recipe.fold)}.")
-    if recipe.sequences and recipe.sequence < 1:
-        raise ModelError(f"{source}: {recipe.network} reads sequences; give their length in frames as sequence.")
+    for wrong in _wrong(recipe):
+        raise ModelError(f"{source}: {wrong}.")
     return recipe
+
+
+_EXAMPLE = Recipe(network="", score="va")
+_KINDS: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+    dict: ((dict,), "a table"),
+    tuple: ((list, tuple), "a list"),
+}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "network": tuple(BUILDERS),
+    "score": SCORES,
+    "annotations": ("2020", "2022"),
+    "optimizer": OPTIMIZERS,
+    "sound_window": ("past10", "truncate", "centred"),
+    "reads": ("faces", "sound"),
+}
+
+
+def _wrong(recipe: Recipe) -> Iterator[str]:
+    """What a recipe of the right types cannot be, as sentences without their end."""
+    for key, allowed in _CHOICES.items():
+        if getattr(recipe, key) not in allowed:
+            yield f"{key} {getattr(recipe, key)!r} is none of {', '.join(allowed)}"
+    for key in ("epochs", "batch", "accumulate", "stride"):
+        if getattr(recipe, key) < 1:
+            yield f"{key} is a whole number of at least 1, not {getattr(recipe, key)}"
+    if not recipe.learning_rate > 0:
+        yield f"learning_rate is a number above 0, not {recipe.learning_rate!r}"
+    for key, names in (("tasks", TASKS), ("coupling", TERMS)):
+        weights = getattr(recipe, key)
+        if not set(names) >= weights.keys():
+            yield f"{key} are some of {', '.join(names)}; not {', '.join(weights)}"
+        for name, weight in weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight >= 0:
+                yield f"the weight of {name} is a number of at least 0, not {weight!r}"
+    if not recipe.tasks:
+        yield f"tasks are some of {', '.join(TASKS)}; not none"
+    needed = {"va": "va", "expression_2020": "expression", "au_2020": "au"}.get(recipe.score)
+    if needed and needed not in recipe.tasks:
+        yield f"score {recipe.score} needs the task {needed}"
+    for key in ("milestones", "fold", "pos_weight", "class_weight"):
+        if not all(isinstance(x, (int, float)) and x >= 0 for x in getattr(recipe, key)):
+            yield f"{key} is a list of numbers of at least 0, not {list(getattr(recipe, key))}"
+    for key, count in (("pos_weight", recipe.units), ("class_weight", recipe.expressions)):
+        if getattr(recipe, key) and len(getattr(recipe, key)) != count:
+            yield f"{key} has {len(getattr(recipe, key))} numbers, and {recipe.network} needs {count}"
+    if recipe.fold and not (len(recipe.fold) == 2 and 0 <= recipe.fold[0] < recipe.fold[1]):
+        yield f"fold is [i, k] with 0 <= i < k, not {list(recipe.fold)}"
+    if recipe.sequences and recipe.sequence < 1:
+        yield f"{recipe.network} reads sequences; give their length in frames as sequence"
+    if (recipe.annotations == "2022") != recipe.network.startswith("descriptors"):
+        yield f"{recipe.network} has not the expressions and action units of {recipe.annotations}"
+    if recipe.network in VALENCE_AROUSAL and recipe.tasks.keys() != {"va"}:
+        yield f"{recipe.network} gives valence and arousal alone; tasks can only be va"
+    if recipe.coupling and (recipe.network != "facebehaviornet" or not {"expression", "au"} <= recipe.tasks.keys()):
+        yield "coupling is between the expressions and action units of facebehaviornet, which tasks must name"
+    if recipe.reads == "sound" and recipe.network != "mt-vgg-gru":
+        yield f'{recipe.network} is not trained on sound alone; mt-vgg-gru is, with reads = "sound"'

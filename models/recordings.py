@@ -22,6 +22,9 @@ FPS = 30
 
 Bytes = NDArray[np.uint8]
 
+# Of `affectstream prepare affwild2`, for a folder that is not always wanted.
+_OPTIONS = {"cropped": " --context", "features": " --features CHECKPOINT"}
+
 
 class Recording:
     """Reads from the disk what is asked for. A frame without a face has no picture: it is black, and so is its mask."""
@@ -45,6 +48,8 @@ class Recording:
 
     def pictures(self, frames: NDArray[np.int64], folder: str = "cropped_aligned", size: int = SIZE) -> Bytes:
         """(frames, size, size, 3) RGB; an index below 0 is before the video."""
+        if not (self.root / folder / self.name).is_dir():
+            raise self._unprepared(folder)
         out = np.zeros((len(frames), size, size, 3), np.uint8)
         for i, frame in enumerate(frames):
             image = cv2.imread(str(picture(self.root / folder, self.name, int(frame)))) if frame >= 0 else None
@@ -96,5 +101,6 @@ class Recording:
 
     def _unprepared(self, folder: str) -> ModelError:
         return ModelError(
-            f"{self.root} has no {folder} of {self.name}, which this network needs; prepare the data set."
+            f"{self.root} has no {folder} of {self.name}, which this network needs; "
+            f"`affectstream prepare affwild2{_OPTIONS.get(folder, '')}` makes them{' of videos' * (folder == 'mel')}."
         )

@@ -1,5 +1,6 @@
 """What a training run draws from: samples of recordings with their labels, repeatable for each epoch and sample."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from models import affwild2
 from models.errors import ModelError
-from models.inputs import BUILDERS
-from models.labels import AUS_2020, AUS_2022, AUS_UNION
+from models.labels import AUS_2020, AUS_2022, AUS_UNION, EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL, annotated
 from models.pseudo_labels import Histograms, contradicts
 from models.recipe import Recipe
 from models.recordings import Recording
+
+log = logging.getLogger(__name__)
 
 Batch = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]  # inputs, labels, where: recording and frames
 
@@ -34,10 +36,21 @@ def recordings(root: Path, recipe: Recipe) -> tuple[list[Recording], list[Record
         together = parts[0] | parts[1]
         held = folds({a.name: a.video for a in together.values()}, recipe.fold[1])[recipe.fold[0]]
         parts = [{n: a for n, a in together.items() if (n in held) is wanted} for wanted in (False, True)]
-    train, validation = ([Recording(root, a) for a in part.values()] for part in parts)
+    train, validation = (_with_pictures(root, part) for part in parts)
     if not train or not validation:
-        raise ModelError(f"{root} has {len(train)} recordings to train on and {len(validation)} to validate on.")
+        raise ModelError(
+            f"{root} has pictures of {len(train)} recordings to train on and of {len(validation)} to validate on; "
+            "`affectstream prepare affwild2` makes them."
+        )
     return train, validation
+
+
+def _with_pictures(root: Path, annotations: Mapping[str, affwild2.Annotation]) -> list[Recording]:
+    """Those whose video was there when the data set was prepared."""
+    found = [Recording(root, a) for a in annotations.values() if (root / "cropped_aligned" / a.name).is_dir()]
+    if missing := sorted(annotations.keys() - {recording.name for recording in found}):
+        log.warning("%d of %d recordings have no pictures: %s ...", len(missing), len(annotations), missing[0])
+    return found
 
 
 def folds(videos: dict[str, str], k: int) -> list[set[str]]:
@@ -74,6 +87,20 @@ class Samples(Dataset[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tens
         if not self.samples:
             kind = "train on" if training else "validate on"
             raise ModelError(f"No frame to {kind} is annotated for {', '.join(recipe.tasks)}.")
+
+    def absent(self) -> list[str]:
+        """Expressions and action units that the network is to learn and no frame shows."""
+        pairs = list(zip(self.recordings, self.usable, strict=True))
+        names: list[str] = []
+        if "expression" in self.recipe.tasks:
+            seen = np.concatenate([r.annotation.expression[usable] for r, usable in pairs])
+            classes = (*EXPRESSIONS, "other")[: self.recipe.expressions]
+            names += [name for i, name in enumerate(classes) if not (seen == i).any()]
+        if "au" in self.recipe.tasks:
+            units = AUS_2022 if self.recipe.annotations == "2022" else AUS_2020
+            shown = np.concatenate([r.annotation.au[usable] for r, usable in pairs])
+            names += [name for i, name in enumerate(units) if not (shown[:, i] == 1).any()]
+        return names
 
     def _usable(self, recording: Recording) -> NDArray[np.bool_]:
         """(n,) frames with a face and a label for one of the tasks."""
@@ -114,8 +141,7 @@ class Samples(Dataset[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tens
         recording, usable = self.recordings[sample.recording], self.usable[sample.recording]
         rng = np.random.default_rng((self.recipe.seed, self.epoch, index))
         shown = np.where(sample.frames < 0, sample.frames.max(), sample.frames)
-        builder = BUILDERS[self.recipe.network][0]
-        inputs = builder(recording, shown, rng if self.training and self.recipe.augment else None)
+        inputs = self.recipe.builder(recording, shown, rng if self.training and self.recipe.augment else None)
         a = recording.annotation
         labels: dict[str, NDArray[Any]] = {
             "va": a.va[shown],
@@ -139,8 +165,7 @@ class Samples(Dataset[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tens
         if self.recipe.network != "facebehaviornet":
             return au
         union = np.full((len(au), len(AUS_UNION)), CLASS_SENTINEL)
-        names = AUS_2020 if au.shape[1] == len(AUS_2020) else AUS_2022
-        union[:, [AUS_UNION.index(name) for name in names]] = au
+        union[:, [AUS_UNION.index(name) for name in AUS_2020]] = au
         return union
 
     def batches(self, epoch: int) -> "DataLoader[Batch]":

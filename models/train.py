@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import models
-from models import checkpoint, coupling, losses, metrics, relations
+from models import checkpoint, coupling, losses, metrics
 from models.errors import ModelError
-from models.labels import AUS_2020, AUS_2022, AUS_UNION
+from models.labels import AUS_2020, AUS_UNION
 from models.recipe import Recipe, made
 from models.samples import Samples, recordings
 from models.tsav import AU, EXPRESSION, VA
@@ -64,15 +64,7 @@ def loss_of(output: Mapping[str, Tensor], labels: Mapping[str, Tensor], recipe: 
         else:
             total = total + weight * losses.binary_cross_entropy(output["au"], labels["au"], weights(recipe.pos_weight))
     if recipe.coupling:
-        relation = torch.from_numpy(relations.matrix(relations.BASIC)).float().to(device)
-        expression, au = output["expression"], output["au"]
-        if weight := recipe.coupling.get("distribution_matching", 0):
-            total = total + weight * coupling.distribution_matching(expression, au, relation).mean()
-        if weight := recipe.coupling.get("soft_co_annotation", 0):
-            known = labels["au"].clamp(min=0).float()  # units that no set annotates count as absent
-            soft = coupling.soft_co_annotation(expression, known, relation)
-            annotated = (labels["au"] != metrics.CLASS_SENTINEL).any(1)
-            total = total + weight * (soft * annotated).sum() / annotated.sum().clamp(min=1)
+        total = total + coupling.loss(output, labels, recipe.coupling)
     return total
 
 
@@ -113,18 +105,18 @@ def decide(task: str, value: Tensor, probabilities: bool) -> Tensor:
 def score_of(predicted: Mapping[str, Mapping[str, np.ndarray]], recipe: Recipe) -> dict[str, float]:
     """The recipe's score as `score`, and its parts."""
     parts: dict[str, float] = {}
-    classes = 8 if recipe.annotations == "2022" else 7
     if "va" in predicted:
         parts |= metrics.va_scores(predicted["va"]["label"], predicted["va"]["pred"])
     if "expression" in predicted:
-        scores = metrics.expression_scores(predicted["expression"]["label"], predicted["expression"]["pred"], classes)
+        scores = metrics.expression_scores(
+            predicted["expression"]["label"], predicted["expression"]["pred"], recipe.expressions
+        )
         parts |= {"expression_f1": scores.mean_f1, "expression_accuracy": scores.accuracy}
         parts["expression_2020"] = metrics.expression_2020(scores)
     if "au" in predicted:
         label, pred = predicted["au"]["label"], predicted["au"]["pred"]
         if recipe.network == "facebehaviornet":  # scored on the units of the challenge
-            units = AUS_2020 if recipe.annotations == "2020" else AUS_2022
-            columns = [AUS_UNION.index(unit) for unit in units]
+            columns = [AUS_UNION.index(unit) for unit in AUS_2020]
             label, pred = label[:, columns], pred[:, columns]
         scores = metrics.au_scores(label, pred)
         parts |= {"au_f1": scores.mean_f1, "au_accuracy": scores.accuracy, "au_2020": metrics.au_2020(scores)}
@@ -152,6 +144,8 @@ def train(recipe: Recipe, data: Path, out: Path, device: str = "cpu", progress: 
         checkpoint.load_part(network, prefix, Path(path))
     optimizer = _optimizer(network, recipe)
     log.info("%s: %d samples, %d to validate, seed %d", recipe.network, len(training), len(validation), recipe.seed)
+    if absent := training.absent():
+        log.warning("No frame to train on shows %s: these will score 0", ", ".join(absent))
 
     history: list[dict[str, float]] = []
     if (newest := _newest(out)) is not None:
@@ -205,15 +199,22 @@ def _epoch(
             output = _as_logits(output)
         loss = loss_of(output, {task: value.to(device) for task, value in labels.items()}, recipe)
         if not torch.isfinite(loss):
-            last = _newest(out)
-            kept = f"the last good checkpoint is {last}" if last else "no epoch was finished"
-            raise ModelError(f"The loss is {loss.item()} in epoch {epoch}, batch {number}; {kept}. Lower the rate.")
-        torch.autograd.backward(loss / recipe.accumulate)
+            raise _diverged(f"The loss is {loss.item()} in epoch {epoch}, batch {number}", out)
+        left = len(batches) - (number - 1) // recipe.accumulate * recipe.accumulate  # the last step may have fewer
+        torch.autograd.backward(loss / min(recipe.accumulate, left))
         if number % recipe.accumulate == 0 or number == len(batches):
             optimizer.step()
             optimizer.zero_grad()
         total += loss.item()
+    if not all(torch.isfinite(x).all() for x in network.state_dict().values()):
+        raise _diverged(f"The weights are no numbers after epoch {epoch}, batch {number}", out)
     return total / len(batches)
+
+
+def _diverged(what: str, out: Path) -> ModelError:
+    last = _newest(out)
+    kept = f"the last good checkpoint is {last}" if last else "no epoch was finished"
+    return ModelError(f"{what}; {kept}. Lower learning_rate and begin anew, in another folder.")
 
 
 def _as_logits(output: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -256,7 +257,7 @@ def _keep(
     """Writes the epoch's checkpoint, the best one if it is, and the log; older checkpoints go."""
     epoch, state = int(history[-1]["epoch"]), network.state_dict()
     content = {"recipe": recipe.content(), "network": recipe.network, "options": recipe.options, "history": history}
-    if history[-1]["score"] >= max(row["score"] for row in history[1:]):
+    if history[-1]["score"] > max((row["score"] for row in history[1:-1]), default=-math.inf):
         checkpoint.save(out / "best.pt", content | {"state_dict": state})
     checkpoint.save(out / f"epoch-{epoch:04}.pt", content | {"state_dict": state, "optimizer": optimizer.state_dict()})
     for old in sorted(out.glob("epoch-*.pt"))[:-KEPT]:

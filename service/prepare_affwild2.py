@@ -188,10 +188,10 @@ class Columns:
             self._parts.append(self._mel.decibels(first, last))
             self._taken = last
 
-    def power(self) -> Floats | None:
-        """(64, 1 + n // 441) of the n samples from time 0 on, or None for a video without sound. To be asked once."""
+    def power(self) -> Floats:
+        """(64, 1 + n // 441) of the n samples from time 0 on; no column for a video without sound. To be asked once."""
         if not self._mel.started:
-            return None
+            return np.zeros((MELS, 0), np.float32)
         end = self._mel.end
         self.push(Sound(np.zeros(WINDOW, np.float32), end), 0.0)  # so that the last columns are whole
         columns = 1 + round(end * SAMPLE_RATE) // HOP
@@ -220,13 +220,12 @@ class _Person:
         if context is not None:
             _write(picture(self._folders["cropped"], self._name, index), context[..., ::-1])
 
-    def finish(self, **arrays: NDArray[np.generic] | None) -> None:
-        """Writes the arrays that there are, the landmarks among them."""
-        everything: Mapping[str, NDArray[np.generic] | None] = {**arrays, "landmarks": np.stack(self._landmarks)}
+    def finish(self, **arrays: NDArray[np.generic]) -> None:
+        """Writes the arrays, the landmarks among them."""
+        everything: Mapping[str, NDArray[np.generic]] = {**arrays, "landmarks": np.stack(self._landmarks)}
         for kind, array in everything.items():
-            if array is not None:
-                (self._job.aside / kind).mkdir(exist_ok=True)
-                np.save(self._job.aside / kind / f"{self._name}.npy", array)
+            (self._job.aside / kind).mkdir(exist_ok=True)
+            np.save(self._job.aside / kind / f"{self._name}.npy", array)
 
 
 def _write(path: Path, image: NDArray[np.integer]) -> None:

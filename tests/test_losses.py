@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import losses, metrics
+from models import coupling, losses, metrics
+from models.labels import AUS_UNION, EXPRESSIONS
 
 
 @pytest.fixture
@@ -59,6 +60,42 @@ def test_losses_and_gradients_are_finite_however_few_frames_are_annotated(batch,
     for x in batch.values():
         assert torch.isfinite(x.grad).all()
         assert (x.grad[labelled:] == 0).all()
+
+
+@pytest.mark.parametrize("term", coupling.TERMS)
+@pytest.mark.parametrize("labelled", ["nothing", "expressions", "units", "both"])
+def test_coupling_is_finite_whatever_is_annotated(term, labelled):
+    g = torch.Generator().manual_seed(0)
+    output = {name: torch.randn(6, n, generator=g, requires_grad=True) for name, n in (("expression", 7), ("au", 17))}
+    labels = {"expression": torch.full((6,), -1), "au": torch.full((6, 17), -1)}
+    if labelled in ("expressions", "both"):
+        labels["expression"] = torch.tensor([0, 1, 2, 3, 4, -1])
+    if labelled in ("units", "both"):
+        labels["au"][2:] = torch.randint(0, 2, (4, 17), generator=g)
+    total = coupling.loss(output, labels, {term: 1.0})
+    total.backward()
+    assert torch.isfinite(total)
+    if labelled == "nothing":
+        assert (total == 0) == (term != "distribution_matching")
+    for x in output.values():
+        assert x.grad is None or torch.isfinite(x.grad).all()
+
+
+def test_co_annotation_fills_in_what_nobody_annotated():
+    """An expression stands for its units, and units, all present, for their expression; annotations are not touched."""
+    happy, units = EXPRESSIONS.index("happiness"), [AUS_UNION.index(unit) for unit in ("AU06", "AU12", "AU25")]
+    output = {"expression": torch.zeros(2, 7, requires_grad=True), "au": torch.zeros(2, 17, requires_grad=True)}
+    labels = {"expression": torch.tensor([happy, -1]), "au": torch.full((2, 17), -1)}
+    labels["au"][0, units[1]] = 0  # annotated as absent all the same
+    labels["au"][1, units] = 1
+    loss = coupling.loss(output, labels, {"co_annotation": 1.0})
+    loss.backward()
+    # Frame 0: two units are filled in, at weights 0.51 and 1; frame 1: happiness.
+    expected = np.log(2) * (0.51 + 1) / 2 + np.log(7)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+    assert output["au"].grad[0].nonzero().flatten().tolist() == [units[0], units[2]]
+    assert (output["au"].grad[1] == 0).all()
+    assert output["expression"].grad[1].argmin() == happy
 
 
 def test_sequences_are_flattened(batch):

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from engines.errors import UserError
-from models import affwild2, synthetic, train
+from models import affwild2, inputs, synthetic, train
+from models.errors import ModelError
 from models.recipe import Recipe
 from models.recordings import Recording
 from service import prepare_affwild2
@@ -80,7 +81,7 @@ def test_mel_columns_are_those_of_the_whole_sound_however_long(tmp_path):
     expected = mel_power(samples)
     assert power.shape == expected.shape
     np.testing.assert_allclose(power[:, 1:-1], expected[:, 1:-1], rtol=1e-3)
-    assert prepare_affwild2.Columns().power() is None
+    assert prepare_affwild2.Columns().power().shape == (64, 0)
     late = prepare_affwild2.Columns()
     late.push(Sound(samples[:SAMPLE_RATE], 20.0), 0.0)
     power = late.power()
@@ -97,8 +98,9 @@ def test_two_people_of_one_video_are_told_apart_by_their_side(tmp_path):
         annotate(raw, name, 6)
     prepare("affwild2", raw, out)
     assert colours(out) == {"d_left": "red", "d_right": "blue"}
-    with pytest.raises(Exception, match="has no mel of d_left, which this network needs"):
-        assert recording(out, "d_left").mel is None
+    assert recording(out, "d_left").mel.shape == (64, 0)  # a video without sound
+    assert inputs.sound_picture(recording(out, "d_left").mel, 0.1).max() == 1
+    assert np.ptp(inputs.sound_window(recording(out, "d_left").mel, 0.1, "past10")) == 0
 
     # The data set's own crops say otherwise, and they know; where it has none, nobody is there yet.
     for name, shown in (("d_left", blue), ("d_right", red)):
@@ -135,6 +137,8 @@ def test_pictures_stand_in_for_a_missing_video(tmp_path, kind):
     assert np.isnan(found.landmarks[[1, 2]]).all()
     assert np.isfinite(found.landmarks[[0, 3]]).all()
     assert found.masks(np.array([0])).any()
+    with pytest.raises(ModelError, match=r"has no mel of p, which .* `affectstream prepare affwild2` .* of videos"):
+        assert found.mel is None
     shown = sorted(path.name for path in (out / "cropped" / "p").iterdir())
     assert shown == (["00001.jpg", "00004.jpg"] if kind == "cropped" else [])
 

@@ -1,6 +1,11 @@
 """Every family of networks trains from a data set in Aff-Wild2's layout; runs resume, and stop in time."""
 
 import csv
+import os
+import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +36,7 @@ def data(tmp_path_factory):
 
 VA = {"tasks": {"va": 1.0}, "score": "va"}
 SEQUENCE = {"sequence": 20, "batch": 2, "stride": 10, "epochs": 3, "learning_rate": 5e-4}
-COUPLING = {"distribution_matching": 0.01, "soft_co_annotation": 0.1}
+COUPLING = {"co_annotation": 0.1, "distribution_matching": 0.01, "soft_co_annotation": 0.1}
 SMALL = {"width": 4, "fc": 64}
 VGG = recipes.Recipe(
     network="mt-vgg", score="total_2020", tasks={"va": 1.0, "expression": 1.0, "au": 1.0}, options=SMALL,
@@ -102,45 +107,124 @@ def test_appearance_features_are_written_once(tmp_path):
 
 
 def test_a_killed_run_goes_on_to_the_same_result(data, tmp_path):
-    recipe = replace(VGG, epochs=3, stride=16)
+    recipe = replace(VGG, epochs=4, stride=4)
     whole = run(recipe, data, tmp_path / "whole")
-    stopped = tmp_path / "stopped"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "_plot", lambda *_: None)
-        kept = train._keep
-
-        def killed(out, network, optimizer, recipe, history):
-            kept(out, network, optimizer, recipe, history)
-            if len(history) == 3:
-                raise KeyboardInterrupt
-
-        patch.setattr(train, "_keep", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(recipe, data, stopped)
+    stopped, file = tmp_path / "stopped", tmp_path / "recipe.toml"
+    file.write_text(
+        'network = "mt-vgg"\nscore = "total_2020"\ntasks = { va = 1.0, expression = 1.0, au = 1.0 }\n'
+        "options = { width = 4, fc = 64 }\nepochs = 4\nbatch = 16\nstride = 4\nlearning_rate = 1e-3\n"
+    )
+    assert recipes.read(str(file)) == recipe
+    command = [sys.executable, "-m", "service.cli", "train", str(file), "--data", str(data), "--out", str(stopped)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    while process.poll() is None and not (stopped / "epoch-0001.pt").is_file():
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (stopped / "epoch-0004.pt").is_file()
     again = run(recipe, data, stopped)
     assert again["epochs"][1:] == whole["epochs"][1:]
-    one, two = (checkpoint.read(folder / "epoch-0003.pt")["state_dict"] for folder in (tmp_path / "whole", stopped))
+    one, two = (checkpoint.read(folder / "epoch-0004.pt")["state_dict"] for folder in (tmp_path / "whole", stopped))
     assert all(torch.equal(one[key], two[key]) for key in one)
-    with (stopped / "log.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+    with (stopped / "log.csv").open() as log:
+        assert [row["epoch"] for row in csv.DictReader(log)] == ["0", "1", "2", "3", "4"]
     assert len(list(stopped.glob("epoch-*.pt"))) == 2
     with pytest.raises(ModelError, match="holds a run of another recipe"):
         run(replace(recipe, seed=2), data, stopped)
 
 
+def test_batches_that_are_accumulated_are_one_large_batch(data, tmp_path, monkeypatch):
+    real = models.create
+
+    def without_dropout(name, **options):
+        network = real(name, **options)
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0
+        return network
+
+    monkeypatch.setattr(models, "create", without_dropout)
+    large = replace(VGG, tasks={"expression": 1.0}, score="expression_2020", epochs=1, stride=11)  # 18 frames
+    small = replace(large, batch=4, accumulate=4)
+    other = replace(small, accumulate=2)
+    weights = []
+    for number, recipe in enumerate((large, small, other)):
+        run(replace(recipe, optimizer="sgd", learning_rate=0.1), data, tmp_path / str(number))
+        weights.append(checkpoint.read(tmp_path / str(number) / "best.pt")["state_dict"]["output.weight"])
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-6)
+    assert (weights[2] - weights[0]).abs().max() > 1e-4
+
+
+def test_mixed_precision_trains_float32_weights_as_float32_does(data, tmp_path):
+    recipe = replace(VGG, epochs=3, stride=4)
+    losses = []
+    for number, bfloat16 in enumerate((False, True)):
+        result = run(replace(recipe, bfloat16=bfloat16), data, tmp_path / str(number))
+        losses.append([row["loss"] for row in result["epochs"][1:]])
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.03)
+    state = checkpoint.read(tmp_path / "1" / "best.pt")["state_dict"]
+    assert {x.dtype for x in state.values()} == {torch.float32}
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(data, tmp_path):
-    recipe = replace(VGG, epochs=2, stride=16)  # one batch an epoch
+    recipe = replace(VGG, epochs=2, stride=16, batch=4)
     with pytest.MonkeyPatch.context() as patch:
         real, calls = train.loss_of, []
 
         def broken(*arguments):
             calls.append(None)
-            return real(*arguments) * (float("nan") if len(calls) > 1 else 1)
+            return real(*arguments) * (float("nan") if len(calls) > 4 else 1)
 
         patch.setattr(train, "loss_of", broken)
-        with pytest.raises(ModelError, match=r"The loss is nan in epoch \d, batch \d; the last good .*epoch-0001.pt"):
+        with pytest.raises(ModelError, match=r"The loss is nan in epoch 2, batch 2; the last good .*epoch-0001.pt"):
             run(recipe, data, tmp_path)
     assert checkpoint.read(tmp_path / "epoch-0001.pt")["history"][-1]["epoch"] == 1
+    wild = replace(recipe, learning_rate=1e30)
+    with pytest.raises(ModelError, match=r"The (loss is \S+|weights are no numbers) .*epoch 1, batch \d; no epoch was"):
+        run(wild, data, tmp_path / "wild")
+    assert not list((tmp_path / "wild").glob("*.pt"))
+
+
+def test_sound_alone_trains_the_aural_stream(data, tmp_path):
+    changes = SEQUENCE | {"stride": 5, "epochs": 5, "learning_rate": 1e-3}
+    recipe = replace(VGG, network="mt-vgg-gru", reads="sound", **changes, **VA)
+    result = run(recipe, data, tmp_path / "heard")
+    assert max(row["ccc_arousal"] for row in result["epochs"]) > 0.15  # loudness is drawn as arousal is
+    heard = tmp_path / "heard" / "best.pt"
+    both = replace(
+        recipe, network="av-mt-vgg-gru", reads="faces", epochs=1, learning_rate=1e-9, initial={"aural.": str(heard)}
+    )
+    run(both, data, tmp_path / "both")
+    weights = checkpoint.read(tmp_path / "both" / "best.pt")["state_dict"]
+    trained = {key: x for key, x in checkpoint.read(heard)["state_dict"].items() if not key.startswith("output.")}
+    for key, x in trained.items():
+        torch.testing.assert_close(weights[f"aural.{key}"], x, rtol=0, atol=1e-5)
+    with pytest.raises(ModelError, match="av-mt-vgg-gru is not trained on sound alone"):
+        recipes.made(replace(both, reads="sound").content(), "r.toml")
+
+
+def test_a_class_that_no_frame_shows_is_named_and_harms_nothing(tmp_path, caplog):
+    synthetic.write(tmp_path, videos=1, seconds=1, validation=1)
+    for path in (tmp_path / "annotations").glob("EXPR_Set/*/t0.txt"):
+        shown = affwild2.read_expression(path)
+        affwild2.write_expression(path, np.where(shown >= 0, 4, -1))
+    for path in (tmp_path / "annotations").glob("AU_Set/*/t0.txt"):
+        affwild2.write_au(path, affwild2.read_au(path) * [1, 0, 1, 1, 1, 1, 1, 1])
+    result = run(replace(VGG, stride=2, epochs=1, pseudo_valence=True), tmp_path, tmp_path / "out")
+    assert np.isfinite(result["score"])
+    assert "No frame to train on shows neutral, anger, disgust, fear, sadness, surprise, AU02" in caplog.text
+
+
+def test_recordings_without_pictures_are_left_out_and_an_empty_data_set_is_named(tmp_path, caplog):
+    synthetic.write(tmp_path, videos=2, seconds=0.5, validation=1)
+    shutil.rmtree(tmp_path / "cropped_aligned" / "t0")
+    train_on, _ = samples.recordings(tmp_path, VGG)
+    assert [recording.name for recording in train_on] == ["t1_left"]
+    assert "1 of 2 recordings have no pictures: t0" in caplog.text
+    shutil.rmtree(tmp_path / "cropped_aligned")
+    with pytest.raises(ModelError, match="has pictures of 0 recordings to train on and of 0 to validate on"):
+        run(VGG, tmp_path, tmp_path / "out")
 
 
 def test_a_run_ends_when_the_score_no_longer_rises(data, tmp_path):
@@ -162,7 +246,7 @@ def test_people_of_one_video_stay_in_one_fold():
 def test_what_a_network_needs_and_the_data_set_lacks_is_named(data, tmp_path):
     synthetic.write(tmp_path, videos=1, seconds=1, validation=1)
     (tmp_path / "mel" / "t0.npy").unlink()
-    with pytest.raises(ModelError, match="has no mel of t0, which this network needs"):
+    with pytest.raises(ModelError, match="has no mel of t0, which this network needs; `affectstream prepare affwild2`"):
         run(replace(VGG, network="tsav", options={"width": 2}), tmp_path, tmp_path / "out")
 
 
@@ -181,6 +265,21 @@ def test_every_recipe_is_readable(name):
         ('network = "tsav"\nscore = "va"\ntasks = {pain = 1.0}', "tasks are some of va, expression, au; not pain"),
         ('network = "tsav"\nscore = "va"\nepochs = 0', "epochs is a whole number of at least 1, not 0"),
         ('network = "mimamo"\nscore = "va"', "mimamo reads sequences"),
+        ('network = "tsav"\nscore = "va"\nepochs = "3"', "epochs is a whole number, not '3'"),
+        ('network = "tsav"\nscore = "va"\nbatch = true', "batch is a whole number, not True"),
+        ('network = "tsav"\nscore = "va"\ntasks = 3', "tasks is a table, not 3"),
+        ('network = "tsav"\nscore = "va"\ntasks = {va = "x"}', "the weight of va is a number of at least 0, not 'x'"),
+        ('network = "tsav"\nscore = "va"\ntasks = {}', "tasks are some of va, expression, au; not none"),
+        ('network = "tsav"\nscore = "au_2020"', "score au_2020 needs the task au"),
+        ('network = "tsav"\nscore = "va"\nsound_window = "future"', "sound_window 'future' is none of past10, trunc"),
+        ('network = "tsav"\nscore = "va"\npos_weight = [1, 2]', "pos_weight has 2 numbers, and tsav needs 8"),
+        (
+            'network = "tsav"\nscore = "va"\nannotations = "2022"',
+            "tsav has not the expressions and action units of 2022",
+        ),
+        ('network = "mimamo"\nscore = "va"\nsequence = 4\ntasks = {va = 1, au = 1}', "valence and arousal alone"),
+        ('network = "tsav"\nscore = "va"\ncoupling = {co_annotation = 1}', "coupling is between the expressions and"),
+        ('network = "tsav"\nscore = "va"\ncoupling = {soft = 1}', "coupling are some of co_annotation, distribution_m"),
     ],
 )
 def test_wrong_recipes_are_answered_with_a_sentence(tmp_path, content, message):
