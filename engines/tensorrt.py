@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engines.batches import SIZES, in_sizes, rows_of
 from engines.cuda import Graph, gpu
-from engines.engine import Arrays
+from engines.engine import SOUND_EMBEDDING, Arrays
 from engines.errors import EngineError
 from engines.tensorrt_build import PRECISIONS, PROFILES, plan, tensorrt
 
@@ -90,7 +90,8 @@ class TensorRtEngine:
             self._allocate()
         self.inputs = {tensor.name: tensor.shape for tensor in self._inputs}
         self.types = {tensor.name: tensor.host.dtype.name for tensor in self._inputs}
-        self.outputs = {tensor.name: tensor.shape for tensor in self._outputs}
+        # What was made of the sound is not kept on the GPU: nobody is offered it.
+        self.outputs = {tensor.name: tensor.shape for tensor in self._outputs if tensor.name != SOUND_EMBEDDING}
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
@@ -150,7 +151,7 @@ class TensorRtEngine:
         else:
             work()
         self._stream.synchronize()
-        outputs = {tensor.name: tensor.host[:rows].copy() for tensor in self._outputs}
+        outputs = {tensor.name: tensor.host[:rows].copy() for tensor in self._outputs if tensor.name in self.outputs}
         if not size.recorded:  # only now, for a context does work at its first run that no graph may hold
             size.recorded = True
             size.graph = self._record(work)

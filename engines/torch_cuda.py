@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.batches import in_sizes, rows_of
-from engines.engine import Arrays
+from engines.engine import SOUND_EMBEDDING, Arrays
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class TorchEngine:
             kind = value.type.tensor_type
             self.inputs[value.name] = tuple(dim.dim_value or -1 for dim in kind.shape.dim)
             self.types[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
+        outputs = [output for output in network.graph.output if output.name != SOUND_EMBEDDING]  # it is not kept here
+        del network.graph.output[:]
+        network.graph.output.extend(outputs)
         if precision != "fp32":
             network = halved(network, precision)
         try:

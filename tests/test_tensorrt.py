@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from fake_gpu import FakeGpu, install, uninstall
 from test_openvino import WEIGHT, write_network
@@ -245,3 +246,13 @@ def test_bf16_needs_a_gpu_that_has_it(fake: Fake) -> None:
     fake().capability = (7, 5)
     assert tensorrt.precisions() == ("fp16", "fp32", "int8")
     assert tensorrt.device() == "NVIDIA Imagined 9000, compute capability 7.5, CUDA 13.0"
+
+
+def test_what_was_made_of_the_sound_is_not_offered(fake: Fake, network: Path) -> None:
+    """Who is given it would give it back in place of the sound, which only OpenVINO's engine takes."""
+    fake()
+    model = onnx.load(network)
+    model.graph.output[1].name = model.graph.node[3].output[0] = "sound_embedding"
+    onnx.save(model, network)
+    engine = TensorRtEngine(network, precision="fp32")
+    assert set(engine({"crop": np.zeros((2, 4), np.float32)})) == {"valence_arousal"}
