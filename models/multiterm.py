@@ -243,10 +243,10 @@ def untrained(deep: int, seed: int = 0) -> MultiTerm:
 
     def level(name: str, given: Floats, target: str, term: int) -> Floats:
         classes = target == "expression"
-        options = objective(classes) | {"num_leaves": 4, "min_child_samples": 2, "learning_rate": 0.3, "seed": seed}
+        options = objective(classes) | {"num_leaves": 8, "min_child_samples": 2, "learning_rate": 0.2, "seed": seed}
         options |= {"feature_fraction": 0.1 if given.shape[1] > 100 else 1.0, "verbosity": -1, "num_threads": 1}
         y = rng.permutation(np.arange(rows) % len(EXPRESSIONS)) if classes else rng.uniform(-1, 1, rows)
-        booster = lightgbm.train(options, lightgbm.Dataset(given, y), 5)
+        booster = lightgbm.train(options, lightgbm.Dataset(given, y), 12)
         system.boosters[name] = booster.model_to_string()
         return np.asarray(booster.predict(given, num_threads=1)).reshape(rows, -1)
 

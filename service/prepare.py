@@ -105,8 +105,9 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
 
     ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); ravdess: FLAC
     or WAV files by RAVDESS' names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
-    recording instead (`service.prepare_affwild2`), with `context` those of faces with their surroundings too; multiterm
-    adds what that system reads (`service.prepare_multiterm`). Raises `UserError` for a name or folder that is not there.
+    recording instead (`service.prepare_affwild2`), with `context` those of faces with their surroundings too;
+    multiterm adds what that system reads (`service.prepare_multiterm`). Raises `UserError` for a name or folder that is
+    not there.
     """
     source, target = Path(folder), Path(out)
     if dataset not in DATASETS:

@@ -57,11 +57,11 @@ class Person:
         if inputs is not None:
             self._slots += self._features.read(t, faces, self._engine(inputs))[0]
 
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
         """(slots, features) by modality; empty if the person was never seen."""
         if not self._slots:
             return {}
-        out = {name: np.full((self._length, len(x)), np.nan, np.float32) for name, x in self._slots[0].row.items()}
+        out = {name: np.full((self._length, len(x)), np.nan) for name, x in self._slots[0].row.items()}
         for slot in self._slots:
             for name, x in slot.row.items():
                 out[name][slot.number] = x
@@ -76,11 +76,15 @@ def prepare_multiterm(source: Path, out: Path) -> None:
     if out.resolve() != source.resolve():
         affwild2.copy_annotations(source, out)
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
+    missing = {
+        video: due
+        for video, names in found.recordings().items()
+        if (due := [name for name in names if not _file(out, name).is_file()])
+    }
+    if not missing:
+        return
     engine, networks, version = FeatureEngine(weights.path), Networks(), np.array(weights.entry(FACE).version)
-    for video, names in tqdm(found.recordings().items(), unit="video", disable=None):
-        due = [name for name in names if not _file(out, name).is_file()]
-        if not due:
-            continue
+    for video, due in tqdm(missing.items(), unit="video", disable=None):
         people = {name: Person(engine) for name in due}
         try:
             for t, faces in _seen(found, video, due, networks):
@@ -91,7 +95,8 @@ def prepare_multiterm(source: Path, out: Path) -> None:
             continue
         for name, person in people.items():
             if arrays := person.arrays():
-                _write(_file(out, name), arrays | {"extractor": version})
+                halves = {key: x.astype(np.float32) for key, x in arrays.items()}
+                _write(_file(out, name), halves | {"extractor": version})
             else:
                 log.warning("%s has no face that is seen, and no features", name)
     if not any((out / FOLDER).glob("*.npz")):
