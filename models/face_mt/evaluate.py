@@ -242,9 +242,9 @@ def plot_confusions(tables: dict[str, NDArray[np.int64]], path: Path) -> None:
 
 
 def evaluate(weights: Path, data: Path, out: Path, small: Path | None = None) -> dict[str, list[dict[str, Any]]]:
-    """Measures `weights` (an ONNX file) on the prepared sets `data`/ferplus and `data`/faces.
+    """Measures `weights` (an ONNX file) on the prepared sets `data`/ferplus, `data`/faces and, if there, `data`/video.
 
-    `data`/video too, if it is there. `small`: the 8-bit version, compared with it. Writes `out` (Markdown) and pictures beside it; returns the tables.
+    `small`: the 8-bit version, compared with it. Writes `out` (Markdown) and pictures beside it; returns the tables.
     """
     served = Served(weights)
     fer, web = ferplus(data / "ferplus"), labelled(data / "faces")
