@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines import weights
 from engines.batches import SIZES, in_sizes, rows_of
 from engines.cuda import Graph, gpu
 from engines.engine import SOUND_EMBEDDING, Arrays
@@ -42,6 +43,11 @@ def version() -> str:
 def device() -> str:
     """The GPU and its driver's CUDA. Raises `EngineError` if there is none."""
     return str(gpu())
+
+
+def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -> "TensorRtEngine":
+    """The engine of weights; threads and streams are the CPU's. Raises `EngineError` or `WeightsError`."""
+    return TensorRtEngine(weights.verified(entry), precision=precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class TensorRtEngine:
     `EngineError` if it cannot be built or does not fit into the GPU's memory."""
 
     name = "tensorrt"
+    _engine: Any = None  # until it is built, and once it is closed
 
     def __init__(self, model: Path, *, precision: str = "fp16") -> None:
         if precision not in PRECISIONS:
@@ -96,25 +103,32 @@ class TensorRtEngine:
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
         what the GPU reports."""
-        if self._engine is None:
-            raise EngineError(f"{self._label} was closed.")
         rows = rows_of(self._label, self.inputs, self.types, inputs)
         with self._lock, self._gpu.current():
+            if self._engine is None:
+                raise EngineError(f"{self._label} was closed.")
             return in_sizes(rows, inputs, self._batch)
 
     def close(self) -> None:
         """Frees what it holds on the GPU; it can run no more. Calling it again does nothing."""
         with self._lock, self._gpu.current():
-            for size in self._sizes.values():
-                if size.graph is not None:
-                    size.graph.close()
-            self._sizes.clear()  # the contexts before the memory that they use
-            for tensor in (*self._inputs, *self._outputs):
-                tensor.place.free()
-            self._inputs, self._outputs = [], []
-            if self._scratch is not None:
-                self._scratch.free()
-            self._scratch = self._engine = self._stream = None
+            self._free()  # a call of its own, so that no variable outlives the context
+
+    def _free(self) -> None:
+        for size in self._sizes.values():
+            if size.graph is not None:
+                size.graph.close()
+        self._sizes.clear()  # the contexts before the memory that they use
+        for tensor in (*self._inputs, *self._outputs):
+            tensor.place.free()
+        self._inputs, self._outputs = [], []
+        if self._scratch is not None:
+            self._scratch.free()
+        self._scratch = self._engine = self._stream = None
+
+    def __del__(self) -> None:
+        if self._engine is not None:
+            self.close()  # pycuda frees nothing from a thread that has not the context
 
     def _allocate(self) -> None:
         """Memory for the largest batch, once it is known to be free."""

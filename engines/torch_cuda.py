@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines import weights
 from engines.batches import in_sizes, rows_of
 from engines.engine import SOUND_EMBEDDING, Arrays
 from engines.errors import EngineError
@@ -43,6 +44,11 @@ def device() -> str:
     """The GPU. Raises `EngineError` without torch; to be asked only where `precisions` answers."""
     cuda = _torch().cuda
     return f"{cuda.get_device_name()}, compute capability {'.'.join(map(str, cuda.get_device_capability()))}"
+
+
+def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -> "TorchEngine":
+    """The engine of weights; threads and streams are the CPU's. Raises `EngineError` or `WeightsError`."""
+    return TorchEngine(weights.verified(entry), precision=precision)
 
 
 class TorchEngine:
