@@ -27,14 +27,14 @@ def _time() -> Samples:
 
 
 def _note(rng: np.random.Generator, hertz: float, start: float, seconds: float) -> Samples:
-    """A struck, bowed or blown tone with overtones and a little vibrato."""
-    t = _time() - start
+    """(n,) from sample `start` * RATE on: a struck, bowed or blown tone with overtones and a little vibrato."""
+    t = np.arange(max(0, min(round(seconds * RATE), SAMPLES - round(start * RATE)))) / RATE
     phase = 2 * np.pi * hertz * (t + rng.uniform(0, 4e-4) * np.sin(2 * np.pi * rng.uniform(4, 7) * t))
     decay = rng.uniform(0.5, 2.0)  # of the overtones
-    partials = np.arange(1, rng.integers(2, 12))
-    partials = partials[partials * hertz < 16_000]
-    tone = (np.sin(phase[:, None] * partials + rng.uniform(0, 6, len(partials))) / partials**decay).sum(1)
-    envelope = np.clip(t / rng.uniform(0.005, 0.1), 0, 1) * np.exp(-np.maximum(t, 0) * rng.uniform(0, 5))
+    tone = np.zeros(len(t))
+    for partial in range(1, rng.integers(2, 12)):
+        tone += np.sin(partial * phase + rng.uniform(0, 6)) / partial**decay
+    envelope = np.clip(t / rng.uniform(0.005, 0.1), 0, 1) * np.exp(-t * rng.uniform(0, 5))
     return np.asarray(tone * envelope * np.clip((seconds - t) / 0.05, 0, 1), np.float64)
 
 
@@ -43,9 +43,10 @@ def _music(rng: np.random.Generator) -> Samples:
     root, beat = 2 ** rng.uniform(6.5, 9.0), rng.uniform(0.15, 0.7)  # Hz, s
     scale = np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16, 19, 24]) / 12
     out = np.zeros(SAMPLES)
-    for start in np.arange(rng.uniform(-1, 0), 3, beat):
+    for start in np.arange(rng.uniform(0, beat), 3, beat):
         for step in rng.choice(scale, rng.integers(1, 4)):
-            out += _note(rng, root * 2**step, start, beat * rng.uniform(0.8, 3))
+            note = _note(rng, root * 2**step, start, beat * rng.uniform(0.8, 3))
+            out[round(start * RATE) :][: len(note)] += note
     return out + (rng.random() < 0.4) * rng.uniform(0.2, 2) * _knocks(rng, beat)
 
 
@@ -60,9 +61,10 @@ def _tone(rng: np.random.Generator) -> Samples:
 def _hum(rng: np.random.Generator) -> Samples:
     """Mains and motors."""
     base = rng.choice([50.0, 60.0, rng.uniform(25, 300)])
-    partials = np.arange(1, 25)
-    strength = rng.exponential(size=24) / partials ** rng.uniform(0.3, 1.5)
-    return np.asarray((np.sin(2 * np.pi * base * _time()[:, None] * partials) * strength).sum(1), np.float64)
+    fall, out = rng.uniform(0.3, 1.5), np.zeros(SAMPLES)
+    for partial in range(1, 16):
+        out += rng.exponential() / partial**fall * np.sin(2 * np.pi * base * partial * _time())
+    return out
 
 
 def _coloured(rng: np.random.Generator) -> Samples:
@@ -105,7 +107,7 @@ def _knocks(rng: np.random.Generator, beat: float | None = None) -> Samples:
 
 def _silence(rng: np.random.Generator) -> Samples:
     """Digital silence, or the rustle of the last bit."""
-    return rng.choice([0.0, 1e-5, 1e-4]) * rng.standard_normal(SAMPLES)
+    return float(rng.choice([0.0, 1e-5, 1e-4])) * rng.standard_normal(SAMPLES)
 
 
 KINDS: dict[str, Callable[[np.random.Generator], Samples]] = {
@@ -142,7 +144,7 @@ def mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, 64, 301) decibels of (n, 132300) samples."""
     window = torch.hann_window(WINDOW)
     parts = []
-    for part in torch.from_numpy(samples).split(32):
+    for part in torch.split(torch.from_numpy(samples), 32):
         spectrum = torch.stft(part, N_FFT, HOP, WINDOW, window, center=True, pad_mode="reflect", return_complex=True)
         parts.append(10 * torch.log10((_filters() @ spectrum.abs().square()).clamp_min(MIN_POWER)))
     return np.asarray(torch.cat(parts).numpy(), np.float32)

@@ -1,241 +1,213 @@
 """`affectstream train voice-mt`: the voice network on RAVDESS, split by actor.
 
-RAVDESS (Livingstone & Russo 2018) is CC BY-NC-SA 4.0: so are the weights. Figures are for actors that were never heard
-in training; with 24 actors, four folds of six give one prediction for each clip (`cross_validate`), and the weights
-that are shipped are those of one fold.
+RAVDESS is CC BY-NC-SA 4.0, and so are the weights. Figures are for actors that were never heard: with 24 actors, four
+folds of six give one prediction for each clip. The weights that ship are those of fold 0, whose six actors can so be
+used to check the very file. Nothing is ever chosen by a held-out actor: the last epoch's average counts. A killed run
+goes on from its last epoch.
 """
 
 import copy
-import logging
 import math
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from models.face_mt.data import read
-from models.face_mt.scores import macro_f1, softmax
-from models.face_mt.voice import CHANNELS, CLASSES, COLUMNS, VoiceNetwork, VoiceView
+from models.errors import ModelError
+from models.face_mt.voice import AFFECT, CLASSES, VoiceNetwork
+from models.face_mt.voice_augment import augment
+from models.face_mt.voice_data import AFTER, FOLDS, NEUTRAL, NO_SPEECH, SETTLED, Clips, clips, fold_actors, window
+from models.face_mt.voice_scores import figures, hear
+from models.face_mt.voice_sounds import lessons
 
-log = logging.getLogger(__name__)
-
-# RAVDESS' emotion field 1..8 -> CLASSES.
-_EMOTION = np.array([CLASSES.index(c) for c in (
-    "neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise",
-)])  # fmt: skip
-FOLDS = 4
-NO_SPEECH = CLASSES.index("no_speech")
-SILENCE_DB = -100.0
-HOP_COLUMNS = 50  # 0.5 s between the windows that are heard of a clip
-LOUD_DB = 30.0  # a column this far below the loudest is a pause
-
-
-@dataclass(frozen=True)
-class Clips:
-    """RAVDESS as prepared: `mel` (n, 64, columns) dB float16, class, actor."""
-
-    mel: NDArray[np.float16]
-    length: NDArray[np.int64]
-    label: NDArray[np.int64]
-    actor: NDArray[np.int64]
-    strong: NDArray[np.bool_]
+LESSONS = 40  # clips of each kind of sound that is no voice
+WHOLE = 0.75  # share of the windows that hold the sentence whole; the others end in the midst of it
+SMOOTHING = 0.1  # of the labels
+LOOK_WEIGHT, AFFECT_WEIGHT, SIDE_WEIGHT = 0.3, 0.3, 0.2  # in the loss: each look alone; beside the classes
 
 
 @dataclass(frozen=True)
 class Options:
-    """A run on the actors that are not in `held_out`."""
+    """A run; a run is only resumed with the same options."""
 
-    folder: str
-    epochs: int = 60
+    folder: str  # prepared RAVDESS
+    held_out: tuple[int, ...]  # actors
+    epochs: int = 40
     batch: int = 64
     learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    average: float = 0.995
-    mixup: float = 0.3
+    weight_decay: float = 0.1
+    average: float = 0.98  # decay of the weight average, per step
+    lessons: int = LESSONS
     seed: int = 1
-    threads: int = 0
 
 
-def clips(folder: Path) -> Clips:
-    """The prepared shards of RAVDESS."""
-    columns = read(folder)
-    return Clips(
-        columns["mel"].astype(np.float16),
-        columns["length"].astype(np.int64),
-        _EMOTION[columns["emotion"].astype(np.int64) - 1],
-        columns["actor"].astype(np.int64),
-        columns["intensity"].astype(np.int64) == 2,
-    )
+def _batches(data: Clips, rows: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(steps, size) rows; neutral, of which RAVDESS has half as many as of the others, counts double."""
+    twice = np.concatenate([rows, rows[data.label[rows] == NEUTRAL]])
+    steps = len(twice) // size
+    return rng.permutation(twice)[: steps * size].reshape(steps, size)
 
 
-def fold_actors(fold: int) -> NDArray[np.int64]:
-    """The six actors held out in `fold`: three women and three men."""
-    return np.array([a for a in range(1, 25) if ((a - 1) // 2) % FOLDS == fold])
-
-
-def _spoken(mel: NDArray[np.float16]) -> tuple[int, int]:
-    """First and last column that is loud."""
-    level = mel.astype(np.float32).max(0)
-    loud = np.flatnonzero(level > level.max() - LOUD_DB)
-    return int(loud[0]), int(loud[-1]) + 1
-
-
-def _window(mel: NDArray[np.float16], end: int) -> NDArray[np.float32]:
-    """(64, 301) that ends at column `end`; before the clip there is silence."""
-    out = np.full((mel.shape[0], COLUMNS), SILENCE_DB, np.float32)
-    first = max(0, end - COLUMNS)
-    out[:, COLUMNS - (end - first) :] = mel[:, first:end]
-    return out
-
-
-def _warp(x: Tensor, generator: Generator) -> Tensor:
-    """Other throats and other paces: a shift and stretch of the mel axis, a stretch of time."""
-    n = x.shape[0]
-    r = torch.randn(n, 3, generator=generator).clamp(-2, 2)
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = 1 + 0.12 * r[:, 0]
-    theta[:, 0, 2] = 1 - theta[:, 0, 0]  # the newest column stays the newest
-    theta[:, 1, 1] = 1 + 0.04 * r[:, 1]
-    theta[:, 1, 2] = 0.035 * r[:, 2]
-    grid = F.affine_grid(theta, [n, 1, x.shape[1], x.shape[2]], align_corners=False)
-    warped = F.grid_sample(x[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return warped[:, 0]
-
-
-def augment(x: Tensor, generator: Generator) -> Tensor:
-    """`x`: (n, 64, T) dB -> other speakers, rooms, noises, lines and gains."""
-    n, channels, columns = x.shape
-    x = _warp(x, generator)
-
-    def draw(share: float) -> Tensor:
-        return torch.rand(n, 1, 1, generator=generator) < share
-
-    power = 10 ** (x / 10)
-    # A room: each column leaves an echo that fades with a reverberation time of 0.2 to 0.8 s.
-    fade = 10 ** (-0.6 / (20 + 60 * torch.rand(n, 1, 1, generator=generator))) ** torch.arange(columns)
-    echo = 0.1 * fade * torch.cumsum(power / fade, 2)
-    power = torch.where(draw(0.3), power + echo * torch.rand(n, 1, 1, generator=generator), power)
-    # Noise of any colour, 5 to 40 dB under the loudest columns, and tilt and ripple of the line.
-    loud = power.sum(1).amax(1)[:, None, None] / channels
-    axis = torch.linspace(-1, 1, channels)[None, :, None]
-    colour = 12 * torch.randn(n, 1, 1, generator=generator) * axis + 3 * torch.randn(
-        n, channels, 1, generator=generator
-    )
-    snr = 5 + 35 * torch.rand(n, 1, 1, generator=generator)
-    hiss = -torch.log(torch.rand(power.shape, generator=generator).clamp_min(1e-3))  # power of noise is exponential
-    power = torch.where(draw(0.6), power + loud * 10 ** ((colour - snr) / 10) * hiss, power)
-    x = 10 * torch.log10(power.clamp_min(1e-10))
-    ripple = 5 * torch.randn(n, 1, 1, generator=generator) * axis + 2 * torch.randn(n, channels, 1, generator=generator)
-    x = torch.where(draw(0.5), x + ripple, x)
-    # A telephone: nothing above 3.4 to 7 kHz.
-    index = torch.arange(channels)[None, :, None]
-    cut = torch.randint(30, CHANNELS, (n, 1, 1), generator=generator)
-    x = torch.where(draw(0.2) & (index >= cut), torch.full_like(x, SILENCE_DB), x)
-    # Masks over time and channels (Park et al. 2019).
-    floor = x.amin((1, 2), keepdim=True)
-    for axis_size, shape, widest in ((columns, (1, 1, columns), 40), (channels, (1, channels, 1), 8)):
-        start = torch.randint(0, axis_size, (n, 1, 1), generator=generator)
-        width = torch.randint(0, widest, (n, 1, 1), generator=generator)
-        position = torch.arange(axis_size).view(shape)
-        x = torch.where((position >= start) & (position < start + width) & draw(0.7), floor, x)
-    return x
-
-
-def _silences(n: int, generator: Generator) -> Tensor:
-    """(n, 64, T) dB of noise without a voice: steady or slowly swelling, of any colour."""
-    axis = torch.linspace(-1, 1, 64)[None, :, None]
-    colour = 15 * torch.randn(n, 1, 1, generator=generator) * axis + 4 * torch.randn(n, 64, 1, generator=generator)
-    swell = F.interpolate(torch.randn(n, 1, 6, generator=generator), size=COLUMNS, mode="linear") * 4
-    grain = 4 * torch.randn(n, 64, COLUMNS, generator=generator)
-    return -50 + 15 * torch.randn(n, 1, 1, generator=generator) + colour + swell + grain
-
-
-def train(options: Options, held_out: NDArray[np.int64]) -> tuple[VoiceNetwork, dict[str, float]]:
-    """The averaged network after the last epoch, and its figures on the held-out actors (never used to choose)."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    data = clips(Path(options.folder))
-    rows = np.flatnonzero(~np.isin(data.actor, held_out))
-    spoken = [_spoken(data.mel[i, :, : data.length[i]]) for i in rows]
-    view, network = VoiceView(), VoiceNetwork()
-    average = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    per_epoch = len(rows) // options.batch
-    total = per_epoch * options.epochs
-    rng = np.random.default_rng(options.seed)
-    generator = torch.Generator().manual_seed(options.seed)
-    silent = options.batch // 16
-    step = 0
-    for _ in tqdm(range(options.epochs), desc="voice", leave=False):
-        network.train()
-        order = rng.permutation(len(rows))[: per_epoch * options.batch].reshape(per_epoch, options.batch)
-        for batch in order:
-            windows = []
-            for j in batch:
-                first, last = spoken[j]
-                earliest = min(first + 100, last)
-                end = int(rng.integers(earliest, min(last + 60, data.length[rows[j]]) + 1))
-                windows.append(_window(data.mel[rows[j]], end))
-            target = F.one_hot(torch.from_numpy(data.label[rows[batch]]), len(CLASSES)).float()
-            target = 0.92 * target + 0.08 / len(CLASSES)
-            x = augment(torch.from_numpy(np.stack(windows)), generator)
-            x, y = view(torch.cat([x, _silences(silent, generator)])), target
-            nothing = F.one_hot(torch.full((silent,), NO_SPEECH), len(CLASSES)).float()
-            y = torch.cat([target, nothing])
-            if options.mixup:
-                share = float(rng.beta(options.mixup, options.mixup))
-                other = torch.randperm(len(x), generator=generator)
-                x, y = share * x + (1 - share) * x[other], share * y + (1 - share) * y[other]
-            for group in optimizer.param_groups:
-                warm = min(1.0, (step + 1) / (0.1 * total))
-                group["lr"] = options.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / total))
-            loss = -(y * F.log_softmax(network(x), 1)).sum(1).mean()
-            if not bool(torch.isfinite(loss)):
-                raise FloatingPointError(f"The loss became {float(loss)} at step {step}.")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            with torch.no_grad():
-                decay = min(options.average, (1 + step) / (10 + step))
-                for a, b in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-                    a.lerp_(b, 1 - decay) if a.dtype.is_floating_point else a.copy_(b)
-            step += 1
-    probabilities = hear(average, data, np.flatnonzero(np.isin(data.actor, held_out)))
-    return average, figures(probabilities, data, np.flatnonzero(np.isin(data.actor, held_out)))
-
-
-@torch.no_grad()
-def hear(network: nn.Module, data: Clips, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n, 9) of whole clips: the mean over trailing windows every half second while there is speech."""
-    network.eval()
-    view = VoiceView()
+def _windows(data: Clips, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
     out = []
-    for i in rows:
-        first, last = _spoken(data.mel[i, :, : data.length[i]])
-        ends = sorted({*range(min(first + 150, last), last, HOP_COLUMNS), last})
-        x = torch.from_numpy(np.stack([_window(data.mel[i], end) for end in ends]))
-        out.append(softmax(network(view(x)).double().numpy()).mean(0))
-    return np.stack(out)
+    for row in rows:
+        first, last = (int(v) for v in data.spoken[row])
+        latest = min(last + AFTER, int(data.length[row]))
+        begin, end = (last, latest) if rng.random() < WHOLE else (min(first + SETTLED, last), last)
+        out.append(window(data.mel[row], int(rng.integers(begin, end + 1))))
+    return torch.from_numpy(np.stack(out))
 
 
-def figures(p: NDArray[np.float64], data: Clips, rows: NDArray[np.int64]) -> dict[str, float]:
-    """Accuracy over RAVDESS' eight classes, and over the seven with calm counted as neutral."""
-    truth = data.label[rows]
-    eight = p[:, :8].argmax(1)
-    calm = CLASSES.index("calm")
-    merged = np.concatenate([p[:, :1] + p[:, calm : calm + 1], p[:, 1:7]], 1)
-    seven = np.where(truth == calm, 0, truth)
-    result: dict[str, Any] = {
-        "accuracy": float((eight == truth).mean()),
-        "f1": macro_f1(truth, eight, 8),
-        "accuracy7": float((merged.argmax(1) == seven).mean()),
-        "strong": float((eight == truth)[data.strong[rows]].mean()),
-    }
-    return result
+def _room_tone(data: Clips, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+    """What is heard before the first word."""
+    return torch.from_numpy(
+        np.stack([window(data.mel[r], max(20, int(data.spoken[r, 0]) - 15)) for r in rng.choice(rows, 2)])
+    )
+
+
+def _loss(answers: Tensor, target: Tensor, affect: Tensor, side: Tensor, voiced: Tensor) -> Tensor:
+    """`answers` (2, n, 13); `target` (n, 9); `affect` and `side` (n, 2), of the `voiced` rows."""
+    total = torch.zeros(())
+    for weight, out in ((1.0, answers.sum(0)), *((LOOK_WEIGHT, one) for one in answers)):
+        classes, place, extra = out.split([len(CLASSES), AFFECT, 2], 1)
+        loss = -(target * F.log_softmax(classes, 1)).sum(1).mean()
+        error = (torch.tanh(place[voiced]) - affect[voiced]).square()
+        varied = affect[voiced].var(0) + torch.tanh(place[voiced]).var(0)
+        loss = loss + AFFECT_WEIGHT * (error.mean(0) / varied).sum()  # about 1 - CCC
+        loss = loss + SIDE_WEIGHT * F.binary_cross_entropy_with_logits(extra[voiced], side[voiced])
+        total = total + weight * loss
+    return total
+
+
+class _Run:
+    """Everything that a checkpoint holds."""
+
+    def __init__(self, options: Options) -> None:
+        torch.manual_seed(options.seed)
+        self.options = options
+        self.network = VoiceNetwork()
+        self.average = copy.deepcopy(self.network)
+        parts = [[p for p in self.network.parameters() if (p.ndim > 1) == many] for many in (True, False)]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": parts[0], "weight_decay": options.weight_decay}, {"params": parts[1], "weight_decay": 0.0}]
+        )
+        self.epoch = 0
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        state = {
+            "options": asdict(self.options), "epoch": self.epoch, "network": self.network.state_dict(),
+            "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
+        }  # fmt: skip
+        aside = path.with_suffix(".part")
+        torch.save(state, aside)
+        os.replace(aside, path)
+
+    def resume(self, path: Path) -> None:
+        """Goes on from `path` if it is there. Raises `ModelError` if it is of other options."""
+        if not path.is_file():
+            return
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if state["options"] != asdict(self.options):
+            raise ModelError(f"{path} is of a run with other options; name another folder with --out.")
+        self.epoch = int(state["epoch"])
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def step(self, mel: Tensor, *targets: Tensor, progress: float) -> None:
+        """One step of the optimizer. `progress`: 0..1 of the whole run. Raises `ModelError` for a loss that is not a
+        number."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = (
+                self.options.learning_rate * min(1.0, progress / 0.1) * 0.5 * (1 + math.cos(math.pi * progress))
+            )
+        with torch.autocast("cpu", torch.bfloat16):
+            answers = self.network.answers(mel)
+        loss = _loss(answers, *targets)
+        if not bool(torch.isfinite(loss)):
+            raise ModelError(f"The loss became {float(loss)} in epoch {self.epoch + 1}; the last good one is kept.")
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self._remember()
+
+    @torch.no_grad()
+    def _remember(self) -> None:
+        for a, b in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if a.dtype.is_floating_point:
+                a.lerp_(b, 1 - self.options.average)
+            else:
+                a.copy_(b)
+
+
+def train(options: Options, data: Clips, sounds: NDArray[np.float16], checkpoint: Path) -> VoiceNetwork:
+    """The averaged network after the last epoch; `checkpoint` is written after each. `sounds`: (m, 64, 301) dB without
+    a voice."""
+    run = _Run(options)
+    run.resume(checkpoint)
+    rows = np.flatnonzero(~np.isin(data.actor, options.held_out))
+    noise = torch.from_numpy(sounds)
+    silent = max(2, options.batch // 10)
+    affect = torch.from_numpy(data.affect()).float()
+    side = torch.from_numpy(np.stack([data.strong, data.actor % 2 == 0], 1)).float()
+    for epoch in tqdm(range(run.epoch, options.epochs), desc=checkpoint.stem, leave=False):
+        rng = np.random.default_rng([options.seed, epoch])
+        generator = Generator().manual_seed(options.seed * 10_000 + epoch)
+        torch.manual_seed(options.seed * 10_000 + epoch)  # dropout
+        run.network.train()
+        batches = _batches(data, rows, options.batch, rng)
+        for i, batch in enumerate(batches):
+            other = noise[torch.randint(len(noise), (silent,), generator=generator)].float()
+            others = torch.cat([other, _room_tone(data, rows, rng)])
+            mel = augment(torch.cat([_windows(data, batch, rng), others]), noise, generator)
+            label = torch.cat([torch.from_numpy(data.label[batch]), torch.full((len(others),), NO_SPEECH)])
+            target = F.one_hot(label, len(CLASSES)) * (1 - SMOOTHING) + SMOOTHING / len(CLASSES)
+            voiced = label != NO_SPEECH
+            nowhere = torch.zeros(len(others), 2)
+            run.step(
+                mel, target, torch.cat([affect[batch], nowhere]), torch.cat([side[batch], nowhere]), voiced,
+                progress=(epoch + (i + 1) / len(batches)) / options.epochs,
+            )  # fmt: skip
+        run.epoch = epoch + 1
+        run.save(checkpoint)
+    return run.average.eval()
+
+
+def load(checkpoint: Path) -> tuple[VoiceNetwork, Options]:
+    """The averaged network of a checkpoint, and how it was trained. Raises `ModelError` if the run is not over."""
+    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    options = Options(**{**state["options"], "held_out": tuple(state["options"]["held_out"])})
+    if state["epoch"] < options.epochs:
+        raise ModelError(f"{checkpoint} stopped after {state['epoch']} of {options.epochs} epochs; train again.")
+    network = VoiceNetwork()
+    network.load_state_dict(state["average"])
+    return network.eval(), options
+
+
+def main(
+    data: Path, out: Path, *, folds: tuple[int, ...] = tuple(range(FOLDS)), **changes: Any
+) -> list[dict[str, float]]:
+    """Trains the folds on `data`/ravdess into `out`/fold{n}.pt, with what each says of its held-out clips in
+    `out`/fold{n}.npz. One row of figures for each fold. Raises `ModelError` or FileNotFoundError."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # its tensors are too small for more to pay
+    spoken = clips(data / "ravdess")
+    rows = []
+    sounds: NDArray[np.float16] | None = None
+    for fold in folds:
+        held = tuple(int(a) for a in fold_actors(fold))
+        options = replace(Options(str(data / "ravdess"), held), **changes)
+        sounds = lessons(options.lessons, options.seed) if sounds is None else sounds
+        network = train(options, spoken, sounds, out / f"fold{fold}.pt")
+        heard = hear(network, spoken, np.flatnonzero(np.isin(spoken.actor, held)))
+        heard.save(out / f"fold{fold}.npz")
+        rows.append({"fold": fold, **figures(heard, spoken)})
+    return rows
