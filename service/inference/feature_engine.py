@@ -12,7 +12,7 @@ from engines.openvino import OpenVinoEngine, core
 from service.perception.networks import IRIS, POSE_DETECTION, POSE_LANDMARK, Network
 
 FACE = "face-mt"  # gives action units and deep features
-FILES = (FACE, IRIS.name, POSE_DETECTION.name, POSE_LANDMARK.name)  # in the weights manifest
+FILES = (IRIS, POSE_DETECTION, POSE_LANDMARK)  # besides
 
 
 class FeatureEngine:
@@ -27,9 +27,7 @@ class FeatureEngine:
     def __init__(self, path: Callable[[str], Path]) -> None:
         """`path`: the file of a name in the weights manifest. Raises `WeightsError` or `EngineError`."""
         self._face = OpenVinoEngine(with_embedding(path(FACE)), threads=1)
-        self._iris, self._detection, self._landmark = (
-            Network(core(), path(file.name), file) for file in (IRIS, POSE_DETECTION, POSE_LANDMARK)
-        )
+        self._iris, self._detection, self._landmark = (Network(core(), path(file.name), file) for file in FILES)
         self.inputs: Mapping[str, tuple[int, ...]] = self._face.inputs
         self.width = self._face.outputs["embedding"][1]  # of the deep features
 
