@@ -26,7 +26,11 @@ QUEUE = Gauge("affect_queue_requests", "Requests that wait for an engine; how lo
 SKIPPED = Counter("affect_requests_skipped", "Requests never run: a newer one came, or it was too late", ["reason"])
 PREDICTIONS = Counter("affect_predictions", "Faces that a model has read", ["model"])
 ENGINE_FAILURES = Counter("affect_engine_failures", "Engine calls that raised, gave NaN or hung", ["model", "reason"])
-ENGINE_INFO = Gauge("affect_engine_info", "1 for each loaded engine", ["model", "weights", "engine", "precision"])
+ENGINE_INFO = Gauge(
+    "affect_engine_info",
+    "1 for an engine that runs, 0 for one that was given up",
+    ["model", "weights", "engine", "precision"],
+)
 
 # There from the start, at zero: a rate over a series that appears with its first fault would miss that fault.
 for _sink in ("websocket", "preview", "redis"):

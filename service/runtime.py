@@ -127,7 +127,7 @@ class Runtime:
     def _use(self, loaded: Loaded) -> None:
         """Runs the model on this engine from now on, and says so."""
         rate = self._options.rate or RATES[self.model]
-        self._scheduler.register(self.model, loaded.engine, rate=rate, failed=self._standby.failed)
+        self._scheduler.register(self.model, loaded.engine, rate=rate, failed=self._given_up)
         if self.info:
             log.warning("%s is run by %s from now on", self.model, name_of(loaded.engine))
         self.info = {
@@ -137,8 +137,17 @@ class Runtime:
             "precision": loaded.engine.precision,
             "trained": loaded.weights.trained,
         }
-        metrics.ENGINE_INFO.clear()
-        metrics.ENGINE_INFO.labels(self.model, *(self.info[key] for key in ("weights", "engine", "precision"))).set(1)
+        self._report(1)
+
+    def _given_up(self, why: str) -> None:
+        """The engine failed."""
+        self._report(0)
+        self._standby.failed(why)
+
+    def _report(self, runs: int) -> None:
+        """Whether the engine runs, as a metric."""
+        facts = (self.info[key] for key in ("weights", "engine", "precision"))
+        metrics.ENGINE_INFO.labels(self.model, *facts).set(runs)
 
     def _pipeline(
         self,

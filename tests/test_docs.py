@@ -46,3 +46,16 @@ def test_metrics_are_named_as_documented() -> None:
     names |= {"affect_engine_info"}
     collectors = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
     assert names <= {family.name for collector in collectors for family in collector.describe()}
+
+
+def test_the_page_of_metrics_has_those_there_are() -> None:
+    from service import metrics
+
+    found = set()
+    for collector in (value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)):
+        (family,) = collector.describe()
+        labels = ",".join(collector._labelnames)
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        found.add((f"{name}{{{labels}}}" if labels else name, family.type))
+    page = (ROOT / "docs/metrics.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(affect_.*?)` \| (\w+) \|", page, flags=re.M)) == found
