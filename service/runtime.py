@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from engines import weights
@@ -19,7 +20,7 @@ from service.inference.face_mt import FaceMT
 from service.inference.mimamo import MIMAMO
 from service.inference.multiterm import Multiterm
 from service.inference.options import Options, read_options
-from service.inference.ready import Pending
+from service.inference.ready import Pending, Superseded
 from service.inference.scheduler import HUNG_AFTER, MAX_BATCH, Scheduler
 from service.inference.standby import Reload, Standby, name_of
 from service.inference.tsav import TSAV
@@ -31,6 +32,7 @@ from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
+ANSWER_WITHIN = 1.0  # s that a live event waits for the engine; it goes on without, whether that hangs or is slow
 CLOSE_TIMEOUT = 0.5  # s; requests still waiting then are of an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
 ENGINE_THREADS = 1  # a second one was measured to double a small network's CPU time and save none of its latency
@@ -165,9 +167,13 @@ class Runtime:
 
     def _infer(self, session: str, patient: bool) -> Callable[[Arrays], tuple[Arrays, float]]:
         def infer(inputs: Arrays) -> tuple[Arrays, float]:
-            # No timeout: the scheduler's watchdog sees to it that every request is answered.
             pending = self._scheduler.submit(self.model, inputs, session=session, patient=patient)
-            return pending.result(), pending.waited
+            try:
+                # A recording waits for every answer, and the watchdog sees to it that there is one.
+                return pending.result(None if patient else ANSWER_WITHIN), pending.waited
+            except FutureTimeout:
+                pending.cancel()
+                raise Superseded(f"There was no answer within {ANSWER_WITHIN:g} s, while its value is held.") from None
 
         return infer
 

@@ -71,9 +71,9 @@ class Compiler:
 
 
 @contextmanager
-def running(compiler: Compiler, runtime: Runtime) -> Iterator[Runtime]:
+def running(compiler: Compiler, runtime: Runtime, hung_after: float = 0.2) -> Iterator[Runtime]:
     made = Runtime(
-        runtime.model, compiler("openvino:int8"), runtime.networks, max_faces=1, hung_after=0.2, reload=compiler
+        runtime.model, compiler("openvino:int8"), runtime.networks, max_faces=1, hung_after=hung_after, reload=compiler
     )
     try:
         yield made
@@ -127,6 +127,19 @@ def test_the_session_goes_on_with_the_next_engine(fault: str, runtime: Runtime, 
         runs = {s.labels["precision"]: s.value for s in metrics.ENGINE_INFO.collect()[0].samples}
         assert (runs["int8"], runs["fp32"]) == (0, 1)
     assert counter._value.get() == before + len(failing) - 1
+
+
+def test_a_live_session_goes_on_while_the_engine_hangs(runtime: Runtime, frames: list[Frame]) -> None:
+    """Its event waits for a second at most, and holds the last value."""
+    compiler = Compiler(runtime.loaded)
+    with running(compiler, runtime, hung_after=60.0) as made:
+        pipeline = made.pipeline("x", live=True)
+        first = pipeline.frame(frames[0]).data["faces"][0]
+        compiler.engines[0].fault = "hangs"
+        held = pipeline.frame(frames[1]).data["faces"][0]
+        assert (held["status"], held["valence"]) == ("held", first["valence"])
+        compiler.engines[0].mended.set()
+        assert pipeline.frame(frames[2]).data["faces"][0]["age_ms"] == 0
 
 
 def test_readiness_says_when_no_engine_runs(runtime: Runtime, frames: list[Frame]) -> None:
