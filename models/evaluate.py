@@ -1,7 +1,9 @@
-"""Scores of prediction files against annotation files, as the challenges count, with intervals by video, tables, plots.
+"""Scores of prediction files against annotation files, as the challenges count, with intervals by video and tables.
 
 2020: two folders with VA_Set, EXPR_Set and AU_Set (the annotations' ones in parts such as Validation_Set). 2022: two
-multi-task files. Prediction files may have one row more than the annotations, as the published writers' have.
+multi-task files. Prediction files may have one row more than the annotations, as the published writers' have. Instead
+of predictions, a folder of NAME.csv by `analyze` is scored too; beside them, in `probabilities`, such files say how
+sure the predictions were.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,35 +14,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import affwild2, metrics
+from models import affwild2, metrics, probabilities
 from models.errors import AnnotationError
 from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
 
-RELIABILITY_BINS = 10
+PROBABILITIES = "probabilities"  # folder beside predictions
 CLASSES = {"2020": EXPRESSIONS, "2022": (*EXPRESSIONS, "other")}
 UNITS = {"2020": AUS_2020, "2022": AUS_2022}
 
 
 @dataclass(frozen=True)
 class Task:
-    """Annotated frames of one task: `label` and `pred` (n, ...), and whose frame each is, `video` (n,)."""
+    """Annotated frames of one task: `label` and `pred` (n, ...), and whose frame each is, `video` (n,).
+
+    `probability`: (n, classes or units), NaN where unknown, if there are any.
+    """
 
     label: NDArray[Any]
     pred: NDArray[Any]
     video: NDArray[Any]
+    probability: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What is annotated and what is predicted of one recording and task."""
+
+    label: NDArray[Any]
+    pred: NDArray[Any]
+    name: str
+    probability: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`scores`: name -> (value, low, high), a 95 % interval; `classes`: rows of per-class F1; `tasks`: the frames."""
+    """`scores`: name -> (value, low, high), a 95 % interval; `classes`: rows of their scores; `tasks`: the frames."""
 
     year: str
     scores: dict[str, tuple[float, float, float]]
-    classes: list[dict[str, str | float]]
+    classes: list[dict[str, str | float | None]]
     tasks: dict[str, Task] = field(repr=False)
 
-    def rows(self) -> list[dict[str, str | float]]:
+    def rows(self) -> list[dict[str, str | float | None]]:
         """The scores as a table."""
         return [{"score": k, "value": v, "low": low, "high": high} for k, (v, low, high) in self.scores.items()]
 
@@ -51,7 +67,12 @@ def evaluate(predictions: Path, annotations: Path, split: str = "validation", ro
     Raises `AnnotationError` naming files that are missing, wrong, or of another length.
     """
     year = "2022" if annotations.is_file() else "2020"
-    tasks = _multi_task(predictions, annotations) if year == "2022" else _single_tasks(predictions, annotations, split)
+    if predictions.is_dir() and any(predictions.glob("*.csv")):
+        tasks = _analysed(predictions, annotations, split)
+    elif year == "2022":
+        tasks = _multi_task(predictions, annotations)
+    else:
+        tasks = _single_tasks(predictions, annotations, split)
     return scored(tasks, year, rounds)
 
 
@@ -62,20 +83,28 @@ def scored(tasks: Mapping[str, Task], year: str, rounds: int = 1000) -> Evaluati
     for name, (function, videos) in functions.items():
         everything = np.arange(len(videos))
         scores[name] = (function(everything), *metrics.bootstrap(function, videos, rounds))
-    classes: list[dict[str, str | float]] = []
+    classes: list[dict[str, str | float | None]] = []
     if "expression" in tasks:
-        f1 = metrics.expression_scores(tasks["expression"].label, tasks["expression"].pred, len(CLASSES[year])).f1
-        counts = np.bincount(tasks["expression"].label, minlength=len(f1))
-        classes += [
-            {"class": name, "f1": float(f1[i]), "frames": int(counts[i])} for i, name in enumerate(CLASSES[year])
-        ]
+        label, ids = tasks["expression"].label, np.arange(len(CLASSES[year]))
+        f1 = metrics.expression_scores(label, tasks["expression"].pred, len(ids)).f1
+        classes += _per_class(CLASSES[year], f1, label[:, None] == ids, tasks["expression"].probability)
     if "au" in tasks:
         f1 = metrics.au_scores(tasks["au"].label, tasks["au"].pred).f1
-        present = tasks["au"].label.sum(0)
-        classes += [
-            {"class": name, "f1": float(f1[i]), "frames": int(present[i])} for i, name in enumerate(UNITS[year])
-        ]
+        classes += _per_class(UNITS[year], f1, tasks["au"].label == 1, tasks["au"].probability)
     return Evaluation(year, scores, classes, dict(tasks))
+
+
+def _per_class(
+    names: tuple[str, ...], f1: NDArray[np.float64], shown: NDArray[np.bool_], probability: NDArray[np.float64] | None
+) -> list[dict[str, str | float | None]]:
+    rows: list[dict[str, str | float | None]] = []
+    for i, name in enumerate(names):
+        error = None
+        if probability is not None:
+            known = ~np.isnan(probability[:, i])
+            error = metrics.calibration_error(probability[known, i], shown[known, i])
+        rows.append({"class": name, "f1": float(f1[i]), "frames": int(shown[:, i].sum()), "calibration_error": error})
+    return rows
 
 
 Score = Callable[[NDArray[np.int64]], float]
@@ -152,7 +181,8 @@ def _single_tasks(predictions: Path, annotations: Path, split: str) -> dict[str,
             label, pred = reader(file), reader(folder / file.name)
             if len(pred) not in (len(label), len(label) + 1):
                 raise AnnotationError(f"{folder / file.name}: expected {len(label)} rows, not {len(pred)}.")
-            pairs.append((label, pred[: len(label)], file.stem))
+            sure = _probability(predictions, task, file.stem, len(label), "2020")
+            pairs.append(_Pair(label, pred[: len(label)], file.stem, sure))
         tasks[task] = _task(task, pairs)
     if not tasks:
         raise AnnotationError(f"{predictions} has none of the folders {', '.join(affwild2.FOLDERS.values())}.")
@@ -161,7 +191,7 @@ def _single_tasks(predictions: Path, annotations: Path, split: str) -> dict[str,
 
 def _multi_task(predictions: Path, annotations: Path) -> dict[str, Task]:
     labels, preds = affwild2.read_multi_task(annotations, strict=False), affwild2.read_multi_task(predictions)
-    pairs: dict[str, list[tuple[NDArray[Any], NDArray[Any], str]]] = {"va": [], "expression": [], "au": []}
+    pairs: dict[str, list[_Pair]] = {"va": [], "expression": [], "au": []}
     for name, label in labels.items():
         if name not in preds or len(preds[name]) < len(label):
             have = len(preds[name]) if name in preds else 0
@@ -169,48 +199,93 @@ def _multi_task(predictions: Path, annotations: Path) -> dict[str, Task]:
                 f"{predictions}: expected pictures of {name} up to {len(label):05}.jpg, not {have:05}."
             )
         for task, found in pairs.items():
-            found.append((getattr(label, task), getattr(preds[name], task)[: len(label)], label.video))
+            sure = _probability(predictions.parent, task, name, len(label), "2022")
+            found.append(_Pair(getattr(label, task), getattr(preds[name], task)[: len(label)], name, sure))
     return {task: _task(task, found) for task, found in pairs.items()}
 
 
-def _task(task: str, pairs: list[tuple[NDArray[Any], NDArray[Any], str]]) -> Task:
-    whole = [np.concatenate([pair[i] for pair in pairs]) for i in (0, 1)]
-    videos = np.concatenate([np.full(len(pair[0]), affwild2.video_of(pair[2])) for pair in pairs])
-    keep = metrics.annotated(whole[0], VA_SENTINEL if task == "va" else CLASS_SENTINEL)
-    return Task(whole[0][keep], whole[1][keep], videos[keep])
+def _analysed(folder: Path, annotations: Path, split: str) -> dict[str, Task]:
+    """Of each annotated recording's NAME.csv: values and decisions, each held until the next."""
+    if annotations.is_file():
+        year, labels = "2022", affwild2.read_multi_task(annotations, strict=False)
+    else:
+        year, labels = "2020", affwild2.read_annotations(annotations, split)
+    pairs: dict[str, list[_Pair]] = {"va": [], "expression": [], "au": []}
+    for name, label in labels.items():
+        path = folder / f"{name}.csv"
+        if not path.is_file():
+            raise AnnotationError(f"There is no {path} for the annotation of {name}; `affectstream analyze` writes it.")
+        found = probabilities.read(path, CLASSES[year], UNITS[year])
+        for task, decided in (
+            ("va", np.nan_to_num(found.va, nan=VA_SENTINEL)),
+            ("expression", np.nan_to_num(found.expression, nan=-1).argmax(1)),
+            ("au", (found.au >= 0.5).astype(np.int64)),
+        ):
+            if not len(found.frames) or np.isnan(getattr(found, task)).all():
+                pred = np.full_like(getattr(label, task), VA_SENTINEL if task == "va" else CLASS_SENTINEL)
+            else:
+                sentinel = VA_SENTINEL if task == "va" else CLASS_SENTINEL
+                pred = affwild2.hold(decided, found.frames.tolist(), len(label), sentinel)
+            sure = _by_frame(getattr(found, task), found.frames, len(label)) if task != "va" else None
+            pairs[task].append(_Pair(getattr(label, task), pred, name, sure))
+    tasks = {task: _task(task, found) for task, found in pairs.items()}
+    return {task: found for task, found in tasks.items() if len(found.label)}  # what is annotated
 
 
-def plot(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Writes confusion.png (expressions) and reliability.png (mean annotation by predicted value); their paths."""
-    from matplotlib.figure import Figure
+def _probability(folder: Path, task: str, name: str, length: int, year: str) -> NDArray[np.float64] | None:
+    """(length, classes or units) out of the file beside the predictions, if there is one."""
+    path = folder / PROBABILITIES / f"{name}.csv"
+    if task == "va" or not path.is_file():
+        return None
+    found = probabilities.read(path, CLASSES[year], UNITS[year])
+    return _by_frame(getattr(found, task), found.frames, length)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    if "expression" in evaluation.tasks:
-        names, task = CLASSES[evaluation.year], evaluation.tasks["expression"]
-        counts = metrics.confusion(task.label, task.pred.clip(0), len(names))
-        share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-        figure = Figure(figsize=(6, 5), layout="constrained")
-        axis = figure.subplots()
-        axis.imshow(share, vmin=0, vmax=1, cmap="Blues")
-        for (i, j), count in np.ndenumerate(counts):
-            axis.text(j, i, str(count), ha="center", va="center", color="white" if share[i, j] > 0.5 else "black")
-        axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axis.set_yticks(range(len(names)), names)
-        axis.set(xlabel="predicted", ylabel="annotated")
-        figure.savefig(folder / "confusion.png")
-        written.append(folder / "confusion.png")
-    if "va" in evaluation.tasks:
-        task = evaluation.tasks["va"]
-        figure = Figure(figsize=(8, 4), layout="constrained")
-        for i, (axis, name) in enumerate(zip(figure.subplots(1, 2), ("valence", "arousal"), strict=True)):
-            bins = np.clip(((task.pred[:, i] + 1) / 2 * RELIABILITY_BINS).astype(int), 0, RELIABILITY_BINS - 1)
-            used = np.unique(bins)
-            axis.plot((-1, 1), (-1, 1), color="grey", linewidth=0.8)
-            axis.plot(
-                *np.array([(task.pred[bins == b, i].mean(), task.label[bins == b, i].mean()) for b in used]).T, "o-"
-            )
-            axis.set(xlabel=f"predicted {name}", ylabel="mean annotation", xlim=(-1, 1), ylim=(-1, 1))
-        figure.savefig(folder / "reliability.png")
-        written.append(folder / "reliability.png")
-    return written
+
+def _by_frame(values: NDArray[np.float64], frames: NDArray[np.int64], length: int) -> NDArray[np.float64]:
+    out = np.full((length, values.shape[1]), np.nan)
+    inside = frames < length
+    out[frames[inside]] = values[inside]
+    return out
+
+
+def _task(task: str, pairs: list[_Pair]) -> Task:
+    label, pred = (np.concatenate([getattr(pair, kind) for pair in pairs]) for kind in ("label", "pred"))
+    video = np.concatenate([np.full(len(pair.label), affwild2.video_of(pair.name)) for pair in pairs])
+    keep = metrics.annotated(label, VA_SENTINEL if task == "va" else CLASS_SENTINEL)
+    sure = [pair.probability for pair in pairs if pair.probability is not None]
+    probability = np.concatenate(sure)[keep] if pairs and len(sure) == len(pairs) else None
+    return Task(label[keep], pred[keep], video[keep], probability)
+
+
+def validate(predictions: Path, frames: Mapping[str, int]) -> list[dict[str, str | int]]:
+    """Checks a submission for recordings of as many frames: every file is there, right, and of that length.
+
+    Gives a row for each file. Raises `AnnotationError` naming the file, the line and what was expected.
+    """
+    if predictions.is_file():
+        found = affwild2.read_multi_task(predictions)
+        for name, count in frames.items():
+            if name not in found or len(found[name]) < count:
+                have = len(found[name]) if name in found else 0
+                raise AnnotationError(
+                    f"{predictions}: expected pictures of {name} up to {count:05}.jpg, not {have:05}."
+                )
+        return [{"file": predictions.name, "rows": sum(map(len, found.values()))}]
+    rows: list[dict[str, str | int]] = []
+    readers: dict[str, Callable[[Path], NDArray[Any]]] = {
+        "va": affwild2.read_va,
+        "expression": affwild2.read_expression,
+        "au": affwild2.read_au,
+    }
+    for task, reader in readers.items():
+        folder = predictions / affwild2.FOLDERS[task]
+        for name, count in frames.items() if folder.is_dir() else ():
+            path = folder / f"{name}.txt"
+            if not path.is_file():
+                raise AnnotationError(f"There is no prediction {path}.")
+            if len(values := reader(path)) not in (count, count + 1):
+                raise AnnotationError(f"{path}: expected {count} rows, not {len(values)}.")
+            rows.append({"file": f"{folder.name}/{path.name}", "rows": len(values)})
+    if not rows:
+        raise AnnotationError(f"{predictions} has none of the folders {', '.join(affwild2.FOLDERS.values())}.")
+    return rows

@@ -99,6 +99,22 @@ def multi_task_2022(va: Mapping[str, float], expression: ClassScores, au: ClassS
     return va["va"] + expression.mean_f1 + au.mean_f1
 
 
+def reliability(probability: ArrayLike, outcome: ArrayLike, bins: int = 10) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Of (n,) probabilities and outcomes, for each of `bins` of 0..1 that is not empty: both means, and the count."""
+    p, y = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
+    place = np.clip((p * bins).astype(np.int64), 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    used = count > 0
+    means = [np.bincount(place, weights, bins)[used] / count[used] for weights in (p, y)]
+    return means[0], means[1], count[used]
+
+
+def calibration_error(probability: ArrayLike, outcome: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error: mean distance of probability and observed share over the frames; 0 without any."""
+    predicted, observed, count = reliability(probability, outcome, bins)
+    return float((np.abs(predicted - observed) * count).sum() / max(count.sum(), 1))
+
+
 def bootstrap(
     score: Callable[[NDArray[np.int64]], float], groups: ArrayLike, rounds: int = 1000, seed: int = 0
 ) -> tuple[float, float]:

@@ -11,18 +11,22 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from tqdm import tqdm
 
 import models
-from models import affwild2, checkpoint, ferplus_resnet50
+from models import affwild2, checkpoint, ferplus_resnet50, probabilities
 from models.affwild2 import Annotation
 from models.errors import ModelError
-from models.labels import AUS_2020, AUS_2022
+from models.evaluate import PROBABILITIES
+from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
+from models.probabilities import Probabilities
 from models.recipe import Recipe, made
 from models.recordings import Recording
 from models.train import by_task, decide
 
+MULTI_TASK_FILE = "predictions.txt"  # of a 2022 submission
 RESIZED, PICTURE = 256, 224  # pixels: ferplus-resnet50 reads the middle of the resized face
 
 
@@ -51,27 +55,53 @@ def unannotated(root: Path, units: int) -> list[Recording]:
 
 
 @torch.no_grad()
-def predictions(network: nn.Module, recipe: Recipe, recording: Recording, device: str = "cpu") -> Annotation:
-    """The network's decisions for every frame of a recording; tasks that it was not trained on hold sentinels."""
+def predictions(
+    network: nn.Module, recipe: Recipe, recording: Recording, device: str = "cpu"
+) -> tuple[Annotation, Probabilities]:
+    """The network's decisions for every frame of a recording, and its probabilities for those with a face.
+
+    Tasks that it was not trained on hold sentinels, and their probabilities are unknown.
+    """
     target, faces = torch.device(device), recording.faces
     network = network.to(target)
+    given = recipe.network == "descriptors-ensemble"
     rows: dict[str, list[NDArray[Any]]] = {task: [] for task in recipe.tasks}
+    sure: dict[str, list[NDArray[Any]]] = {task: [] for task in recipe.tasks}
     for frames, fresh in _windows(faces, recipe.sequence if recipe.sequences else 1):
         inputs = {
             name: torch.from_numpy(np.ascontiguousarray(x))[None].to(target)
             for name, x in recipe.builder(recording, frames, None).items()
         }
         output = by_task(network(**inputs))
-        for task, found in rows.items():
-            value = decide(task, output[task].float().cpu(), recipe.network == "descriptors-ensemble")[0].numpy()
-            found.append(value[-fresh:] if recipe.sequences else value[None])
+        for task in recipe.tasks:
+            value = output[task].float().cpu()
+            for kept, result in ((rows, decide(task, value, given)), (sure, probability(task, value, given))):
+                kept[task].append(result[0].numpy()[-fresh:] if recipe.sequences else result.numpy())
     length, a = len(recording), recording.annotation
     held: dict[str, NDArray[Any]] = {"va": a.va, "expression": a.expression, "au": a.au}
+    classes, units = _names(recipe)
+    known = {"va": 2, "expression": len(classes), "au": len(units)}
+    shares = {task: np.full((len(faces), count), np.nan) for task, count in known.items()}
     for task, found in rows.items():
         if found and len(faces):
             sentinel = VA_SENTINEL if task == "va" else CLASS_SENTINEL
             held[task] = affwild2.hold(np.concatenate(found), faces.tolist(), length, sentinel)
-    return Annotation(recording.name, **held)
+            shares[task] = np.concatenate(sure[task]).astype(np.float64)
+    return Annotation(recording.name, **held), Probabilities(faces, **shares)
+
+
+def probability(task: str, value: Tensor, given: bool) -> Tensor:
+    """Values, and probabilities of logits unless they are `given`."""
+    if task == "va":
+        return value.clamp(-1, 1)
+    if given:
+        return value
+    return value.softmax(-1) if task == "expression" else value.sigmoid()
+
+
+def _names(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the expressions and of the action units that the recipe's annotations have."""
+    return (*EXPRESSIONS, "other")[: recipe.expressions], AUS_2020 if recipe.annotations == "2020" else AUS_2022
 
 
 def _windows(faces: NDArray[np.int64], length: int) -> Iterator[tuple[NDArray[np.int64], int]]:
@@ -81,20 +111,25 @@ def _windows(faces: NDArray[np.int64], length: int) -> Iterator[tuple[NDArray[np
         yield faces[max(0, stop - length) : stop], stop - start
 
 
-def write_submission(path: Path, root: Path, out: Path, device: str = "cpu") -> list[str]:
-    """Submission files for all recordings of the data set `root` by the checkpoint `path`; gives the recordings' names.
+def write_submission(path: Path, root: Path, out: Path, device: str = "cpu", progress: bool = False) -> dict[str, int]:
+    """Submission files for all recordings of the data set `root` by the checkpoint `path`; name -> frames.
 
-    2020: `out`/VA_Set/<name>.txt and so on. 2022: `out`/predictions.txt with a row for every picture.
+    2020: `out`/VA_Set/<name>.txt and so on. 2022: `out`/predictions.txt with a row for every picture. Both:
+    `out`/probabilities/<name>.csv.
     """
     network, recipe = trained(path)
     if recipe.network == "facebehaviornet":
         raise ModelError("FaceBehaviorNet predicts 17 action units, and the challenges have 8 or 12; choose another.")
-    units = len(AUS_2020 if recipe.annotations == "2020" else AUS_2022)
-    recordings = unannotated(root, units)
-    found = [predictions(network, recipe, recording, device) for recording in recordings]
+    classes, units = _names(recipe)
+    recordings = unannotated(root, len(units))
+    found = []
+    for recording in tqdm(recordings, unit="recording", disable=not progress):
+        annotation, sure = predictions(network, recipe, recording, device)
+        probabilities.write(out / PROBABILITIES / f"{recording.name}.csv", sure, classes, units)
+        found.append(annotation)
     if recipe.annotations == "2022":
         frames = {recording.name: recording.faces.tolist() for recording in recordings}
-        affwild2.write_multi_task(out / "predictions.txt", found, frames)
+        affwild2.write_multi_task(out / MULTI_TASK_FILE, found, frames)
     for p in found if recipe.annotations == "2020" else ():
         if "va" in recipe.tasks:
             affwild2.write_va(out / affwild2.FOLDERS["va"] / f"{p.name}.txt", p.va)
@@ -102,7 +137,7 @@ def write_submission(path: Path, root: Path, out: Path, device: str = "cpu") -> 
             affwild2.write_expression(out / affwild2.FOLDERS["expression"] / f"{p.name}.txt", p.expression)
         if "au" in recipe.tasks:
             affwild2.write_au(out / affwild2.FOLDERS["au"] / f"{p.name}.txt", p.au)
-    return [p.name for p in found]
+    return {p.name: len(p) for p in found}
 
 
 @torch.no_grad()

@@ -159,17 +159,16 @@ def train(recipe: Recipe, data: Path, out: Path, device: str = "cpu", progress: 
         before = score_of(predict(network, validation, target), recipe)
         history = [{"epoch": 0, "loss": math.nan} | before]
 
-    bar = tqdm(total=recipe.epochs, initial=len(history) - 1, unit="epoch", disable=not progress)
-    for epoch in range(len(history), recipe.epochs + 1):
-        if _exhausted(history, recipe):
-            break
-        loss = _epoch(network, optimizer, training, recipe, epoch, target, out)
-        scores = score_of(predict(network, validation, target), recipe)
-        history.append({"epoch": epoch, "loss": loss} | scores)
-        _keep(out, network, optimizer, recipe, history)
-        bar.set_postfix(loss=f"{loss:.3f}", score=f"{scores['score']:.3f}")
-        bar.update()
-    bar.close()
+    with tqdm(total=recipe.epochs, initial=len(history) - 1, unit="epoch", disable=not progress) as bar:
+        for epoch in range(len(history), recipe.epochs + 1):
+            if _exhausted(history, recipe):
+                break
+            loss = _epoch(network, optimizer, training, recipe, epoch, target, out)
+            scores = score_of(predict(network, validation, target), recipe)
+            history.append({"epoch": epoch, "loss": loss} | scores)
+            _keep(out, network, optimizer, recipe, history)
+            bar.set_postfix(loss=f"{loss:.3f}", score=f"{scores['score']:.3f}")
+            bar.update()
     _plot(out / "log.png", history, recipe)
     best = max(history[1:], key=lambda row: row["score"])
     return {"epochs": history, "before": history[0]["score"], "score": best["score"], "epoch": int(best["epoch"])}

@@ -36,11 +36,16 @@ def add_commands(commands: Any, table: Print) -> None:
 
     evaluate = commands.add_parser("evaluate", help="score predictions against annotations, or the default weights")
     evaluate.set_defaults(run=lambda args: _evaluate(args, table))
-    evaluate.add_argument("predictions", help=f"{DEFAULT}, or a folder or file of predictions")
-    evaluate.add_argument("annotations", type=Path, help=f"annotations ({DEFAULT}: the prepared data)")
-    evaluate.add_argument("--split", default="validation")
+    evaluate.add_argument(
+        "predictions",
+        help=f"{DEFAULT}, a folder or file of predictions, a folder of analyze's .csv, or a checkpoint .pt",
+    )
+    evaluate.add_argument("annotations", type=Path, help=f"annotations ({DEFAULT} and checkpoints: the prepared data)")
+    evaluate.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     evaluate.add_argument("--plots", type=Path, metavar="DIR", help="write confusions and reliability as PNG")
-    evaluate.add_argument("--out", type=Path, metavar="FILE", help=f"{DEFAULT}: the page to write")
+    evaluate.add_argument(
+        "--out", type=Path, metavar="PATH", help=f"{DEFAULT}: the page to write; checkpoints: the submission's folder"
+    )
     evaluate.add_argument("--json", action="store_true")
 
 
@@ -87,13 +92,36 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
         for rows in face_mt.evaluate(weights.path(DEFAULT), args.annotations, page, small).values():
             table(rows, args.json)
         return 0
-    found = evaluate.evaluate(Path(args.predictions), args.annotations, args.split)
+    predictions, annotations = Path(args.predictions), args.annotations
+    if predictions.suffix == ".pt":
+        predictions, annotations = _submit(args, table)
+        if args.split == "test":  # whose annotations nobody has
+            return 0
+    found = evaluate.evaluate(predictions, annotations, args.split)
     table(found.rows(), args.json)
     if not args.json:
         table(found.classes, False)
     if args.plots is not None:
-        evaluate.plot(found, args.plots)
+        from models import plots
+
+        plots.write(found, args.plots)
     return 0
+
+
+def _submit(args: argparse.Namespace, table: Print) -> tuple[Path, Path]:
+    """Writes and checks a checkpoint's submission; gives where it is, and the annotations that it is scored against."""
+    from models import affwild2, evaluate, predict
+
+    if args.out is None:
+        raise UserError(f"evaluate {args.predictions}: name a folder for its predictions with --out")
+    frames = predict.write_submission(Path(args.predictions), args.annotations, args.out, progress=True)
+    file = args.out / predict.MULTI_TASK_FILE
+    of_2022 = file.is_file()
+    checked = evaluate.validate(file if of_2022 else args.out, frames)
+    if args.split == "test":
+        table([dict(row) for row in checked], args.json)
+    root = affwild2.annotation_root(args.annotations)
+    return (file, root / affwild2.MULTI_TASK[args.split]) if of_2022 and args.split != "test" else (args.out, root)
 
 
 def _need_torch() -> None:

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from golden import networks
 
-from models import affwild2, evaluate
+from models import affwild2, evaluate, metrics, plots, probabilities
 from models.affwild2 import Annotation
 from models.errors import AnnotationError
+from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
+from models.probabilities import Probabilities
+from service.publish.table import COLUMNS
 
 PARTS = {"a": slice(0, 150), "b_left": slice(150, 300), "b_right": slice(300, 450), "c": slice(450, 600)}
 
@@ -63,9 +66,102 @@ def test_the_total_of_2022_from_files(tmp_path, arrays):
 
 
 def test_plots_are_pictures(folders, tmp_path):
-    written = evaluate.plot(evaluate.evaluate(*folders, rounds=2), tmp_path / "plots")
+    written = plots.write(evaluate.evaluate(*folders, rounds=2), tmp_path / "plots")
     assert [path.name for path in written] == ["confusion.png", "reliability.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+
+
+def exported(folder, arrays, sure):
+    """NAME.csv by recording as `analyze` writes them: right with a probability of `sure`, and as often."""
+    rng = np.random.default_rng(0)
+    for name, part in PARTS.items():
+        lines = ["frame,face_id,valence,arousal," + ",".join(EXPRESSIONS) + ",AU01_p,AU12_p"]
+        for i, label in enumerate(arrays["expr7_label"][part]):
+            shown = label if rng.random() < sure else (label + rng.integers(1, 7)) % 7
+            shares = np.where(np.arange(7) == shown, sure, (1 - sure) / 6)
+            va = np.clip(arrays["va_label"][part][i], -1, 1)
+            lines.append(f"{i + 1},1,{va[0]:.3f},{va[1]:.3f}," + ",".join(f"{x:.4f}" for x in shares) + ",0.2,")
+            lines.append(f"{i + 1},2" + "," * 11 if i % 2 else f"{i + 1},2,-1,-1" + ",0.1428" * 7 + ",0.9,0.9")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_what_analyze_wrote_is_scored_with_its_reliability(folders, tmp_path, arrays):
+    _, root = folders
+    exported(tmp_path / "exports", arrays, 0.8)
+    result = evaluate.evaluate(tmp_path / "exports", root, rounds=20)
+    assert result.scores["va"][0] > 0.99  # of the person who is there in every frame
+    assert result.scores["expression_accuracy"][0] == pytest.approx(0.8, abs=0.05)
+    error = {row["class"]: row["calibration_error"] for row in result.classes}
+    assert all(error[name] < 0.1 for name in EXPRESSIONS)
+    assert error["AU01"] == pytest.approx(abs(0.2 - result.tasks["au"].label[:, 0].mean()), abs=1e-6)
+    assert error["AU02"] == 0  # never known
+    written = plots.write(result, tmp_path / "plots")
+    assert [path.stem for path in written] == ["confusion", "reliability", "reliability_expression", "reliability_au"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+
+    exported(tmp_path / "exports", arrays, 0.3)
+    for path in (tmp_path / "exports").glob("*.csv"):
+        path.write_text(path.read_text().replace("0.3000", "0.9000"))  # surer than right
+    surer = evaluate.evaluate(tmp_path / "exports", root, rounds=2)
+    errors = [row["calibration_error"] for row in surer.classes if row["class"] in EXPRESSIONS]
+    assert sum(errors) > 1
+
+
+def test_the_columns_are_those_that_analyze_writes():
+    columns = probabilities.columns(EXPRESSIONS, AUS_2022)
+    assert {"frame", "face_id", *columns} <= {column.name for column in COLUMNS}
+
+
+def test_probabilities_beside_predictions_tell_their_reliability(folders, arrays):
+    given, root = folders
+    for name, part in PARTS.items():
+        label, n = arrays["au8_label"][part], 150
+        found = Probabilities(
+            np.arange(n), np.zeros((n, 2)), np.full((n, 7), 1 / 7), np.where(label == 1, 0.9, 0.2).astype(np.float64)
+        )
+        probabilities.write(given / evaluate.PROBABILITIES / f"{name}.csv", found, EXPRESSIONS, AUS_2020)
+    result = evaluate.evaluate(given, root, rounds=2)
+    for row in result.classes:
+        if row["class"] in AUS_2020:
+            shown = row["frames"] / len(result.tasks["au"].label)
+            assert row["calibration_error"] == pytest.approx(0.1 * shown + 0.2 * (1 - shown), abs=1e-6)
+    path = given / evaluate.PROBABILITIES / "a.csv"
+    lines = path.read_text().splitlines()
+    for line, message in (("3,x", "a.csv, line 3: expected numbers"), ("3" + ",1.5" * 17, "probabilities lie in 0..1")):
+        path.write_text("\n".join((*lines[:2], line)) + "\n")
+        with pytest.raises(AnnotationError, match=message):
+            evaluate.evaluate(given, root, rounds=1)
+    path.write_text("valence,arousal\n")
+    with pytest.raises(AnnotationError, match=r"a\.csv, line 1: expected the columns of `analyze`, frame among them"):
+        evaluate.evaluate(given, root, rounds=1)
+
+
+def test_calibration_error_is_the_mean_distance_by_bin():
+    p, y = np.array([0.05, 0.05, 0.95, 0.95, 1.0]), np.array([0, 1, 1, 1, 1])
+    assert metrics.calibration_error(p, y) == pytest.approx((2 * 0.45 + 3 * (1 - 2.9 / 3)) / 5)
+    assert metrics.calibration_error([], []) == 0
+
+
+def test_submissions_are_checked_row_by_row(folders):
+    given, _ = folders
+    frames = dict.fromkeys(PARTS, 150)
+    assert len(evaluate.validate(given, frames)) == 12
+    path = given / "EXPR_Set" / "c.txt"
+    right = path.read_text()
+    for text, message in (
+        (right.replace("Neutral,", ""), r"c\.txt, line 1: expected 'Neutral"),
+        ("\n".join(right.splitlines()[:100]), "expected 150 rows, not 99"),
+        (right.replace("\n", "\n9\n", 1), r"c\.txt, line 2: expected whole numbers"),
+    ):
+        path.write_text(text)
+        with pytest.raises(AnnotationError, match=message):
+            evaluate.validate(given, frames)
+    path.unlink()
+    with pytest.raises(AnnotationError, match=r"There is no prediction .*c\.txt"):
+        evaluate.validate(given, frames)
+    with pytest.raises(AnnotationError, match="has none of the folders"):
+        evaluate.validate(given / "VA_Set", frames)
 
 
 def test_missing_and_short_predictions_are_named(folders, tmp_path):
