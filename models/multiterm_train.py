@@ -10,6 +10,7 @@ import logging
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def train(how: Boosting, data: Path, out: Path, progress: bool = True) -> dict[s
     Returns `score` (mean CCC of valence and arousal, and 0.67 F1 + 0.33 accuracy of the expressions, together) on the
     validation recordings with its parts, `before` (the same of the training set's mean and most frequent expression),
     and `epoch`, the median of the models' rounds. Raises `ModelError`."""
+    if find_spec("lightgbm") is None:
+        raise ModelError(f"Training {NETWORK} needs LightGBM; install it: pip install 'affectstream[multiterm]'.")
     (videos, extractor), (held, other) = (_videos(data, split) for split in ("train", "validation"))
     if extractor != other:
         raise ModelError(f"{data}: deep features come from {extractor} and from {other}; prepare them anew.")

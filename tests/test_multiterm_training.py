@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import affwild2_videos
 import numpy as np
 import pytest
 
@@ -113,18 +114,35 @@ def test_recipes_are_read_and_wrong_ones_named(tmp_path: Path) -> None:
     assert multiterm_train.find(str(file)) is None
 
 
-def test_drawn_faces_are_prepared_by_the_code_that_serves(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, videos=1, seconds=0.4, validation=1)
-    assert main(["prepare", "multiterm", str(tmp_path), "--out", str(tmp_path)]) == 0
-    (file, *_) = files = sorted((tmp_path / "multiterm").glob("*.npz"))
-    assert len(files) == 2
-    with np.load(file, allow_pickle=False) as arrays:
-        assert str(arrays["extractor"]) == weights.entry(FACE).version
-        assert arrays["au"].shape == (12, 35)
-        assert arrays["pose"].shape == (12, 75)
-        assert np.isfinite(arrays["deep"]).all()
-        assert np.isfinite(arrays["au"][:, 8]).all()  # AU12_r
-        assert np.isnan(arrays["head"]).all()  # a crop tells nothing of it
+def test_recordings_are_prepared_by_the_code_that_serves(tmp_path: Path) -> None:
+    drawn, root = tmp_path / "drawn", tmp_path / "data"
+    affwild2_videos.write(root, videos=1, seconds=0.5, validation=1)
+    synthetic.write(drawn, videos=1, seconds=0.5, validation=1)
+    (root / "videos" / "v0.mp4").unlink()  # pictures stand in for it
+    (root / "cropped_aligned").mkdir()
+    (drawn / "cropped_aligned" / "v0").rename(root / "cropped_aligned" / "v0")
+    assert main(["prepare", "multiterm", str(root), "--out", str(tmp_path / "out")]) == 0
+    found = {}
+    for name in ("t0", "v0"):
+        with np.load(tmp_path / "out" / "multiterm" / f"{name}.npz", allow_pickle=False) as file:
+            found[name] = dict(file)
+        assert str(found[name]["extractor"]) == weights.entry(FACE).version
+        assert found[name]["au"].shape == (15, 35)
+        assert np.isfinite(found[name]["deep"]).all()
+        assert np.isfinite(found[name]["au"][:, 8]).all()  # AU12_r
+    assert np.isfinite(found["t0"]["head"]).all()
+    assert np.isfinite(found["t0"]["gaze"]).all(1).sum() == 5
+    assert np.isnan(found["v0"]["head"]).all()  # a crop tells nothing of it
+    assert (tmp_path / "out" / "annotations" / "VA_Set" / "Train_Set" / "t0.txt").is_file()
+    file = tmp_path / "out" / "multiterm" / "t0.npz"
     kept = file.stat().st_mtime_ns
-    assert main(["prepare", "multiterm", str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert main(["prepare", "multiterm", str(root), "--out", str(tmp_path / "out")]) == 0
     assert file.stat().st_mtime_ns == kept
+
+
+def test_without_lightgbm_training_says_what_to_install(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiterm_train, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"needs LightGBM; install it: pip install 'affectstream\[multiterm\]'"):
+        multiterm_train.train(FAST, data, tmp_path, progress=False)
