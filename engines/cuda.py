@@ -112,27 +112,28 @@ class Graph:
     made, launched and closed where the context is current."""
 
     def __init__(self, stream: Any, record: Callable[[], None]) -> None:
+        self._cuda = _cuda()
         self._stream = ctypes.c_void_p(stream.handle)
         graph = ctypes.c_void_p()
-        _check(_cuda().cuStreamBeginCapture_v2(self._stream, ctypes.c_int(_THREAD_LOCAL)))
+        _check(self._cuda.cuStreamBeginCapture_v2(self._stream, ctypes.c_int(_THREAD_LOCAL)))
         try:
             record()
         finally:  # a stream that is left recording could never be used again
-            ended = _cuda().cuStreamEndCapture(self._stream, ctypes.byref(graph))
+            ended = self._cuda.cuStreamEndCapture(self._stream, ctypes.byref(graph))
         _check(ended)
-        self._executable = ctypes.c_void_p()
+        self._made = ctypes.c_void_p()
         try:
-            _check(_cuda().cuGraphInstantiateWithFlags(ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0)))
+            _check(self._cuda.cuGraphInstantiateWithFlags(ctypes.byref(self._made), graph, ctypes.c_ulonglong(0)))
         finally:
-            _cuda().cuGraphDestroy(graph)
+            self._cuda.cuGraphDestroy(graph)
 
     def launch(self) -> None:
         """Does the work again on its stream."""
-        _check(_cuda().cuGraphLaunch(self._executable, self._stream))
+        _check(self._cuda.cuGraphLaunch(self._made, self._stream))
 
     def close(self) -> None:
         """Frees it."""
-        _cuda().cuGraphExecDestroy(self._executable)
+        self._cuda.cuGraphExecDestroy(self._made)
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from engines import imported, openvino, quantize, records, split, weights
+from engines import imported, openvino, quantize, records, split, tensorrt, torch_cuda, weights
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine
@@ -38,6 +38,8 @@ def _open_openvino(
 REFERENCE = "openvino"  # runs everywhere; in fp32 it is what all others are compared with, and the last resort
 BACKENDS: Mapping[str, Backend] = {
     REFERENCE: Backend(openvino.precisions, _open_openvino, openvino.version, openvino.device),
+    "tensorrt": Backend(tensorrt.precisions, tensorrt.opened, tensorrt.version, tensorrt.device),
+    "torch": Backend(torch_cuda.precisions, torch_cuda.opened, torch_cuda.version, torch_cuda.device),
 }
 
 
@@ -100,8 +102,6 @@ def parse_engine(text: str) -> tuple[str, str]:
     precision = precision or "auto"
     if backend == REFERENCE:
         openvino.resolve_precision(precision)
-    elif precision not in ("auto", *BACKENDS[backend].precisions()):
-        raise EngineError(f"{backend} has no {precision} here; it has {', '.join(BACKENDS[backend].precisions())}.")
     return backend, precision
 
 
@@ -194,9 +194,19 @@ def _shipped_int8(reference: weights.Weights) -> weights.Weights | None:
 def _candidates(yardstick: _Yardstick, backend: str, asked: str) -> Iterator[_Candidate]:
     """What may run, in the order in which it is tried: from the precision asked for to slower ones, OpenVINO's last.
 
-    Raises `EngineError` if int8 was asked for and there is no 8-bit file."""
+    OpenVINO's alone where the backend cannot run at all. Raises `EngineError` for a precision that the backend has not,
+    and if int8 was asked for and there is no 8-bit file."""
     model = yardstick.reference.model
-    precisions = BACKENDS[backend].precisions()
+    try:
+        precisions = BACKENDS[backend].precisions()
+    except EngineError as error:
+        if backend == REFERENCE:
+            raise
+        log.warning("%s cannot run here, %s is taken: %s", backend, REFERENCE, error)
+        yield from _candidates(yardstick, REFERENCE, "auto")
+        return
+    if asked not in ("auto", *precisions):
+        raise EngineError(f"{backend} has no {asked} here; it has {', '.join(precisions)}.")
     for precision in precisions[0 if asked == "auto" else precisions.index(asked) :]:
         entry = _eight_bit(yardstick) if precision == "int8" else yardstick.reference
         if entry is not None:

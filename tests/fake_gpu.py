@@ -50,13 +50,14 @@ class FakeGpu:
         self.devices = 1
         self.driver_too_old = False
         self.cannot_record = False
+        self.spoil = 0.0  # added to every output
         self.corrupt: set[bytes] = set()  # plans that are not read
         self.builds = 0
         self.runs = 0  # of the network, recorded ones included when they are launched
         self.launches = 0  # of graphs
         self.network_flags: list[int] = []
         self.cleared: list[str] = []
-        self.shapes: list[dict[str, tuple[tuple[int, ...], ...]]] = []
+        self.profiles: dict[bytes, list[dict[str, tuple[tuple[int, ...], ...]]]] = {}  # by the network's file
         self.timing_caches: list[bytes] = []
         self.memory: dict[int, np.ndarray] = {}
         self.recording: list[Callable[[], None]] | None = None
@@ -246,6 +247,9 @@ def tensorrt(gpu: FakeGpu) -> types.ModuleType:
     class BuilderConfig:
         progress_monitor: Any = None
 
+        def __init__(self) -> None:
+            self.profiles: list[dict[str, tuple[tuple[int, ...], ...]]] = []
+
         def clear_flag(self, flag: str) -> None:
             gpu.cleared.append(flag)
 
@@ -253,8 +257,8 @@ def tensorrt(gpu: FakeGpu) -> types.ModuleType:
             assert 0 < pool_size <= gpu.free
 
         def add_optimization_profile(self, profile: Profile) -> int:
-            gpu.shapes.append(profile.shapes)
-            return len(gpu.shapes) - 1
+            self.profiles.append(profile.shapes)
+            return len(self.profiles) - 1
 
         def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache:
             return TimingCache(serialized_timing_cache)
@@ -297,6 +301,7 @@ def tensorrt(gpu: FakeGpu) -> types.ModuleType:
                     return None
             monitor.phase_finish("Building Engine")
             gpu.builds += 1
+            gpu.profiles[network.source] = config.profiles
             return b"PLAN" + network.source
 
     class ExecutionContext:
@@ -317,7 +322,7 @@ def tensorrt(gpu: FakeGpu) -> types.ModuleType:
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
             assert self._profile is not None
-            least, _, most = gpu.shapes[self._profile][name]
+            least, _, most = self._engine.profiles[self._profile][name]
             self._shapes[name] = tuple(shape)
             return all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True))
 
@@ -341,7 +346,8 @@ def tensorrt(gpu: FakeGpu) -> types.ModuleType:
                 raw = gpu.memory[self._addresses[name]][: int(np.prod(shape)) * dtype.itemsize]
                 inputs[name] = raw.view(dtype).reshape(shape)
             for name, values in self._engine.network(inputs).items():
-                data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+                spoiled = (values + gpu.spoil).astype(values.dtype)
+                data = np.ascontiguousarray(spoiled).reshape(-1).view(np.uint8)
                 gpu.memory[self._addresses[name]][: len(data)] = data
 
     class CudaEngine:
@@ -349,6 +355,7 @@ def tensorrt(gpu: FakeGpu) -> types.ModuleType:
 
         def __init__(self, source: bytes) -> None:
             model = openvino.core().read_model(source)
+            self.profiles = gpu.profiles[source]
             self.network = openvino.OpenVinoEngine(model, caching=False)
             self.names_of_inputs = list(self.network.inputs)
 

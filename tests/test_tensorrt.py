@@ -9,15 +9,20 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu import FakeGpu, install, uninstall
+from test_load import model as small_models
 from test_openvino import WEIGHT, write_network
 
-from engines import cuda, tensorrt, tensorrt_build
+from engines import cuda, load, tensorrt, tensorrt_build, weights
 from engines.batches import SIZES
 from engines.errors import EngineError
 from engines.tensorrt import TensorRtEngine
 from engines.tensorrt_build import PROFILES, key, profiles
+from service.capture.media import Frame
+from service.gpu_perception import BatchedNetwork
+from service.runtime import load_runtime
 
 Fake = Callable[..., FakeGpu]
+model = small_models  # the fixture of a manifest with small networks
 
 
 @pytest.fixture
@@ -251,8 +256,51 @@ def test_bf16_needs_a_gpu_that_has_it(fake: Fake) -> None:
 def test_what_was_made_of_the_sound_is_not_offered(fake: Fake, network: Path) -> None:
     """Who is given it would give it back in place of the sound, which only OpenVINO's engine takes."""
     fake()
-    model = onnx.load(network)
-    model.graph.output[1].name = model.graph.node[3].output[0] = "sound_embedding"
-    onnx.save(model, network)
+    hears = onnx.load(network)
+    hears.graph.output[1].name = hears.graph.node[3].output[0] = "sound_embedding"
+    onnx.save(hears, network)
     engine = TensorRtEngine(network, precision="fp32")
     assert set(engine({"crop": np.zeros((2, 4), np.float32)})) == {"valence_arousal"}
+
+
+def test_a_service_on_a_gpu_sees_the_same_face_and_says_which_engine_read_it(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray
+) -> None:
+    names = ("blazeface-full-range", "blazeface-short-range", "face-mesh-468", "face-mt", "portrait")
+    files = {name: weights.path(name) for name in names}
+    monkeypatch.setattr(weights, "path", lambda name: files[name])
+    gpu = fake("11.4.0.106")
+    runtime = load_runtime(engine="tensorrt:fp32")
+    assert gpu.builds == 4
+    assert (runtime.info["engine"], runtime.info["precision"]) == ("tensorrt", "fp32")
+    assert isinstance(runtime.networks.mesh, BatchedNetwork)
+    [found] = runtime.still_pipeline("gpu").frame(Frame(portrait, 0.0)).data["faces"]
+    runtime.close()
+    assert found["expression"]["label"] == "happiness"
+    assert gpu.launches + gpu.runs > 4
+    [row] = [row for row in load.table() if row["engine"] == "tensorrt:fp32"]
+    assert (row["model"], row["serves"], row["runtime"]) == ("face-mt", "yes", "11.4.0.106")
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt:fp16", "torch"])
+def test_where_there_is_no_gpu_openvino_serves_with_a_warning(
+    model: Path, fake: Fake, caplog: pytest.LogCaptureFixture, engine: str
+) -> None:
+    fake().devices = 0
+    assert load.load("plain", engine).engine.name == "openvino"
+    assert f"{engine.partition(':')[0]} cannot run here, openvino is taken: " in caplog.text
+
+
+def test_an_engine_that_computes_something_else_is_refused(
+    model: Path, fake: Fake, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake().spoil = 0.5
+    assert load.load("plain", "tensorrt:fp32").engine.name == "openvino"
+    assert "plain on tensorrt:fp32 is refused, the next engine is taken: " in caplog.text
+    assert "at most 0.1 is allowed" in caplog.text
+
+
+def test_a_precision_that_the_gpu_has_not_is_a_sentence(model: Path, fake: Fake) -> None:
+    fake().capability = (7, 5)
+    with pytest.raises(EngineError, match="tensorrt has no bf16 here; it has fp16, fp32, int8"):
+        load.load("plain", "tensorrt:bf16")
