@@ -141,12 +141,14 @@ def write_submission(path: Path, root: Path, out: Path, device: str = "cpu", pro
 
 
 @torch.no_grad()
-def write_features(root: Path, network: nn.Module, batch: int = 32, device: str = "cpu") -> None:
+def write_features(
+    root: Path, network: nn.Module, batch: int = 32, device: str = "cpu", progress: bool = False
+) -> None:
     """Writes `root`/features/<name>.npy by `network`, a ferplus-resnet50; those that are there already stay."""
     target = torch.device(device)
     network = network.to(target).eval()
     (root / "features").mkdir(exist_ok=True)
-    for recording in unannotated(root, len(AUS_2020)):
+    for recording in tqdm(unannotated(root, len(AUS_2020)), unit="recording", disable=not progress):
         path = root / "features" / f"{recording.name}.npy"
         if path.is_file():
             continue

@@ -23,6 +23,9 @@ def add_commands(commands: Any, table: Print) -> None:
     prepare.add_argument(
         "--context", action="store_true", help="affwild2: also faces with their surroundings, for descriptors-ensemble"
     )
+    prepare.add_argument(
+        "--features", type=Path, metavar="CHECKPOINT", help="affwild2: also what ferplus-resnet50 sees, for mimamo"
+    )
 
     train = commands.add_parser("train", help="train a recipe; goes on where it stopped")
     train.set_defaults(run=lambda args: _train(args, table))
@@ -52,7 +55,16 @@ def add_commands(commands: Any, table: Print) -> None:
 def _prepare(args: argparse.Namespace) -> int:
     from service.prepare import prepare
 
+    if args.features is None:
+        prepare(args.dataset, args.dir, args.out, context=args.context)
+        return 0
+    _need_torch()
+    import models
+    from models import checkpoint, predict
+
+    network = checkpoint.load(models.create("ferplus-resnet50"), args.features)  # wrong ones before hours of work
     prepare(args.dataset, args.dir, args.out, context=args.context)
+    predict.write_features(args.out, network, progress=True)
     return 0
 
 

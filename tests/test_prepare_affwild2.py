@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import models
 from engines.errors import UserError
 from models import affwild2, inputs, synthetic, train
 from models.errors import ModelError
@@ -141,6 +142,22 @@ def test_pictures_stand_in_for_a_missing_video(tmp_path, kind):
         assert found.mel is None
     shown = sorted(path.name for path in (out / "cropped" / "p").iterdir())
     assert shown == (["00001.jpg", "00004.jpg"] if kind == "cropped" else [])
+
+
+def test_appearance_features_come_from_a_checkpoint(tmp_path, capsys):
+    raw, out, file = tmp_path / "raw", tmp_path / "out", tmp_path / "ferplus.pth"
+    annotate(raw, "p", 2)
+    path = affwild2.picture(raw / "cropped_aligned", "p", 1)
+    path.parent.mkdir(parents=True)
+    cv2.imwrite(str(path), face()[..., ::-1])
+    words = ["prepare", "affwild2", str(raw), "--out", str(out), "--features", str(file)]
+    assert main(words) == 2
+    assert "There is no checkpoint" in capsys.readouterr().err
+    torch.save(models.create("ferplus-resnet50").state_dict(), file)
+    assert main(words) == 0
+    features = recording(out, "p").features
+    assert features.shape == (2, 2048)
+    assert features.any(1).tolist() == [False, True]
 
 
 def test_a_stopped_run_goes_on_with_what_is_missing(tmp_path, monkeypatch, caplog):
