@@ -41,7 +41,27 @@ class ModelInfo(_Model):
     engine: str
     precision: str
     trained: bool
+    voice: str | None = Field(default=None, description="Weights of the sound branch, where it runs")
     missing: list[str] = Field(default=[], description="Inputs that the model was trained with and does not get here")
+
+
+class VoiceExpression(_Model):
+    """Probabilities of the seven basic expressions; they sum to 1 within 0.001."""
+
+    label: Literal[EXPRESSIONS]  # type: ignore[valid-type]
+    probabilities: dict[Literal[EXPRESSIONS], float]  # type: ignore[valid-type]
+
+
+class Voice(_Model):
+    """What the sound branch heard in the 3 s of sound that end `age_ms` ago."""
+
+    age_ms: int
+    valence: float = Field(ge=-1, le=1)
+    arousal: float = Field(ge=-1, le=1)
+    std: dict[Literal["valence", "arousal"], float]
+    expression: VoiceExpression
+    no_speech: float = Field(ge=0, le=1, description="Probability that there was no voice")
+    fused_into: int | None = Field(description="Track of the face that it is part of; null with none or several")
 
 
 class Audio(_Model):
@@ -50,6 +70,7 @@ class Audio(_Model):
     status: Literal["speech", "silence", "no_sound"]
     age_ms: int | None = Field(description="Age of the newest sound used")
     level_db: float | None = Field(default=None, description="Level of the last 100 ms, dB relative to full scale")
+    voice: Voice | None = Field(default=None, description="Reading of a voice; null without a recent one")
 
 
 class HeadPose(_Model):

@@ -91,6 +91,7 @@ def load(settings: Settings) -> Runtime:
         max_faces=settings.max_faces,
         untrained=settings.untrained,
         model_options=settings.model_option,
+        voice=settings.voice,
         max_batch=settings.max_batch,
         max_wait=settings.max_wait_ms / 1e3,
     )

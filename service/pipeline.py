@@ -12,6 +12,7 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
 from service.aggregation.aggregate import Aggregator
+from service.aggregation.fusion import Fusion
 from service.capture.media import SAMPLE_RATE, Frame, Sound, State, StateChange
 from service.events import SCHEMA, Event
 from service.inference.adapter import Adapter
@@ -53,6 +54,7 @@ class Pipeline:
         model: Callable[[], Mapping[str, Any]],
         *,
         ask: Ask | None = None,
+        fusion: Fusion | None = None,
     ) -> None:
         self.name = name
         self._perception = perception
@@ -64,6 +66,7 @@ class Pipeline:
         self._missing: list[str] = []  # what the model did not get when it last answered
         self._mel = MelStream()
         self._speech = SpeechDetector(self._mel)
+        self._fusion = fusion
         self._aggregator = Aggregator()
         self._seq = 0
         self._t = 0.0  # s, of the newest event
@@ -91,6 +94,8 @@ class Pipeline:
             begin += count
             end = self._mel.end
             if end >= due:
+                if self._fusion is not None:
+                    self._fusion.hear(end, self._speech.status(end), self._mel)
                 events.append(self._event(end, faces=self._aggregator.update(end, [], {}), reasons=["no_face"]))
         return events
 
@@ -106,6 +111,9 @@ class Pipeline:
         faces = self._perception(frame)
         perceived = time.perf_counter()
         estimates, waited, failed = self._estimate(t, faces)
+        if self._fusion is not None:
+            self._fusion.hear(t, self._speech.status(t), self._mel)
+            estimates = self._fusion(t, faces, estimates)
         inferred = time.perf_counter()
         if estimates:
             self._missing = list(dict.fromkeys(name for one in estimates.values() for name in one.missing))
@@ -174,7 +182,10 @@ class Pipeline:
     def _event(self, t: float, *, faces: list[dict[str, Any]], reasons: list[str], **more: Any) -> Event:
         self._t = t
         self._seq += 1
-        audio = self._speech.status(t)
+        heard = self._speech.status(t)
+        audio: dict[str, Any] = {"status": heard.status, "age_ms": heard.age_ms, "level_db": heard.level_db}
+        if self._fusion is not None:
+            audio["voice"] = self._fusion.entry(t)
         landmarks = more.pop("landmarks", {})
         data = {
             "schema": SCHEMA,
@@ -187,7 +198,7 @@ class Pipeline:
             "timing_ms": None,
             "model": {**self._model(), "missing": self._missing} if self._missing else self._model(),
             "image_size": None,
-            "audio": {"status": audio.status, "age_ms": audio.age_ms, "level_db": audio.level_db},
+            "audio": audio,
             "faces": faces,
         }
         data.update((key, value) for key, value in more.items() if value is not None)

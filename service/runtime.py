@@ -13,7 +13,7 @@ from engines.load import Loaded, load
 from service import gpu_perception, metrics
 from service.calibrate import probe_of
 from service.capture.media import Frame
-from service.inference import descriptors, mimamo, multiterm, tsav, vgg
+from service.inference import descriptors, feature_engine, mimamo, multiterm, tsav, vgg
 from service.inference.adapter import Adapter
 from service.inference.descriptors import Descriptors
 from service.inference.face_mt import FaceMT
@@ -25,10 +25,13 @@ from service.inference.scheduler import HUNG_AFTER, MAX_BATCH, Scheduler
 from service.inference.standby import Reload, Standby, name_of
 from service.inference.tsav import TSAV
 from service.inference.vgg import VGG
+from service.inference.voice import MODEL as VOICE
+from service.inference.voice import PERIOD
 from service.perception.face import Face
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks
 from service.perception.perceive import Perception, perceive_still
 from service.pipeline import Pipeline
+from service.sound_branch import SoundBranch, load_sound_branch
 
 log = logging.getLogger(__name__)
 
@@ -79,20 +82,24 @@ class Runtime:
         max_wait: float = 0.0,
         hung_after: float = HUNG_AFTER,
         reload: Reload | None = None,
+        sound: SoundBranch | None = None,
         perception: Scheduler | None = None,
     ) -> None:
         """`max_batch`, `max_wait` (s), `hung_after` (s): of the scheduler. `reload`: compiles another engine of the
         model by its name; without, the one there is is used again. `perception`: runs `networks` on a GPU, if any;
-        closed with the rest."""
+        closed with the rest. `sound`: the branch that hears the voice."""
         self.model = model
         self.networks = networks
         self._perception = perception
         self._options = options or Options()
         self._max_faces = max_faces
+        self._sound = sound
         self._scheduler = Scheduler(max_batch, max_wait, hung_after=hung_after)
         self._standby = Standby(loaded, reload or (lambda _: loaded), self._use, lambda: self._scheduler.stuck)
         self.info: dict[str, Any] = {}
         self._use(loaded)
+        if sound is not None:
+            self._scheduler.register(VOICE, sound.loaded.engine, rate=1 / PERIOD)
         self._scheduler.start()
 
     @property
@@ -116,8 +123,10 @@ class Runtime:
 
     def licences(self) -> list[str]:
         """A line for each of the weights in use."""
-        perception = weights.licence_lines(file.name for file in PERCEPTION_FILES)
-        return [self.loaded.weights.licence_line, *perception]
+        files = (*PERCEPTION_FILES, *(feature_engine.FILES if self.model == multiterm.MODEL else ()))
+        perception = weights.licence_lines(file.name for file in files)
+        heard = [self._sound.loaded.weights.licence_line] if self._sound is not None else []
+        return [self.loaded.weights.licence_line, *heard, *perception]
 
     def close(self) -> None:
         """Lets the engine finish what it has, within `CLOSE_TIMEOUT`."""
@@ -139,6 +148,10 @@ class Runtime:
             "precision": loaded.engine.precision,
             "trained": loaded.weights.trained,
         }
+        if self._sound is not None:
+            self.info["voice"] = self._sound.loaded.weights.version
+        elif self.model == DEFAULT_MODEL:
+            self.info["missing"] = ["sound"]
         self._report(1)
 
     def _given_up(self, why: str) -> None:
@@ -160,14 +173,16 @@ class Runtime:
         patient: bool = True,
     ) -> Pipeline:
         adapter = ADAPTERS[self.model](self.loaded, self._options)
-        return Pipeline(name, perception, adapter, self._infer(name, patient), lambda: self.info, ask=ask)
+        infer = self._infer(self.model, name, patient)
+        fusion = self._sound.fusion(self._infer(VOICE, name, patient)) if self._sound is not None else None
+        return Pipeline(name, perception, adapter, infer, lambda: self.info, ask=ask, fusion=fusion)
 
     def _ask(self, session: str) -> Callable[[Arrays], Pending]:
         return lambda inputs: self._scheduler.submit(self.model, inputs, session=session)
 
-    def _infer(self, session: str, patient: bool) -> Callable[[Arrays], tuple[Arrays, float]]:
+    def _infer(self, model: str, session: str, patient: bool) -> Callable[[Arrays], tuple[Arrays, float]]:
         def infer(inputs: Arrays) -> tuple[Arrays, float]:
-            pending = self._scheduler.submit(self.model, inputs, session=session, patient=patient)
+            pending = self._scheduler.submit(model, inputs, session=session, patient=patient)
             try:
                 # A recording waits for every answer, and the watchdog sees to it that there is one.
                 return pending.result(None if patient else ANSWER_WITHIN), pending.waited
@@ -187,18 +202,18 @@ def load_runtime(
     model_options: Sequence[str] = (),
     max_batch: int = MAX_BATCH,
     max_wait: float = 0.0,
+    voice: bool = True,
 ) -> Runtime:
     """Compiles, verifies and warms everything up. `untrained`: a system without weights may run on random ones.
     `model_options`: NAME=VALUE texts, see `service.inference.options`. `max_batch`, `max_wait` (s): see
-    `service.inference.scheduler`. Raises `UserError` for an unknown model, engine or option, or weights that cannot be
-    had."""
+    `service.inference.scheduler`. `voice`: the default model hears too. Raises `UserError` for an unknown
+    model, engine or option, or weights that cannot be had."""
     model = model or DEFAULT_MODEL
     if model not in ADAPTERS:
         raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")
     options = read_options(model_options)
     threads = 0 if model in PAPERS else ENGINE_THREADS
-    # The face network's own probe has more faces than the demo; the others need clips, sound and states to compare on.
-    probe = probe_of(model, samples=PROBE_SAMPLES) if model in PAPERS else None
+    probe = probe_of(model, samples=PROBE_SAMPLES)
 
     def compiled(name: str) -> Loaded:
         if model == multiterm.MODEL:  # several networks and sixty boosters: not one file that engines compile
@@ -219,6 +234,7 @@ def load_runtime(
         max_wait=max_wait,
         reload=compiled,
         perception=perception,
+        sound=load_sound_branch(loaded) if voice and model == DEFAULT_MODEL else None,
     )
     if not runtime.loaded.weights.trained:
         log.warning("%s is untrained: its weights are random, and its numbers mean nothing", model)

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     max_sessions: int = Field(16, ge=1, description="Sessions open at once")
     max_subscribers: int = Field(64, ge=1, description="WebSocket and preview clients at once")
     max_request_bytes: int = Field(65_536, ge=1024, description="Largest request body and WebSocket message")
+    voice: bool = Field(True, description="Read the voice too, and fuse it into the only face in view")
     max_faces: int = Field(20, ge=1, le=100, description="Faces read per frame")
     max_batch: int = Field(16, ge=1, le=1024, description="Faces per engine call, over all sessions")
     max_wait_ms: float = Field(0, ge=0, le=100, description="Milliseconds that a batch may wait for other sessions")

@@ -90,7 +90,7 @@ def test_sound_that_stops_is_no_sound_after_half_a_second() -> None:
     detector = SpeechDetector(mel)
     mel.push(Sound(voice(2), 0.0))
     assert detector.status(2.0).age_ms == 0
-    assert detector.status(2.3) == AudioStatus(detector.status(2.3).status, 300, detector.status(2.3).level_db)
+    assert detector.status(2.3).age_ms == 300
     assert detector.status(2.6).status == "no_sound"
     assert detector.status(2.6).level_db is None
 

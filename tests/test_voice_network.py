@@ -38,7 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "ravdess").mkdir()
     np.savez(
         folder / "ravdess" / "0.npz", mel=mel, length=np.full(len(rows), 340), emotion=emotion, actor=actor,
-        intensity=1 + actor % 2,
+        intensity=1 + actor % 2, name=np.array([f"{a}-{e}" for a, e in rows]),
     )  # fmt: skip
     return folder
 
@@ -101,7 +101,7 @@ def test_calm_is_served_as_neutral() -> None:
 
 def _small(data: Clips) -> Clips:
     rows = np.flatnonzero(data.actor <= 4)
-    return Clips(*(getattr(data, f)[rows] for f in ("mel", "length", "label", "actor", "strong", "spoken")))
+    return Clips(*(getattr(data, f)[rows] for f in ("mel", "length", "label", "actor", "strong", "spoken", "name")))
 
 
 def test_a_killed_training_ends_where_an_uninterrupted_one_does(

@@ -41,6 +41,7 @@ class Clips:
     actor: NDArray[np.int64]
     strong: NDArray[np.bool_]
     spoken: NDArray[np.int64]  # (n, 2) first loud column and the one after the last
+    name: NDArray[np.str_]  # of the recording, without its suffix
 
     def affect(self) -> Floats:
         """(n, 2) valence and arousal that the class and the intensity stand for."""
@@ -59,6 +60,7 @@ def clips(folder: Path) -> Clips:
         columns["actor"].astype(np.int64),
         columns["intensity"].astype(np.int64) == 2,
         np.array([_spoken(one[:, :n]) for one, n in zip(mel, length, strict=True)]),
+        columns["name"].astype(np.str_),
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class Heard:
             return Heard(file["rows"], file["logits"], file["affect"])
 
 
-def sentence(data: Clips, row: int) -> NDArray[np.float32]:
+def sentence(data: Clips, row: int | np.integer[Any]) -> NDArray[np.float32]:
     """(64, 301): the window in which the last word has just ended, which holds the whole sentence."""
     return window(data.mel[row], int(data.spoken[row, 1]))
 

@@ -169,7 +169,7 @@ def _read(track: _Track, estimate: Estimate) -> None:
     track.values = {
         "valence": _number(smooth[0]),
         "arousal": _number(smooth[1]),
-        "raw": _pair(valence, arousal),
+        "raw": _pair(valence, arousal) if estimate.raw is None else _pair(*map(_clipped, estimate.raw)),
         "std": _UNKNOWN if estimate.std is None else _pair(*estimate.std),
         "from_baseline": _pair(*map(_difference, smooth, rest)),
         "expression": expression,

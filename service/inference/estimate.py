@@ -19,5 +19,6 @@ class Estimate:
     certainty: float | None = None  # of the likeliest class, all eight counted; None: the model was not taught to doubt
     other: float | None = None  # probability of an eighth class, before the seven were renormalised
     aus: dict[str, float] = field(default_factory=dict)  # "AU12" -> probability
+    raw: tuple[float | None, float | None] | None = None  # valence, arousal of the face alone, where sound is in them
     compound: NDArray[np.float32] | None = None  # (11,) scores in the order of labels.COMPOUND_EXPRESSIONS
     missing: tuple[str, ...] = ()  # inputs that the model was trained with and did not get

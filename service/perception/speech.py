@@ -27,6 +27,7 @@ MIN_LEVEL_DB = -75.0  # dBFS in the voice's channels; below it there is nothing 
 ONSET_COLUMNS = 4  # of evidence in a row; a click is shorter
 HANGOVER_COLUMNS = 30  # speech goes on over pauses between syllables and words
 LEVEL_COLUMNS = 10
+HEARD_COLUMNS = 300  # 3 s in which speech is counted
 # Mel power to mean square: both halves of the spectrum, over the energy of the Hann window (3/8 of its length).
 _MEAN_SQUARE = 2.0 / (N_FFT * WINDOW * 3 / 8)
 
@@ -39,6 +40,7 @@ class AudioStatus:
     status: str
     age_ms: int | None
     level_db: float | None
+    speech_s: float = 0.0  # s of speech within the last 3 s
 
 
 class SpeechDetector:
@@ -57,6 +59,7 @@ class SpeechDetector:
         self._settling = SETTLING_COLUMNS
         self._evidence = 0  # columns in a row
         self._hangover = 0  # columns left
+        self._spoken: deque[bool] = deque(maxlen=HEARD_COLUMNS)
 
     def status(self, t: float) -> AudioStatus:
         """What is heard at `t` (seconds on the session clock, never going back), from sound before `t` only."""
@@ -69,7 +72,8 @@ class SpeechDetector:
             return AudioStatus("no_sound", age_ms, None)
         square = float(np.mean(self._squares)) if self._squares else 0.0
         level = round(10.0 * float(np.log10(max(square, 1e-10))), 1)
-        return AudioStatus("speech" if self._hangover else "silence", age_ms, level)
+        spoken = round(sum(self._spoken) * HOP / SAMPLE_RATE, 2)
+        return AudioStatus("speech" if self._hangover else "silence", age_ms, level, spoken)
 
     def _hear(self, t: float) -> None:
         if not self._mel.started:
@@ -114,6 +118,7 @@ class SpeechDetector:
             self._hangover = HANGOVER_COLUMNS
         elif self._hangover:
             self._hangover -= 1
+        self._spoken.append(self._hangover > 0)
 
 
 def _channels(low: float, high: float) -> slice:

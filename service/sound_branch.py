@@ -1,0 +1,42 @@
+"""The default model's second half: the voice network, what weighs it against the face, and how a session gets it."""
+
+import logging
+from dataclasses import dataclass
+
+from engines.errors import UserError, WeightsError
+from engines.load import Loaded, load
+from service.aggregation.fusion import Fusion
+from service.inference.voice import MODEL, Infer, Trust, VoiceReader, read_trust
+
+log = logging.getLogger(__name__)
+
+# Of a face network whose file does not say: face-mt-1 (docs/benchmarks/face-mt-1.md).
+FACE_TRUST = Trust(valence=0.877, arousal=0.878, expression=0.666)
+ENGINE = "openvino:fp32"  # a fifth of a millisecond a second of sound: nothing is to be won by fewer bits
+
+
+@dataclass(frozen=True, slots=True)
+class SoundBranch:
+    """Shared by all sessions."""
+
+    loaded: Loaded
+    of_face: Trust
+    of_voice: Trust
+
+    def fusion(self, infer: Infer) -> Fusion:
+        """Of a new session, whose readings come by `infer`."""
+        return Fusion(VoiceReader(infer), self.of_face, self.of_voice)
+
+
+def load_sound_branch(face: Loaded) -> SoundBranch | None:
+    """The branch beside this face network; None, with the reason in the log, where its file is missing, altered or does
+    not say how far to trust it: then faces are read alone."""
+    try:
+        loaded = load(MODEL, ENGINE, threads=1)
+        of_voice = read_trust(loaded.weights.location)
+        if of_voice is None:
+            raise WeightsError(f"{loaded.weights.file} does not say how it did on validation data.")
+        return SoundBranch(loaded, read_trust(face.weights.location) or FACE_TRUST, of_voice)
+    except UserError as error:
+        log.warning("faces are read without the voice: %s", error)
+        return None
