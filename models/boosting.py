@@ -1,7 +1,8 @@
 """One LightGBM model of the multi-term hierarchy: trained on all labelled rows, and its out-of-fold predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Boosting:
-    """How every model is trained. `balance`: the paper's, see `balanced`."""
+    """How every model is trained. `grid`: parameter -> values, of which each model takes the combination that scores
+    best on its held-out folds. `balance`: the paper's, see `balanced`."""
 
     parameters: Mapping[str, Any] = field(default_factory=lambda: PARAMETERS)
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     rounds: int = 500
     patience: int = 30  # rounds without a better score, after which a model is done
     folds: int = 5
@@ -47,15 +50,47 @@ def boost(
     """
     import lightgbm
 
-    options = dict(how.parameters) | objective(classes)
-    options |= {"metric": "None", "verbosity": -1, "num_threads": 1, "seed": how.seed, "deterministic": True}
     known = np.isfinite(y)
-    unseen = np.zeros((len(x), len(EXPRESSIONS) if classes else 1))
-    rounds = []
 
     def rows(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         return balanced(chosen, common, np.random.default_rng(how.seed)) if how.balance else np.flatnonzero(chosen)
 
+    combinations = [dict(zip(how.grid, values, strict=True)) for values in product(*how.grid.values())]
+    tried = [_by_fold(x, y, fold, how, classes=classes, rows=rows, chosen=chosen) for chosen in combinations]
+    best = max(tried, key=lambda one: one.score)  # the first of equals
+    drawn, most = rows(known), max(1, int(np.median(best.rounds)))
+    whole = lightgbm.train(best.options, lightgbm.Dataset(x[drawn], y[drawn]), most)
+    return Boosted(whole.model_to_string(), best.unseen, most)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """`options` of LightGBM, their mean score on the held-out folds, and what came of them there."""
+
+    options: dict[str, Any]
+    score: float
+    unseen: Floats
+    rounds: list[int]
+
+
+def _by_fold(
+    x: Floats,
+    y: Floats,
+    fold: NDArray[np.int64],
+    how: Boosting,
+    *,
+    classes: bool,
+    rows: Callable[[NDArray[np.bool_]], NDArray[np.int64]],
+    chosen: Mapping[str, Any],
+) -> _Tried:
+    """A model for each fold, of the others' rows."""
+    import lightgbm
+
+    options = {**how.parameters, **chosen, **objective(classes)}
+    options |= {"metric": "None", "verbosity": -1, "num_threads": 1, "seed": how.seed, "deterministic": True}
+    known = np.isfinite(y)
+    unseen = np.zeros((len(x), len(EXPRESSIONS) if classes else 1))
+    rounds, scores = list[int](), list[float]()
     for i in np.unique(fold):
         inside, held = known & (fold != i), known & (fold == i)
         held = held if held.any() else inside  # a fold without a label for this target stops nothing early
@@ -67,10 +102,9 @@ def boost(
             callbacks=[lightgbm.early_stopping(how.patience, verbose=False)],
         )  # fmt: skip
         rounds.append(booster.best_iteration)
+        scores += booster.best_score["valid_0"].values()
         unseen[fold == i] = np.asarray(booster.predict(x[fold == i], num_threads=1)).reshape((fold == i).sum(), -1)
-    drawn, most = rows(known), max(1, int(np.median(rounds)))
-    whole = lightgbm.train(options, lightgbm.Dataset(x[drawn], y[drawn]), most)
-    return Boosted(whole.model_to_string(), unseen, most)
+    return _Tried(options, float(np.mean(scores)), unseen, rounds)
 
 
 def common_rows(va: NDArray[np.floating], expression: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -61,6 +61,9 @@ def find(recipe: str) -> Boosting | None:
     for key, value in content.items():
         if type(value) is not known[key] or (isinstance(value, int) and key != "balance" and value < 1):
             raise ModelError(f"{path}: {key} cannot be {value!r}.")
+    for key, values in content.get("grid", {}).items():
+        if not isinstance(values, list) or not values:
+            raise ModelError(f"{path}: grid.{key} is a list of values to try, not {values!r}.")
     return Boosting(**content)
 
 

@@ -35,7 +35,7 @@ def test_windows_of_a_stream_are_the_reference():
     slot=st.integers(0, 1000), frames=st.integers(1, 500), gap=st.floats(0, 1), seed=st.integers(0, 1000),
     offset=st.sampled_from([0.0, -3.0, 1e4]),
 )  # fmt: skip
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_wherever_a_face_begins_and_whatever_is_missing_they_are_those_of_the_recording(
     slot, frames, gap, seed, offset
 ):

@@ -159,13 +159,13 @@ def test_deep_features_of_other_weights_are_not_taken_for_its_own(loaded, seen, 
 def test_a_recording_is_analysed_and_every_event_says_untrained(shared, tmp_path):
     clip = shared / "data" / "video" / "one_face_expressive.mp4"
     out = tmp_path / "out.jsonl"
-    assert main(["analyze", str(clip), "--model", "multiterm", "--untrained", "--fps", "4", "--out", str(out)]) == 0
+    assert main(["analyze", str(clip), "--model", "multiterm", "--untrained", "--fps", "2", "--out", str(out)]) == 0
     events = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(events) > 50
+    assert len(events) > 30
     assert {event["model"]["trained"] for event in events} == {False}
     assert all("AU06_r" in event["model"]["missing"] for event in events)
     read = [face for event in events for face in event["faces"] if face["status"] in ("ok", "warming_up")]
-    assert len(read) > 30
+    assert len(read) > 20
     assert all(face["valence"] is not None and face["expression"] is not None for face in read)
 
 

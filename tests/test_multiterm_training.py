@@ -1,6 +1,7 @@
 """`affectstream train multiterm`: from prepared recordings to boosters that score, resumed where it was stopped."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import affwild2_videos
@@ -9,7 +10,7 @@ import pytest
 
 from engines import weights
 from models import affwild2, multiterm_train, synthetic
-from models.boosting import Boosting
+from models.boosting import Boosting, boost
 from models.errors import ModelError
 from models.multiterm import MultiTerm
 from service.cli import main
@@ -81,6 +82,18 @@ def test_a_run_that_was_stopped_comes_to_the_same(
         multiterm_train.train(Boosting(folds=3), data, tmp_path, progress=False)
 
 
+def test_each_model_takes_the_parameters_that_score_best_on_what_it_has_not_seen() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2))
+    y = x[:, 0] + 0.1 * rng.normal(size=300)
+    how = Boosting({"min_child_samples": 5}, {"learning_rate": [1e-6, 0.3]}, rounds=5, folds=3)
+    fold, common = np.arange(300) % 3, np.zeros(300, bool)
+    tuned = boost(x, y, fold, how, classes=False, common=common)
+    fixed = boost(x, y, fold, replace(how, grid={"learning_rate": [0.3]}), classes=False, common=common)
+    np.testing.assert_array_equal(tuned.unseen, fixed.unseen)
+    assert np.corrcoef(tuned.unseen[:, 0], y)[0, 1] > 0.8
+
+
 def test_data_that_is_not_prepared_or_of_several_networks_is_named(tmp_path: Path) -> None:
     for split in ("Train_Set", "Validation_Set"):
         for name in ("a", "b"):
@@ -102,9 +115,10 @@ def test_recipes_are_read_and_wrong_ones_named(tmp_path: Path) -> None:
     assert multiterm_train.find("tsav") is None
     file = tmp_path / "mine.toml"
     for text, complaint in (
-        ("depth = 3", "unknown keys depth; there are parameters, rounds"),
+        ("depth = 3", "unknown keys depth; there are parameters, grid, rounds"),
         ("rounds = 0", "rounds cannot be 0"),
         ('folds = "many"', "folds cannot be 'many'"),
+        ("grid = { num_leaves = 31 }", "grid.num_leaves is a list of values to try, not 31"),
         ("rounds =", "is not TOML"),
     ):
         file.write_text(f'network = "multiterm"\n{text}\n')
