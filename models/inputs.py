@@ -175,20 +175,20 @@ def motion(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arra
     return {"phase_0": phase_0, "phase_1": phase_1, "features": recording.features[available[place]]}
 
 
-# network -> (its input, whether it reads sequences of frames)
-BUILDERS: dict[str, tuple[Builder, bool]] = {
-    "tsav": (clip_and_sound, False),
-    "mimamo": (motion, True),
-    "descriptors": (descriptor_image, False),
-    "descriptors-ensemble": (descriptor_pair, False),
-    "affwildnet": (faces_and_landmarks, True),
-    "cnn-3rnn": (faces_and_landmarks, True),
-    "cnn-1rnn": (faces_and_landmarks, True),
-    "fusion-rnn": (faces_and_landmarks, True),
-    "fusion-fc": (faces_and_landmarks, True),
-    "fusion-decision": (faces_and_landmarks, True),
-    "mt-vgg": (face, False),
-    "mt-vgg-gru": (faces, True),
-    "av-mt-vgg-gru": (faces_and_sound, True),
-    "facebehaviornet": (face, False),
+# network -> (its input, whether it reads sequences of frames, folders of a recording that it needs beside the pictures)
+BUILDERS: dict[str, tuple[Builder, bool, tuple[str, ...]]] = {
+    "tsav": (clip_and_sound, False, ("masks", "mel")),
+    "mimamo": (motion, True, ("features",)),
+    "descriptors": (descriptor_image, False, ()),
+    "descriptors-ensemble": (descriptor_pair, False, ("cropped",)),
+    "affwildnet": (faces_and_landmarks, True, ("landmarks",)),
+    "cnn-3rnn": (faces_and_landmarks, True, ("landmarks",)),
+    "cnn-1rnn": (faces_and_landmarks, True, ("landmarks",)),
+    "fusion-rnn": (faces_and_landmarks, True, ("landmarks",)),
+    "fusion-fc": (faces_and_landmarks, True, ("landmarks",)),
+    "fusion-decision": (faces_and_landmarks, True, ("landmarks",)),
+    "mt-vgg": (face, False, ()),
+    "mt-vgg-gru": (faces, True, ()),
+    "av-mt-vgg-gru": (faces_and_sound, True, ("mel",)),
+    "facebehaviornet": (face, False, ()),
 }

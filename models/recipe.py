@@ -71,6 +71,11 @@ class Recipe:
         return BUILDERS[self.network][0]
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Folders of a prepared data set that the input is made of, beside the pictures."""
+        return ("mel",) if self.reads == "sound" else BUILDERS[self.network][2]
+
+    @property
     def expressions(self) -> int:
         """Classes that the annotations have."""
         return 8 if self.annotations == "2022" else 7

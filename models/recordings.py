@@ -6,6 +6,7 @@ as Aff-Wild2 has them, and those that preparing adds: `masks/<name>/00001.png` (
 seconds where the video has not 30 frames a second, `features/<name>.npy` (frames, 2048) of ferplus-resnet50.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.annotation)
+
+    def require(self, folders: Sequence[str]) -> None:
+        """Raises `ModelError` naming the first of `folders` that was not prepared."""
+        for folder in folders:
+            if not ((self.root / folder / self.name).is_dir() or (self.root / folder / f"{self.name}.npy").is_file()):
+                raise self._unprepared(folder)
 
     @cached_property
     def faces(self) -> NDArray[np.int64]:

@@ -42,6 +42,8 @@ def recordings(root: Path, recipe: Recipe) -> tuple[list[Recording], list[Record
             f"{root} has pictures of {len(train)} recordings to train on and of {len(validation)} to validate on; "
             "`affectstream prepare affwild2` makes them."
         )
+    for recording in train + validation:  # before the first epoch, and not in a process that reads
+        recording.require(recipe.needs)
     return train, validation
 
 
