@@ -11,6 +11,8 @@ import pytest
 from fake_gpu import FakeGpu, install, uninstall
 from test_load import model as small_models
 from test_openvino import WEIGHT, write_network
+from test_symmetric import WEIGHT as EIGHT
+from test_symmetric import quantised
 
 from engines import cuda, load, tensorrt, tensorrt_build, weights
 from engines.batches import SIZES
@@ -93,6 +95,16 @@ def test_half_precision_is_in_the_file_that_tensorrt_reads(fake: Fake, network: 
     np.testing.assert_allclose(found, truth, atol=2e-2)
     assert gpu.builds == 1
     assert not np.array_equal(found, truth.astype(np.float32))
+
+
+def test_an_8_bit_file_reaches_tensorrt_without_zero_points(fake: Fake, tmp_path: Path) -> None:
+    gpu = fake()
+    onnx.save(quantised(np.int8), tmp_path / "eight.onnx")
+    engine = TensorRtEngine(tmp_path / "eight.onnx", precision="int8")
+    x = np.full((3, 8), 0.5, np.float32)
+    np.testing.assert_allclose(engine({"x": x})["y"], x @ EIGHT, atol=0.2)
+    [read] = gpu.profiles
+    assert all(tensor.data_type != onnx.TensorProto.UINT8 for tensor in onnx.load_from_string(read).graph.initializer)
 
 
 def test_a_network_that_cannot_be_recorded_runs_without_a_graph(fake: Fake, network: Path, caplog) -> None:
