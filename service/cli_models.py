@@ -9,6 +9,7 @@ from typing import Any
 from engines.errors import UserError
 
 DEFAULT = "face-mt"  # has a recipe and an evaluation of its own; the papers' systems share theirs
+VOICE = "voice-mt"  # its sound branch, likewise
 
 Print = Callable[[list[dict[str, Any]], bool], None]
 
@@ -29,9 +30,12 @@ def add_commands(commands: Any, table: Print) -> None:
 
     train = commands.add_parser("train", help="train a recipe; goes on where it stopped")
     train.set_defaults(run=lambda args: _train(args, table))
-    train.add_argument("recipe", help=f"{DEFAULT}, a recipe's name, or a TOML file; `train list` lists them")
+    train.add_argument("recipe", help=f"{DEFAULT}, {VOICE}, a recipe's name, or a TOML file; `train list` lists them")
     train.add_argument(
-        "--data", type=Path, metavar="DIR", help=f"prepared data ({DEFAULT}: with ferplus and faces in it)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help=f"prepared data ({DEFAULT}: with ferplus and faces in it; {VOICE}: with ravdess)",
     )
     train.add_argument("--out", type=Path, metavar="DIR", help="checkpoints, log and plot")
     train.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -41,7 +45,7 @@ def add_commands(commands: Any, table: Print) -> None:
     evaluate.set_defaults(run=lambda args: _evaluate(args, table))
     evaluate.add_argument(
         "predictions",
-        help=f"{DEFAULT}, a folder or file of predictions, a folder of analyze's .csv, or a checkpoint .pt",
+        help=f"{DEFAULT}, {VOICE}, a folder or file of predictions, a folder of analyze's .csv, or a checkpoint .pt",
     )
     evaluate.add_argument("annotations", type=Path, help=f"annotations ({DEFAULT} and checkpoints: the prepared data)")
     evaluate.add_argument("--split", choices=("train", "validation", "test"), default="validation")
@@ -49,6 +53,8 @@ def add_commands(commands: Any, table: Print) -> None:
     evaluate.add_argument(
         "--out", type=Path, metavar="PATH", help=f"{DEFAULT}: the page to write; checkpoints: the submission's folder"
     )
+    evaluate.add_argument("--run", type=Path, metavar="DIR", dest="training", help=f"{VOICE}: what training wrote")
+    evaluate.add_argument("--sounds", type=Path, metavar="DIR", help=f"{VOICE}: the recordings, to be spoiled")
     evaluate.add_argument("--json", action="store_true")
 
 
@@ -72,15 +78,19 @@ def _train(args: argparse.Namespace, table: Print) -> int:
     _need_torch()
     from models import multiterm_train, recipe, train
     from models.face_mt import train as face_mt
+    from models.face_mt import voice_export
 
     if args.recipe == "list":
-        names = (DEFAULT, *sorted((*recipe.available(), *multiterm_train.available())))
+        names = (DEFAULT, VOICE, *sorted((*recipe.available(), *multiterm_train.available())))
         table([{"recipe": name} for name in names], args.json)
         return 0
     if args.data is None or args.out is None:
         raise UserError(f"train {args.recipe}: name the prepared data with --data and a folder for the run with --out")
     if args.recipe == DEFAULT:
         table([face_mt.main(args.data, args.out)], args.json)
+        return 0
+    if args.recipe == VOICE:
+        table(voice_export.main(args.data, args.out), args.json)
         return 0
     boosting = multiterm_train.find(args.recipe)
     if boosting is not None:
@@ -104,6 +114,8 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
         for rows in face_mt.evaluate(weights.path(DEFAULT), args.annotations, page, small).values():
             table(rows, args.json)
         return 0
+    if args.predictions == VOICE:
+        return _evaluate_voice(args, table)
     predictions, annotations = Path(args.predictions), args.annotations
     if predictions.suffix == ".pt":
         predictions, annotations = _submit(args, table)
@@ -117,6 +129,19 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
         from models import plots
 
         plots.write(found, args.plots)
+    return 0
+
+
+def _evaluate_voice(args: argparse.Namespace, table: Print) -> int:
+    from engines import weights
+    from models.face_mt import voice_evaluate
+
+    if args.training is None:
+        raise UserError(f"evaluate {VOICE}: name the folder that training wrote with --run; its folds are judged")
+    page = args.out or Path("docs/benchmarks") / f"{weights.entry(VOICE).version}.md"
+    found = voice_evaluate.evaluate(weights.path(VOICE), args.annotations, args.training, page, args.sounds)
+    for rows in found.values():
+        table(rows, args.json)
     return 0
 
 

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
+from models.face_mt import voice_train
 from models.face_mt.calibration import fit_std_scale, fit_temperature
 from models.face_mt.export import OPSET, halve
 from models.face_mt.scores import concordance, macro_f1, softmax
 from models.face_mt.voice import AFFECT, CLASSES, COLUMNS, VoiceNetwork
 from models.face_mt.voice_data import CALM, FOLDS, POSITIONS, SPOKEN, Clips, Floats, clips
 from models.face_mt.voice_scores import SEVEN, Heard, served, seven
-from models.face_mt.voice_train import load
 from models.labels import EXPRESSIONS
 
 VERSION = "voice-mt-1"  # named in every event; a new one with each change of the weights that are shipped
@@ -128,8 +128,16 @@ def export(network: VoiceNetwork, fit: Fit, version: str, facts: dict[str, Any],
 def release(run: Path, data: Path, out: Path, fold: int = SHIPPED) -> Fit:
     """Exports fold `fold` of the folder `run` that training wrote, calibrated on the other folds; `data`: the prepared
     sets. Raises `ModelError` or FileNotFoundError where a fold is missing or not over."""
-    network, options = load(run / f"fold{fold}.pt")
+    network, options = voice_train.load(run / f"fold{fold}.pt")
     others = [Heard.load(run / f"fold{k}.npz") for k in range(FOLDS) if k != fold]
     fit = calibrate(together(others), clips(data / "ravdess"))
     export(network, fit, VERSION, {"held_out_actors": list(options.held_out)}, out)
     return fit
+
+
+def main(data: Path, out: Path) -> list[dict[str, float]]:
+    """`affectstream train voice-mt`: all folds of `data`/ravdess into `out`, then the file that is served. One row of
+    figures for each fold."""
+    rows = voice_train.main(data, out)
+    release(out, data, out / "voice-mt.onnx")
+    return rows
