@@ -36,7 +36,7 @@ def add_commands(commands: Any, table: Print) -> None:
         type=Path,
         metavar="DIR",
         help=f"prepared data ({DEFAULT}: with ferplus and faces in it; {VOICE}: with ravdess)",
-    )
+    )  # fmt: skip
     train.add_argument("--out", type=Path, metavar="DIR", help="checkpoints, log and plot")
     train.add_argument("--device", default="cpu", help="cpu or cuda")
     train.add_argument("--json", action="store_true")
