@@ -171,8 +171,18 @@ def verify(
     rows = []
     for model in names or models():
         yardstick = _Yardstick(_reference(model, untrained=True), probe_of(model))
-        rows += [_compared(candidate, yardstick).row() for candidate in _candidates(yardstick, REFERENCE, "auto")]
+        for backend in filter(_runs, BACKENDS):
+            own = (candidate for candidate in _candidates(yardstick, backend, "auto") if candidate.backend == backend)
+            rows += [_compared(candidate, yardstick).row() for candidate in own]
     return rows
+
+
+def _runs(backend: str) -> bool:
+    """Whether it runs on this machine at all."""
+    try:
+        return bool(BACKENDS[backend].precisions())
+    except EngineError:
+        return False
 
 
 def _reference(model: str, untrained: bool) -> weights.Weights:

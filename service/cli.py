@@ -212,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     engines.set_defaults(run=_engines)
     engines.add_argument("action", choices=("doctor", "list", "build", "verify"))
     engines.add_argument("name", nargs="*", help="models (build: face-mt; verify: all that were built)")
-    engines.add_argument("--backend", default="openvino", help="build: for this runtime (openvino)")
+    engines.add_argument("--backend", default="openvino", help="build: for openvino (default), tensorrt or torch")
     engines.add_argument("--precision", help="build: fp32, bf16, fp16 or int8 (the fastest of the backend)")
     engines.add_argument(
         "--calibrate", action="append", default=[], type=Path, metavar="FILE",

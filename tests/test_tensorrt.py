@@ -316,3 +316,14 @@ def test_a_precision_that_the_gpu_has_not_is_a_sentence(model: Path, fake: Fake)
     fake().capability = (7, 5)
     with pytest.raises(EngineError, match="tensorrt has no bf16 here; it has fp16, fp32, int8"):
         load.load("plain", "tensorrt:bf16")
+
+
+def test_verify_compares_the_engines_of_every_backend_that_runs_here(
+    model: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    fake()
+    rows = {row["engine"]: row["serves"] for row in load.verify(["plain"])}
+    assert {"openvino:fp32", "tensorrt:fp16", "tensorrt:bf16", "tensorrt:fp32"} <= rows.keys()
+    assert rows["tensorrt:fp32"] == "yes"
+    assert not any(engine.startswith("torch") for engine in rows)  # torch sees no GPU here
