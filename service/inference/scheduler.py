@@ -28,6 +28,7 @@ MAX_BATCH = 16  # rows of an engine call
 DROP_AFTER = 0.25  # s beyond a model's period after which nobody wants the answer any more
 HUNG_AFTER = 5.0  # s without an answer
 STRIKES = 3  # calls in a row that raised, or gave only NaN
+FAULTS = ("error", "nan", "hung")  # what may be wrong with a call
 RATE = 30.0  # answers a second that a model is wanted to give each session, where nothing else is said
 _LOOKS = 5  # of the watchdog at one call; counted, because time also passes while the whole process is stopped
 _IDLE = 1.0  # s; how long a thread waits for work at once
@@ -101,6 +102,9 @@ class Scheduler:
         """Runs the requests for `model` on `engine` from now on. `rate`: answers a second that each session wants,
         which sets the deadlines of its requests. `failed`: called once, from any thread and with a sentence,
         when the engine is given up; until the next one is registered the model's requests fail with that sentence."""
+        metrics.PREDICTIONS.labels(model)  # there at zero: a rate would miss a series' first count
+        for reason in FAULTS:
+            metrics.ENGINE_FAILURES.labels(model, reason)
         with self._changed:
             self._models[model] = _Model(engine, 1.0 / rate, failed)
 
