@@ -60,7 +60,10 @@ class Descriptors:
 
 
 def keep(t: float, last: float | None) -> NDArray[np.float32]:
-    """(2,): share of each mean that stays at `t` when it was last renewed at `last` (None: never)."""
+    """(2,): share of each mean that stays at `t` when it was last renewed at `last` (None: never).
+
+    The published alpha belongs to a thirtieth of a second. A step of dt s is 30 dt such steps at once, so that the same
+    is left after the same time at any rate; alpha' / (1 + alpha') with alpha' = alpha / (30 dt) is close to it."""
     if last is None:
         return np.zeros(2, np.float32)
     alpha = np.array(ALPHA)
