@@ -147,6 +147,11 @@ def test_with_several_faces_one_body_is_read_at_a_time(loaded, seen):
     assert looked == [[0], [1], [2], [0]]
 
 
+def test_eyes_and_bodies_are_only_looked_at_for_what_was_learned(seen):
+    asked = FrameFeatures(("AU12",), wanted=("au", "deep")).ask(0.0, seen[0][1])
+    assert asked.keys() == {"face"}
+
+
 def test_deep_features_of_other_weights_are_not_taken_for_its_own(loaded, seen, tmp_path):
     system = system_at(loaded.weights.location)
     path = tmp_path / "other.json"

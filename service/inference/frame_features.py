@@ -6,7 +6,7 @@ data is made by the same code (`service.prepare_multiterm`). Irises are read ten
 face five times, whoever waited longest; in between those features are NaN, and the windows leave NaN out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,10 +70,12 @@ class _Asked:
 
 
 class FrameFeatures:
-    """Of one session; causal. `units`: names of the action units that the face network gives, in its order."""
+    """Of one session; causal. `units`: names of the action units that the face network gives, in its order. `wanted`:
+    modalities; eyes and bodies are only looked at for theirs."""
 
-    def __init__(self, units: Sequence[str], rate: float = float(FPS)) -> None:
+    def __init__(self, units: Sequence[str], rate: float = float(FPS), wanted: Collection[str] = tuple(NAMES)) -> None:
         self._units = tuple(units)
+        self._wanted = frozenset(wanted)
         self._turns = Turns(rate)
         self._people: dict[int, _Person] = {}
         self._irises = self._bodies = -1  # turns that were taken
@@ -96,10 +98,10 @@ class FrameFeatures:
         self._asked = _Asked(None, None)
         if any(face.image is None for face in faces):
             return given
-        if slot // IRIS_PERIOD != self._irises:
+        if "gaze" in self._wanted and slot // IRIS_PERIOD != self._irises:
             self._irises = slot // IRIS_PERIOD
             given["eyes"] = np.stack([iris.eye_crops(_image(face), face.mesh) for face in faces])
-        if slot // BODY_PERIOD != self._bodies:
+        if "pose" in self._wanted and slot // BODY_PERIOD != self._bodies:
             self._bodies = slot // BODY_PERIOD
             given |= self._look(slot, faces)
         return given

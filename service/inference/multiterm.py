@@ -50,7 +50,8 @@ class Multiterm:
 
     def __init__(self, loaded: Loaded, options: Options) -> None:
         self._system = system_at(loaded.weights.location)
-        self._features = FrameFeatures(read_names(weights.path(FACE)).aus, options.rate or RATE)
+        units = read_names(weights.path(FACE)).aus
+        self._features = FrameFeatures(units, options.rate or RATE, wanted=self._system.standard)
         # Deep features mean something else under other weights.
         self._deep = self._system.extractor in ("", weights.entry(FACE).version)
         self._windows: dict[int, BlockWindows] = {}
