@@ -134,21 +134,20 @@ class TensorRtEngine:
         """Memory for the largest batch, once it is known to be free."""
         trt, driver, engine = tensorrt(), self._gpu.driver, self._engine
         largest = SIZES[-1]
-        facts = []
-        for index in range(engine.num_io_tensors):
-            name = str(engine.get_tensor_name(index))
-            shape = tuple(int(d) for d in engine.get_tensor_shape(name))
-            facts.append((name, shape, np.dtype(trt.nptype(engine.get_tensor_dtype(name)))))
-        scratch = int(engine.device_memory_size_v2)
-        needed = sum(prod((largest, *shape[1:])) * dtype.itemsize for _, shape, dtype in facts) + scratch + _SPARE
+        names = [str(engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)]
+        given = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._given = {name: tuple(int(d) for d in engine.get_tensor_shape(name)) for name in given}
+        context = self._shaped(largest)  # knows the sizes of the outputs too, where the network alone does not
+        shapes = {name: tuple(int(d) for d in context.get_tensor_shape(name)) for name in names}
+        types = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in names}
+        self._scratch_bytes = int(engine.device_memory_size_v2)
+        needed = sum(prod(shapes[name]) * types[name].itemsize for name in names) + self._scratch_bytes + _SPARE
         self._gpu.require_memory(needed, f"{self._label} in {self.precision}")
-        self._scratch = driver.mem_alloc(scratch) if scratch else None
-        self._scratch_bytes = scratch
-        for name, shape, dtype in facts:
-            host = driver.pagelocked_empty((largest, *shape[1:]), dtype)
-            tensor = _Tensor(name, shape, host, driver.mem_alloc(host.nbytes))
-            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            (self._inputs if is_input else self._outputs).append(tensor)
+        self._scratch = driver.mem_alloc(self._scratch_bytes) if self._scratch_bytes else None
+        for name in names:
+            host = driver.pagelocked_empty(shapes[name], types[name])
+            tensor = _Tensor(name, (-1, *shapes[name][1:]), host, driver.mem_alloc(host.nbytes))
+            (self._inputs if name in self._given else self._outputs).append(tensor)
 
     def _batch(self, inputs: Mapping[str, NDArray[np.generic]], batch: int) -> Arrays:
         """Runs the rows of `inputs`, at most `batch`, in that size."""
@@ -173,19 +172,25 @@ class TensorRtEngine:
 
     def _context(self, batch: int) -> Any:
         """An execution context for this batch size alone: what was recorded holds as long as nothing in it changes."""
+        context = self._shaped(batch)
+        if self._scratch is not None:
+            context.set_device_memory(int(self._scratch), self._scratch_bytes)
+        for tensor in (*self._inputs, *self._outputs):
+            if not context.set_tensor_address(tensor.name, int(tensor.place)):
+                raise EngineError(f"TensorRT refuses the memory of {tensor.name!r} for {self._label}.")
+        return context
+
+    def _shaped(self, batch: int) -> Any:
+        """An execution context that knows the shapes of a batch, and no memory yet."""
         trt, engine = tensorrt(), self._engine
         context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise EngineError(f"TensorRT has no room to run {self._label} on the {self._gpu.name}.")
-        if self._scratch is not None:
-            context.set_device_memory(int(self._scratch), self._scratch_bytes)
         profile = next(index for index, (_, _, most) in enumerate(PROFILES) if batch <= most)
         accepted = context.set_optimization_profile_async(profile, self._stream.handle)
         self._stream.synchronize()
-        for tensor in self._inputs:
-            accepted = accepted and context.set_input_shape(tensor.name, (batch, *tensor.shape[1:]))
-        for tensor in (*self._inputs, *self._outputs):
-            accepted = accepted and context.set_tensor_address(tensor.name, int(tensor.place))
+        for name, shape in self._given.items():
+            accepted = accepted and context.set_input_shape(name, (batch, *shape[1:]))
         if not accepted or context.infer_shapes():
             raise EngineError(f"TensorRT refuses a batch of {batch} for {self._label}.")
         return context

@@ -50,15 +50,14 @@ def tensorrt() -> Any:
 def profiles(inputs: Shapes) -> list[dict[str, tuple[tuple[int, ...], ...]]]:
     """For each of `PROFILES`, the (least, best, most) shapes of each input; `inputs`: shapes with -1 for the batch.
 
-    Raises `EngineError` for an input of which more than the batch is free."""
+    Raises `EngineError` for an input of which anything else is free."""
     for name, shape in inputs.items():
-        if -1 in shape[1:]:
-            raise EngineError(f"The input {name!r} of shape {shape} is free beyond its batch, which is not supported.")
+        if shape[0] != -1 or -1 in shape[1:]:
+            raise EngineError(f"The input {name!r} of shape {shape} must be free in its batch, and in nothing else.")
     return [
-        {name: tuple((batch if shape[0] == -1 else shape[0], *shape[1:]) for batch in batches)
-         for name, shape in inputs.items()}
+        {name: tuple((batch, *shape[1:]) for batch in batches) for name, shape in inputs.items()}
         for batches in PROFILES
-    ]  # fmt: skip
+    ]
 
 
 def key(gpu: Gpu, onnx_sha256: str, precision: str) -> str:

@@ -326,6 +326,12 @@ def tensorrt(gpu: FakeGpu) -> types.ModuleType:
             self._shapes[name] = tuple(shape)
             return all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True))
 
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            assert not self.infer_shapes()
+            batch = next(iter(self._shapes.values()))[0]
+            shape = {**self._engine.network.inputs, **self._engine.network.outputs}[name]
+            return (batch, *shape[1:])
+
         def set_tensor_address(self, name: str, memory: int) -> bool:
             self._addresses[name] = memory
             return memory in gpu.memory
@@ -367,7 +373,7 @@ def tensorrt(gpu: FakeGpu) -> types.ModuleType:
             return [*self.network.inputs, *self.network.outputs][index]
 
         def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-            return {**self.network.inputs, **self.network.outputs}[name]
+            return self.network.inputs.get(name, (-1, -1))  # of outputs a network alone may not know
 
         def get_tensor_dtype(self, name: str) -> str:
             return self.network.types.get(name, "float32")

@@ -172,7 +172,9 @@ def test_profiles_cover_every_batch_that_runs() -> None:
         least, _, most = next(profile for profile in PROFILES if size <= profile[2])
         assert least <= size <= most
     assert PROFILES[-1][2] == SIZES[-1]
-    with pytest.raises(EngineError, match=r"free beyond its batch"):
+    with pytest.raises(
+        EngineError, match=r"'sound' of shape \(-1, -1\) must be free in its batch, and in nothing else"
+    ):
         profiles({"sound": (-1, -1)})
 
 
