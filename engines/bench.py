@@ -1,18 +1,16 @@
 """`affectstream bench models`: milliseconds for one prediction of every system, in torch and in OpenVINO."""
 
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from tqdm import tqdm
 
-from engines import export, imported
+from engines import export, imported, machine
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, capabilities
@@ -29,22 +27,11 @@ def models(names: Sequence[str] = ()) -> dict[str, Any]:
     for name in names:
         if name not in imported.SYSTEMS:
             raise EngineError(f"There is no system {name!r} to measure; there are: {', '.join(imported.SYSTEMS)}.")
-    try:
-        import torch
-    except ImportError:
-        raise EngineError("Measuring against PyTorch needs it: pip install 'affectstream[train]'.") from None
-    before = os.getloadavg()[0]
+    if find_spec("torch") is None:
+        raise EngineError("Measuring against PyTorch needs it: pip install 'affectstream[train]'.")
+    before = machine.facts(("torch", "openvino"))
     rows = [_row(name) for name in tqdm(names or imported.SYSTEMS, desc="models", disable=None)]
-    return {
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "load": [round(before, 1), round(os.getloadavg()[0], 1)],
-            "torch": torch.__version__,
-            "openvino": ov.get_version(),
-        },
-        "rows": rows,
-    }
+    return {"machine": before | {"load after": machine.facts(())["load"]}, "rows": rows}
 
 
 def _row(name: str) -> dict[str, Any]:

@@ -11,13 +11,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import models
+from engines import export
 from engines.cache import cache_dir
 from engines.errors import WeightsError
-from engines.export import exported
 from engines.weights import Source, Weights
+
+if TYPE_CHECKING:
+    from engines.live_networks import LiveNetwork
 
 # A model that is made of more than one network; the others are their own one part.
 _PARTS = {"mimamo": ("mimamo", "ferplus-resnet50")}
@@ -182,12 +185,12 @@ def system(name: str, *, untrained: bool = False, options: Mapping[str, Mapping[
         )
     if missing:
         made_with = {part: {} for part in parts(name)} if options is None else options
-        file = exported(name, dict.fromkeys(parts(name)), options=made_with)
+        file = export.exported(name, dict.fromkeys(parts(name)), options=made_with)
         version, trained = f"{name}-untrained", False
         licence, origin = "Apache-2.0", "nothing: random weights"
     else:
         taken_in = {part: taken for part, taken in found.items() if taken is not None}
-        file = exported(
+        file = export.exported(
             name,
             {part: _folder() / taken.file for part, taken in taken_in.items()},
             options={part: taken.options for part, taken in taken_in.items()},
@@ -209,6 +212,20 @@ def system(name: str, *, untrained: bool = False, options: Mapping[str, Mapping[
         model=name,
         version=version,
         trained=trained,
+    )
+
+
+def network(name: str) -> "LiveNetwork":
+    """The same system in torch, in its live form. Raises `WeightsError`, and `ImportError` without torch."""
+    found = {part: find(part) for part in parts(name)}
+    taken_in = {part: taken for part, taken in found.items() if taken is not None}
+    if len(taken_in) < len(found):
+        return export.live(name, dict.fromkeys(found))
+    return export.live(
+        name,
+        {part: _folder() / taken.file for part, taken in taken_in.items()},
+        options={part: taken.options for part, taken in taken_in.items()},
+        swapped=taken_in[name].swapped,
     )
 
 

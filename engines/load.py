@@ -71,7 +71,7 @@ class _Candidate:
         return f"{self.entry.model} on {self.backend}:{self.precision}"
 
 
-class _Yardstick:
+class Yardstick:
     """What the engines of a model are compared with, and on: the float32 file, and inputs made when first needed."""
 
     def __init__(self, reference: weights.Weights, probe: Probe | None) -> None:
@@ -122,7 +122,7 @@ def load(
     `untrained`: a paper's system that has no weights runs on random ones instead of being refused.
     Raises `EngineError` or `WeightsError`."""
     backend, asked = parse_engine(engine)
-    yardstick = _Yardstick(_reference(model, untrained), probe)
+    yardstick = Yardstick(weights_of(model, untrained=untrained), probe)
     candidates = list(_candidates(yardstick, backend, asked))
     for candidate in candidates:
         try:
@@ -146,7 +146,7 @@ def build(
     weights come without an 8-bit file, one is quantised on the probe's inputs. Its record says whether it may serve.
     Raises `EngineError` or `WeightsError`."""
     backend, asked = parse_engine(engine)
-    yardstick = _Yardstick(_reference(model, untrained), probe)
+    yardstick = Yardstick(weights_of(model, untrained=untrained), probe)
     shipped = _shipped_int8(yardstick.reference)
     precision = asked
     if asked == "auto":
@@ -156,6 +156,18 @@ def build(
         return _quantised(yardstick, backend)
     entry = shipped if precision == "int8" and shipped else yardstick.reference
     return _compared(_Candidate(backend, entry, precision), yardstick)
+
+
+def prepared(yardstick: Yardstick, precision: str) -> tuple[weights.Weights, Figures]:
+    """OpenVINO's file for a precision and how it compares, by an earlier comparison where there was one; quantised
+    where it has to be. Raises `EngineError` where it cannot be had."""
+    if precision == "int8" and _eight_bit(yardstick) is None:
+        made = _quantised(yardstick, REFERENCE)
+        if not made.fit:
+            raise EngineError(f"int8 of {made.model} is refused: {made.figures.excess}.")
+    entry = _eight_bit(yardstick) if precision == "int8" else yardstick.reference
+    assert entry is not None
+    return entry, _known(_Candidate(REFERENCE, entry, precision), yardstick).figures
 
 
 def table() -> list[dict[str, str]]:
@@ -170,7 +182,7 @@ def verify(
     in `table`. `probe_of`: gives the probe of a model by its name."""
     rows = []
     for model in names or models():
-        yardstick = _Yardstick(_reference(model, untrained=True), probe_of(model))
+        yardstick = Yardstick(weights_of(model, untrained=True), probe_of(model))
         for backend in filter(_runs, BACKENDS):
             own = (candidate for candidate in _candidates(yardstick, backend, "auto") if candidate.backend == backend)
             rows += [_compared(candidate, yardstick).row() for candidate in own]
@@ -185,8 +197,8 @@ def _runs(backend: str) -> bool:
         return False
 
 
-def _reference(model: str, untrained: bool) -> weights.Weights:
-    """The fp32 file of a model."""
+def weights_of(model: str, *, untrained: bool = False) -> weights.Weights:
+    """The fp32 file of a model, which is the reference of its engines. Raises `EngineError` or `WeightsError`."""
     for entry in weights.entries():
         if entry.model == model and entry.precision == "fp32":
             return entry
@@ -201,7 +213,7 @@ def _shipped_int8(reference: weights.Weights) -> weights.Weights | None:
     return next((e for e in of_model if e.precision == "int8"), None)
 
 
-def _candidates(yardstick: _Yardstick, backend: str, asked: str) -> Iterator[_Candidate]:
+def _candidates(yardstick: Yardstick, backend: str, asked: str) -> Iterator[_Candidate]:
     """What may run, in the order in which it is tried: from the precision asked for to slower ones, OpenVINO's last.
 
     OpenVINO's alone where the backend cannot run at all. Raises `EngineError` for a precision that the backend has not,
@@ -230,7 +242,7 @@ def _candidates(yardstick: _Yardstick, backend: str, asked: str) -> Iterator[_Ca
         yield from _candidates(yardstick, REFERENCE, "auto")
 
 
-def _eight_bit(yardstick: _Yardstick) -> weights.Weights | None:
+def _eight_bit(yardstick: Yardstick) -> weights.Weights | None:
     """The 8-bit file that ships, else the one that was built here; one that is stale or damaged is built anew."""
     reference = yardstick.reference
     made = _shipped_int8(reference) or quantize.find(reference)
@@ -244,7 +256,7 @@ def _eight_bit(yardstick: _Yardstick) -> weights.Weights | None:
     return made
 
 
-def _quantised(yardstick: _Yardstick, backend: str) -> records.Record:
+def _quantised(yardstick: Yardstick, backend: str) -> records.Record:
     """Quantises on every other input of the probe, and compares on those between."""
     reference, truth = yardstick.reference, yardstick.truth
     seen, unseen = ({name: values[start::2] for name, values in yardstick.inputs.items()} for start in (0, 1))
@@ -257,12 +269,12 @@ def _quantised(yardstick: _Yardstick, backend: str) -> records.Record:
     return _keep(candidate, yardstick, made.figures)
 
 
-def _known(candidate: _Candidate, yardstick: _Yardstick) -> records.Record:
+def _known(candidate: _Candidate, yardstick: Yardstick) -> records.Record:
     """What an earlier comparison on this machine gave, else that of a new one."""
     return records.find(_key(candidate, yardstick)) or _compared(candidate, yardstick)
 
 
-def _compared(candidate: _Candidate, yardstick: _Yardstick) -> records.Record:
+def _compared(candidate: _Candidate, yardstick: Yardstick) -> records.Record:
     found = BACKENDS[candidate.backend].open(candidate.entry, candidate.precision, 0, 1)
     return _keep(candidate, yardstick, compare(yardstick.truth, found, yardstick.inputs))
 
@@ -271,10 +283,10 @@ def _runtime(backend: str) -> records.Runtime:
     return records.Runtime(backend, BACKENDS[backend].version(), BACKENDS[backend].device())
 
 
-def _key(candidate: _Candidate, yardstick: _Yardstick) -> str:
+def _key(candidate: _Candidate, yardstick: Yardstick) -> str:
     return records.key(candidate.entry, yardstick.reference, candidate.precision, _runtime(candidate.backend))
 
 
-def _keep(candidate: _Candidate, yardstick: _Yardstick, figures: Figures) -> records.Record:
+def _keep(candidate: _Candidate, yardstick: Yardstick, figures: Figures) -> records.Record:
     runtime = _runtime(candidate.backend)
     return records.keep(_key(candidate, yardstick), candidate.entry, candidate.precision, runtime, figures)

@@ -12,7 +12,7 @@ from engines.engine import Arrays
 
 # NASA's public-domain portrait of the astronaut Eileen Collins, aligned to the ArcFace-112 template: 112x112.
 _FACE = Path(__file__).parent / "weights" / "probe_face.png"
-COUNT = 32  # samples
+COUNT = 64  # samples
 _LARGE = 100_000  # numbers in a sample, from which a few samples must do
 _FEW = 8
 

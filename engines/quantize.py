@@ -1,8 +1,9 @@
 """A network in 8-bit integers: quantised after training on real inputs, and kept in the cache.
 
 The result is the same ONNX file with QuantizeLinear and DequantizeLinear nodes, which every runtime with 8-bit
-arithmetic reads. Plain at first; where the comparison with the float32 network finds it beyond the limits, the last
-layers before the outputs stay in floating point, then the first ones after the inputs too. Needs the extra `quantize`.
+arithmetic reads. What prepares the inputs stays in floating point; where the comparison with the float32 network finds
+the rest beyond the limits, so do the last layers before the outputs, then the first ones after the inputs too. Needs
+the extra `quantize`.
 """
 
 import hashlib
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 
 SCHEME = 1  # of the files below; a change of what is written here makes the old ones stale
 HINT = "pip install 'affectstream[quantize]'"
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "GRU", "LSTM"})
+# A network begins at the first of these and ends at the last; MatMul is none, because pictures are resampled with it.
+_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,32 +118,41 @@ def quantise(source: Path, samples: Arrays, target: Path, keep: tuple[str, ...] 
 
 
 def _attempts(path: Path) -> list[tuple[str, tuple[str, ...]]]:
-    """What is left out, in words and as names of nodes; plain first."""
+    """What is left out, in words and as names of nodes; least first."""
     import onnx
 
     model = _named(onnx.load(str(path), load_external_data=False))
-    first, last = _edges(model, forward=True), _edges(model, forward=False)
-    return [("nothing", ()), ("the last layers", last), ("the first and last layers", (*first, *last))]
+    before, first = _edge(model, forward=True)
+    after, last = _edge(model, forward=False)
+    outside = before + after
+    return [
+        ("what prepares the inputs", outside),
+        ("that and the last layers", outside + last),
+        ("that and the first and last layers", outside + first + last),
+    ]
 
 
-def _edges(model: Any, *, forward: bool) -> tuple[str, ...]:
-    """Names of the layers with weights that are met first on the way from the inputs on, or from the outputs back."""
+def _edge(model: Any, *, forward: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the nodes that lie before the first layers on the way from the inputs on, and of these layers; or the
+    same from the outputs back. What lies before prepares pictures, or carries a state from frame to frame: a few
+    operations, and a rounding there is seen by all that follows."""
     near: dict[str, list[Any]] = {}  # tensor -> the nodes one step further
     for node in model.graph.node:
         for tensor in node.input if forward else node.output:
             near.setdefault(tensor, []).append(node)
     stored = {tensor.name for tensor in model.graph.initializer}
-    open_ = [value.name for value in (model.graph.input if forward else model.graph.output)]
-    seen, found = set(open_), []
-    while open_:
-        for node in near.get(open_.pop(), ()):
-            if node.op_type in _WEIGHTED:
-                found.append(node.name)
+    ahead = [value.name for value in (model.graph.input if forward else model.graph.output)]
+    seen, before, layers = set(ahead), set(), set()
+    while ahead:
+        for node in near.get(ahead.pop(), ()):
+            if node.op_type in _LAYERS:
+                layers.add(node.name)
                 continue
+            before.add(node.name)
             further = set(node.output if forward else node.input) - seen - stored
             seen |= further
-            open_ += further
-    return tuple(sorted(set(found)))
+            ahead += further
+    return tuple(sorted(before - layers)), tuple(sorted(layers))
 
 
 def _whole(model: Any) -> Any:

@@ -67,10 +67,12 @@ def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np
                 MIN_TOP_EXPRESSION,
                 at_least=True,
             )
+            values |= _lowest_ccc("expression CCC", a, b)
         elif name == "aus":
             if a.shape[1]:
                 present = a > 0
                 note("AU F1", _f1(present, np.where(np.abs(a) < _TIE, present, b > 0)), MIN_AU_F1, at_least=True)
+                values |= _lowest_ccc("AU CCC", a, b)
         else:
             scale = max(float(np.sqrt((a**2).mean())), 1e-12)
             note(
@@ -80,6 +82,13 @@ def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np
                 at_least=False,
             )
     return Figures(samples, values, "; ".join(broken) or None)
+
+
+def _lowest_ccc(what: str, a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, float]:
+    """Over the columns that vary; for information, because classes and units are judged by what they decide."""
+    varied = np.flatnonzero(a.std(0) >= _MIN_STD)
+    found = [concordance(a[:, column], b[:, column]) for column in varied if len(a) >= _MIN_VARIED]
+    return {what: min(found)} if found else {}
 
 
 def concordance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -24,10 +23,12 @@ from tqdm import tqdm
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from engines import machine
 from engines.errors import UserError
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
 
+PACKAGES = ("openvino", "av", "numpy", "opencv-python-headless")  # whose versions are told
 CLIP_SECONDS = 20
 CLIP_FPS = 30
 WARM_UP = 5.0  # s that are not measured
@@ -54,7 +55,7 @@ def live(clip: str | None = None, *, minutes: float = 1.0, streams: int = 12) ->
         if not path.is_file():
             raise UserError(f"{path}: no such file; give a 30 fps clip with --input")
         rows = _one_stream(path, minutes) + _many_streams(path, streams)
-    return {"machine": _machine(), "clip": path.name if clip else "demo, 640x360, 30 fps", "rows": rows}
+    return {"machine": machine.facts(PACKAGES), "clip": path.name if clip else "demo, 640x360, 30 fps", "rows": rows}
 
 
 def encode_demo(path: Path) -> Path:
@@ -135,17 +136,6 @@ def _many_streams(clip: Path, most: int) -> list[dict[str, Any]]:
 
 def _row(what: str, value: float, unit: str, goal: str) -> dict[str, Any]:
     return {"what": what, "value": round(float(value), 2), "unit": unit, "goal": goal}
-
-
-def _machine() -> dict[str, str]:
-    from importlib.metadata import version
-
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    versions = {name: version(name) for name in ("openvino", "av", "numpy", "opencv-python-headless")}
-    return {"cpu": f"{os.cpu_count()} x {model}", "python": platform.python_version(), **versions}
 
 
 class _Process(subprocess.Popen[bytes]):

@@ -21,6 +21,7 @@ from service.perception.perceive import Perception
 from service.pipeline import Pipeline
 
 SAMPLES = 48
+FROM_VIDEOS = 300  # samples at most; a minute of them
 PERIOD = 0.2  # s between two samples of a source
 _LONGEST = 60.0  # s of a source that are looked through for its share of the samples
 
@@ -47,11 +48,17 @@ _PLAIN = _Look()
 _DEMO = (_PLAIN, _Look(mirrored=True, gain=0.5), _Look(gain=1.25, blur=2.0))
 
 
-def probe_of(model: str, videos: Sequence[Path] = (), samples: int = SAMPLES) -> Probe:
-    """A probe of `samples` rows for the model, from `videos`, or from the demo in several lights where none is given.
+def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None) -> Probe | None:
+    """A probe of `samples` rows for the model from `videos`, or from the demo in several lights where none is given.
 
-    Called, it raises `UserError` for a video that cannot be read or in which there is no face."""
+    None for the default model without videos: `engines.probe` has more faces for it than the demo. Called, the probe
+    raises `UserError` for a video that cannot be read or in which there is no face."""
+    from service.runtime import PAPERS
+
+    if not videos and model not in PAPERS:
+        return None
     chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", look) for look in _DEMO]
+    samples = samples or (FROM_VIDEOS if videos else SAMPLES)
 
     def probe(reference: Loaded) -> Arrays:
         networks = Networks()

@@ -29,7 +29,8 @@ def write_network(path: Path) -> Path:
     nodes = [
         helper.make_node("Cast", ["face"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["planes", "first"], ["a"], name="first"),
+        helper.make_node("Mul", ["planes", "scale"], ["scaled"], name="before"),
+        helper.make_node("Conv", ["scaled", "first"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"]),
         helper.make_node("Cast", ["stored"], ["second"], to=TensorProto.FLOAT),
         helper.make_node("Conv", ["b", "second"], ["c"], name="middle"),
@@ -39,13 +40,13 @@ def write_network(path: Path) -> Path:
         helper.make_node("Gemm", ["f", "head"], ["g"], name="last"),
         helper.make_node("Tanh", ["g"], ["valence_arousal"]),
     ]
-    stored = (("first", first), ("stored", second), ("head", head))
+    stored = (("scale", np.float32(0.5)), ("first", first * 2), ("stored", second), ("head", head))
     graph = helper.make_graph(
         nodes,
         "small",
         [helper.make_tensor_value_info("face", TensorProto.UINT8, ["batch", 16, 16, 3])],
         [helper.make_tensor_value_info("valence_arousal", TensorProto.FLOAT, ["batch", 2])],
-        [numpy_helper.from_array(values, name) for name, values in stored],
+        [numpy_helper.from_array(np.asarray(values), name) for name, values in stored],
     )
     network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     helper.set_model_props(network, {"expressions": NAMES})
@@ -111,6 +112,8 @@ def test_the_8_bit_file_computes_what_its_source_does_and_says_the_same_of_itsel
     made = quantize.find(source)
     assert made is not None
     assert eight_bit(made.location) == {"first", "middle", "last"}
+    nodes = {n.name: n for n in onnx.load(str(made.location)).graph.node}
+    assert nodes["before"].input[0] == "planes"  # what prepares the picture stays as it was
     properties = {p.key: p.value for p in onnx.load(str(made.location)).metadata_props}
     assert properties == {"expressions": NAMES}
     loaded = load("small", "openvino:int8", probe=faces)
@@ -128,7 +131,7 @@ def test_where_the_limits_break_the_edges_stay_in_floating_point(source: weights
 
     made = quantize.build(source, FACES, judge)
     assert tried == [{"first", "middle", "last"}, {"first", "middle"}, {"middle"}]
-    assert made.left_out == "the first and last layers"
+    assert made.left_out == "that and the first and last layers"
     assert made.weights is not None
 
 

@@ -1,0 +1,211 @@
+"""`affectstream bench engines`: what one prediction costs in every engine, beside eager torch and the machine's limit.
+
+All calls of a run take turns, round after round, so that what else the machine does meets them alike; ratios are those
+of medians. The limit is a large matrix product in the same precision, thread for thread, by the same runtime.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+from tqdm import tqdm
+
+from engines import imported, load, machine, weights
+from engines.engine import Arrays
+from engines.errors import EngineError
+from engines.openvino import OpenVinoEngine, precisions
+from engines.verify import Figures, compare
+
+MODELS = ("tsav", "face-mt")  # the heaviest of the papers' systems that runs live, and the default
+GOAL = "tsav in int8 on two cores: at least 8 times eager torch, and 20 predictions/s"
+WARM_UP = 2  # calls of each that are not measured
+MOST = 25  # rounds
+FEWEST = 5  # rounds, however slow the machine is
+SECONDS = 45.0  # spent on the rounds of a model, after which none is begun
+_ROWS, _INNER, _COLUMNS = 1024, 2048, 2048  # of the matrix product
+_TORCH, _PEAK = "torch eager", "peak"
+
+
+@dataclass
+class _Lane:
+    """One call that takes its turn, and the milliseconds it took."""
+
+    backend: str
+    precision: str
+    threads: int
+    call: Callable[[], Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    spent: list[float] = field(default_factory=list)
+
+    @property
+    def ms(self) -> float:
+        return float(np.median(self.spent))
+
+
+def engines(
+    names: Sequence[str] = (), *, probe_of: Callable[[str], load.Probe | None] = lambda model: None
+) -> dict[str, Any]:
+    """Rows for the models `names` (`MODELS`): every precision of this CPU, with one thread and with all cores.
+
+    Systems without weights run on random ones, which each row says. int8 is quantised where it is not there and the
+    extra for it is. Raises `EngineError` without torch."""
+    before = machine.facts(("torch", "openvino", "numpy"))
+    refused: list[str] = []
+    rows = [row for name in names or MODELS for row in _rows(name, probe_of(name), refused)]
+    before["load after"] = machine.facts(())["load"]
+    return {"machine": before, "goal": GOAL, "rows": rows, "refused": refused}
+
+
+def _rows(name: str, probe: load.Probe | None, refused: list[str]) -> list[dict[str, Any]]:
+    import torch
+
+    yardstick = load.Yardstick(load.weights_of(name, untrained=True), probe)
+    inputs = yardstick.inputs
+    one = {key: values[-1:] for key, values in inputs.items()}
+    eager = _eager(name, yardstick.reference, list(one))
+    operations = _operations(eager, one)
+    counts = tuple(dict.fromkeys((1, os.cpu_count() or 1)))
+    as_engine = _AsEngine(eager)
+    found = compare(yardstick.truth, as_engine, inputs)
+    lanes = [
+        _Lane(_TORCH, "fp32", n, lambda n=n: eager(one, n), _facts(found))  # type: ignore[misc]
+        for n in counts
+    ]
+    for precision in precisions():
+        try:
+            entry, figures = load.prepared(yardstick, precision)
+        except EngineError as error:
+            refused.append(str(error))
+            continue
+        for n in counts:
+            engine = OpenVinoEngine(weights.verified(entry), precision=precision, threads=n)
+            lanes.append(_Lane("openvino", precision, n, lambda engine=engine: engine(one), _facts(figures)))  # type: ignore[misc]
+            lanes.append(_Lane(_PEAK, precision, n, _product(precision, n)))
+    threads_before = torch.get_num_threads()
+    try:
+        _take_turns(lanes, name)
+    finally:
+        torch.set_num_threads(threads_before)
+    of = {(lane.backend, lane.precision, lane.threads): lane for lane in lanes}
+    return [
+        _row(lane, of[_TORCH, "fp32", lane.threads], of[_PEAK, lane.precision, lane.threads], operations)
+        | {"model": name, "weights": yardstick.reference.version, "trained": yardstick.reference.trained}
+        for lane in lanes
+        if lane.backend != _PEAK
+    ]
+
+
+def _row(lane: _Lane, eager: _Lane, peak: _Lane, operations: int) -> dict[str, Any]:
+    low, high = np.percentile(lane.spent, [10, 90])
+    reached = operations / lane.ms / 1e6  # 1e9/s
+    most = 2 * _ROWS * _INNER * _COLUMNS / min(peak.spent) / 1e6  # a limit: the best that was seen
+    return {
+        "backend": lane.backend,
+        "precision": lane.precision,
+        "threads": lane.threads,
+        "ms": round(lane.ms, 2),
+        "ratio": round(eager.ms / lane.ms, 2),
+        "p10": round(float(low), 2),
+        "p90": round(float(high), 2),
+        "per_second": round(1e3 / lane.ms, 1),
+        "gflop": round(operations / 1e9, 3),
+        "gflop_per_s": round(reached, 1),
+        "peak_gflop_per_s": round(most, 1),
+        "of_peak": round(reached / most, 3),
+        **lane.facts,
+        "rounds": len(lane.spent),
+        "warm_up": WARM_UP,
+    }
+
+
+def _facts(figures: Figures) -> dict[str, Any]:
+    errors = {key: float(f"{value:.4g}") for key, value in figures.values.items()}
+    return {"verified": figures.excess is None, "errors": errors, "samples": figures.samples}
+
+
+def _take_turns(lanes: Sequence[_Lane], name: str) -> None:
+    for lane in lanes:
+        for _ in range(WARM_UP):
+            lane.call()
+    begin = time.perf_counter()
+    for done in tqdm(range(MOST), desc=name, unit="round", disable=None):
+        if done >= FEWEST and time.perf_counter() - begin > SECONDS:
+            break
+        for lane in lanes:
+            started = time.perf_counter()
+            lane.call()
+            lane.spent.append((time.perf_counter() - started) * 1e3)
+
+
+class _Eager:
+    """A torch module run as it is, on arrays by name."""
+
+    def __init__(self, module: Any, names: Sequence[str]) -> None:
+        self.module = module
+        self._names = names
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]], threads: int) -> Arrays:
+        import torch
+
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            outputs = self.module(*(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self._names))
+            return {key: value.numpy() for key, value in outputs.items()}
+
+
+class _AsEngine:
+    """The same as an engine, to be compared with one."""
+
+    name = "torch"
+    precision = "fp32"
+    inputs: Mapping[str, tuple[int, ...]] = {}
+
+    def __init__(self, eager: _Eager) -> None:
+        self._eager = eager
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        return self._eager(inputs, os.cpu_count() or 1)
+
+
+def _eager(name: str, reference: weights.Weights, inputs: list[str]) -> _Eager:
+    """The network in torch: a paper's system as it is defined, any other from its ONNX file."""
+    try:
+        if name in imported.SYSTEMS:
+            live = imported.network(name)
+            return _Eager(live.module, list(live.inputs))
+        import onnx
+
+        from engines.onnx_torch import OnnxModule
+
+        return _Eager(OnnxModule(onnx.load(str(weights.verified(reference)))).eval(), inputs)
+    except ImportError:
+        raise EngineError("Measuring against PyTorch needs it: pip install 'affectstream[train]'.") from None
+
+
+def _operations(eager: _Eager, one: Arrays) -> int:
+    """Floating-point operations of one prediction, a multiplication and an addition counted as two."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        eager(one, 1)
+    return int(counter.get_total_flops())
+
+
+def _product(precision: str, threads: int) -> Callable[[], Any]:
+    """A matrix product that is large enough to show what the runtime reaches at best in that precision."""
+    rng = np.random.default_rng(0)
+    left = rng.uniform(-1, 1, (_ROWS, _INNER)).astype(np.float32)
+    right = rng.uniform(-1, 1, (_INNER, _COLUMNS)).astype(np.float32)
+    given = ops.parameter(left.shape, ov.Type.f32, name="left")
+    a, b = given, ops.constant(right)
+    if precision == "int8":
+        a, b = (ops.fake_quantize(x, *(np.float32(v) for v in (-1, 1, -1, 1)), 255) for x in (a, b))
+    model = ov.Model([ops.matmul(a, b, False, False)], [given], f"product {precision}")
+    engine = OpenVinoEngine(model, precision=precision, threads=threads, caching=False)
+    return lambda: engine({"left": left})

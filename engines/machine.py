@@ -1,0 +1,33 @@
+"""What a measurement was taken on, for those who read its figures elsewhere."""
+
+import os
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def facts(packages: Iterable[str]) -> dict[str, Any]:
+    """CPU and versions, and the load of the last minute, which tells whether anything else ran; null on Windows."""
+    return {
+        "cpu": f"{os.cpu_count()} x {_cpu()}",
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{package: _version(package) for package in packages},
+    }
+
+
+def _cpu() -> str:
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.is_file() else []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

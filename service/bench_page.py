@@ -1,0 +1,92 @@
+"""A page for docs/benchmarks out of a report of `bench engines` or `bench streams`, with its plots beside it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from engines.errors import UserError
+
+_AXES = {"sessions": "sessions", "faces": "faces in the picture", "height": "height of the picture in pixels"}
+
+
+def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
+    """Writes `out` (.md), the report as `out` with .json, and a plot as `out` with .png. Raises `UserError` for a
+    report that has no page, without matplotlib, and where nothing can be written."""
+    if what not in _PAGES:
+        raise UserError(f"bench {what} writes no page; --out is for {' and '.join(_PAGES)}.")
+    if find_spec("matplotlib") is None:
+        raise UserError("Plots need matplotlib: pip install 'affectstream[train]'.")
+    title, plot = _PAGES[what]
+    machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    rows = [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in report["rows"]]
+    errors = [
+        f"- {row['model']} {row['backend']} {row['precision']}, {row['samples']} samples: "
+        + (", ".join(f"{key} {value:g}" for key, value in row["errors"].items()) or "the reference itself")
+        for row in report["rows"]
+        if row.get("errors") is not None and row["threads"] == 1
+    ]
+    parts = [
+        f"# {title}, {date.today().isoformat()}",
+        f"`affectstream bench {what}`: {machine}.",
+        "\n".join(_table(rows)),
+        *(["Outputs against the fp32 reference:", "\n".join(errors)] if errors else []),
+        *(["\n".join(f"- {sentence}" for sentence in report["refused"])] if report.get("refused") else []),
+        f"![{title}]({out.with_suffix('.png').name})",
+    ]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        plot(report["rows"], out.with_suffix(".png"))
+        out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        out.write_text("\n\n".join(parts) + "\n", "utf-8")
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}.") from error
+
+
+def _table(rows: list[dict[str, Any]]) -> Iterable[str]:
+    yield "| " + " | ".join(rows[0]) + " |"
+    yield "|" + "---|" * len(rows[0])
+    for row in rows:
+        yield "| " + " | ".join(str(value) for value in row.values()) + " |"
+
+
+def _plot_engines(rows: list[dict[str, Any]], out: Path) -> None:
+    """Medians as bars, their spread as whiskers, ratio and share of the peak written on."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    figure = Figure(figsize=(9, 1 + 0.32 * len(rows)), layout="constrained")
+    for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
+        mine = [row for row in rows if row["model"] == name]
+        labels = [f"{row['backend']} {row['precision']}, {row['threads']} thr." for row in mine]
+        spread = [[row["ms"] - row["p10"] for row in mine], [row["p90"] - row["ms"] for row in mine]]
+        bars = axes.barh(labels, [row["ms"] for row in mine], xerr=spread, color="#4477aa", ecolor="#555555")
+        texts = [f" {row['ratio']:.1f}x, {100 * row['of_peak']:.0f} % of peak" for row in mine]
+        axes.bar_label(bars, texts, fontsize=8)
+        axes.set(title=f"{name}: one prediction", xlabel="ms, median with 10th to 90th percentile", xscale="log")
+        axes.margins(x=0.25)
+        axes.invert_yaxis()
+    figure.savefig(out, dpi=110)
+
+
+def _plot_streams(rows: list[dict[str, Any]], out: Path) -> None:
+    """CPU time of a frame over each of the three."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    for axes, (series, label) in zip(figure.subplots(1, len(_AXES)), _AXES.items(), strict=True):
+        mine = [row for row in rows if row["series"] == series]
+        axes.plot([row[series] for row in mine], [row["cpu_ms_per_frame"] for row in mine], "o-", color="#4477aa")
+        axes.set(xlabel=label, xticks=[row[series] for row in mine])
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("CPU ms per frame")
+    figure.savefig(out, dpi=110)
+
+
+_PAGES = {
+    "engines": ("One prediction in every engine", _plot_engines),
+    "streams": ("A frame's cost with sessions, faces and resolution", _plot_streams),
+}
