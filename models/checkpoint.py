@@ -103,16 +103,25 @@ def load_part(network: nn.Module, prefix: str, path: Path) -> int:
     """Copies those weights of the checkpoint at `path` that the part `prefix` of `network` has too; gives their number.
 
     For networks that start from others: a recurrent one from single faces ("" as prefix), a fusion from its two
-    networks ("cnn_3rnn." and "cnn_1rnn."). Raises `CheckpointError` if the two have nothing in common.
+    networks ("cnn_3rnn." and "cnn_1rnn."). A convolution that reads more channels here, as TSAV's reads the mask beside
+    the colours, takes those that there are. Raises `CheckpointError` if the two have nothing in common.
     """
     own = network.state_dict()
     state = {f"{prefix}{key}": value for key, value in state_dict(read(path), path).items()}
-    common = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    common = {key: _widened(value, own[key]) for key, value in state.items() if key in own}
+    common = {key: value for key, value in common.items() if own[key].shape == value.shape}
     if not common:
         part = f"the part {prefix!r} of {type(network).__name__}" if prefix else type(network).__name__
         raise CheckpointError(f"{path} has no weights in common with {part}; its keys are: {_some(sorted(state))}.")
     network.load_state_dict(own | common)
     return len(common)
+
+
+def _widened(value: Tensor, own: Tensor) -> Tensor:
+    """`value` with those of `own`'s input channels that it lacks, where two convolutions differ by nothing else."""
+    if value.dim() < 4 or value.shape[:1] + value.shape[2:] != own.shape[:1] + own.shape[2:]:
+        return value
+    return torch.cat((value[:, : own.shape[1]], own[:, value.shape[1] :]), dim=1)
 
 
 def _some(names: Any) -> str:

@@ -30,7 +30,7 @@ class Recipe:
     tasks: dict[str, float] = field(default_factory=lambda: {"va": 1.0})  # task: weight of its loss
     options: dict[str, Any] = field(default_factory=dict)  # of the network
     annotations: Literal["2020", "2022"] = "2020"
-    epochs: int = 25
+    epochs: int = 25  # 0: the network as its parts were trained, scored and kept
     batch: int = 32
     accumulate: int = 1  # batches to a step
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -153,9 +153,9 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
     for key, allowed in _CHOICES.items():
         if getattr(recipe, key) not in allowed:
             yield f"{key} {getattr(recipe, key)!r} is none of {', '.join(allowed)}"
-    for key in ("epochs", "batch", "accumulate", "stride"):
-        if getattr(recipe, key) < 1:
-            yield f"{key} is a whole number of at least 1, not {getattr(recipe, key)}"
+    for key, least in (("epochs", 0), ("batch", 1), ("accumulate", 1), ("stride", 1)):
+        if getattr(recipe, key) < least:
+            yield f"{key} is a whole number of at least {least}, not {getattr(recipe, key)}"
     if not recipe.learning_rate > 0:
         yield f"learning_rate is a number above 0, not {recipe.learning_rate!r}"
     for key, names in (("tasks", TASKS), ("coupling", TERMS)):

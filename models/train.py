@@ -133,6 +133,8 @@ def train(recipe: Recipe, data: Path, out: Path, device: str = "cpu", progress: 
     Returns the log's rows (`epochs`), the untrained network's score (`before`), the best `score` and its `epoch`.
     Writes epoch-*.pt, best.pt, log.csv and log.png. Raises `ModelError` when the loss is no longer a number.
     """
+    if not recipe.epochs and not recipe.initial:
+        raise ModelError("A recipe of 0 epochs keeps what its parts have learnt: name their checkpoints in initial.")
     training, validation = (
         Samples(part, recipe, is_training)
         for part, is_training in zip(recordings(data, recipe), (True, False), strict=True)
@@ -158,6 +160,8 @@ def train(recipe: Recipe, data: Path, out: Path, device: str = "cpu", progress: 
     else:
         before = score_of(predict(network, validation, target), recipe)
         history = [{"epoch": 0, "loss": math.nan} | before]
+        if not recipe.epochs:
+            _keep(out, network, optimizer, recipe, history)
 
     with tqdm(total=recipe.epochs, initial=len(history) - 1, unit="epoch", disable=not progress) as bar:
         for epoch in range(len(history), recipe.epochs + 1):
@@ -170,7 +174,7 @@ def train(recipe: Recipe, data: Path, out: Path, device: str = "cpu", progress: 
             bar.set_postfix(loss=f"{loss:.3f}", score=f"{scores['score']:.3f}")
             bar.update()
     _plot(out / "log.png", history, recipe)
-    best = max(history[1:], key=lambda row: row["score"])
+    best = max(history[1:] or history, key=lambda row: row["score"])
     return {"epochs": history, "before": history[0]["score"], "score": best["score"], "epoch": int(best["epoch"])}
 
 

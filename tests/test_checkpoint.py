@@ -106,3 +106,18 @@ def test_a_network_starts_from_the_parts_of_another(file, network):
     assert not torch.equal(fusion.visual.fc1.weight, network.fc1.weight)
     with pytest.raises(CheckpointError, match=r"no weights in common with the part 'ears\.' of AVMTVGGGRU"):
         checkpoint.load_part(fusion, "ears.", file)
+
+
+def test_the_first_convolution_takes_the_colours_and_keeps_its_own_mask_channel(tmp_path):
+    """As the published TSAV starts from Kinetics: torchvision's keys under the video branch, three channels of four."""
+    network = models.create("tsav", width=4)
+    before = network.video_model.r2plus1d.stem[0].weight.detach().clone()
+    prefix = "video_model.r2plus1d."
+    state = {k.removeprefix(prefix): x + 1 for k, x in network.state_dict().items() if k.startswith(prefix)}
+    state["stem.0.weight"] = state["stem.0.weight"][:, :3]
+    state["fc.weight"] = torch.zeros(400, 8)  # Kinetics' classes, which are left out
+    torch.save(state, tmp_path / "kinetics.pth")
+    checkpoint.load_part(network, prefix, tmp_path / "kinetics.pth")
+    after = network.video_model.r2plus1d.stem[0].weight.detach()
+    torch.testing.assert_close(after[:, :3], before[:, :3] + 1)
+    torch.testing.assert_close(after[:, 3:], before[:, 3:])

@@ -204,6 +204,24 @@ def test_sound_alone_trains_the_aural_stream(data, tmp_path):
         recipes.made(replace(both, reads="sound").content(), "r.toml")
 
 
+def test_networks_are_fused_as_they_were_trained(data, tmp_path):
+    recipe = replace(VGG, network="cnn-3rnn", **SEQUENCE | {"epochs": 1, "stride": 30}, **VA)
+    parts = {}
+    for number, name in enumerate(("cnn-3rnn", "cnn-1rnn")):
+        run(replace(recipe, network=name, seed=number), data, tmp_path / name)
+        parts[f"{name.replace('-', '_')}."] = str(tmp_path / name / "best.pt")
+    options = SMALL | {"ccc": [[1.0, 0.5], [0.0, 0.5]]}
+    fused = replace(recipe, network="fusion-decision", options=options, epochs=0, initial=parts)
+    result = run(fused, data, tmp_path / "fused")
+    assert result["before"] == result["score"]
+    assert run(fused, data, tmp_path / "fused")["score"] == result["score"]
+    with pytest.raises(ModelError, match="name their checkpoints in initial"):
+        run(replace(fused, initial={}), data, tmp_path / "nothing")
+    (log,) = checkpoint.read(tmp_path / "fused" / "best.pt")["history"]
+    valence = checkpoint.read(tmp_path / "cnn-3rnn" / "best.pt")["history"][-1]["ccc_valence"]
+    assert log["ccc_valence"] == pytest.approx(valence, abs=1e-4)  # which the weights take from the first alone
+
+
 def test_a_class_that_no_frame_shows_is_named_and_harms_nothing(tmp_path, caplog):
     synthetic.write(tmp_path, videos=1, seconds=1, validation=1)
     for path in (tmp_path / "annotations").glob("EXPR_Set/*/t0.txt"):
@@ -252,7 +270,7 @@ def test_what_a_network_needs_and_the_data_set_lacks_is_named(data, tmp_path):
 
 @pytest.mark.parametrize("name", recipes.available())
 def test_every_recipe_is_readable(name):
-    assert recipes.read(name).epochs > 0
+    assert recipes.read(name).network in models.available()
 
 
 @pytest.mark.parametrize(
@@ -263,7 +281,7 @@ def test_every_recipe_is_readable(name):
         ('network = "tsav"\nscore = "va"\nepoch = 3', "unknown keys epoch"),
         ('network = "vsat"\nscore = "va"', "network 'vsat' is none of tsav"),
         ('network = "tsav"\nscore = "va"\ntasks = {pain = 1.0}', "tasks are some of va, expression, au; not pain"),
-        ('network = "tsav"\nscore = "va"\nepochs = 0', "epochs is a whole number of at least 1, not 0"),
+        ('network = "tsav"\nscore = "va"\nbatch = 0', "batch is a whole number of at least 1, not 0"),
         ('network = "mimamo"\nscore = "va"', "mimamo reads sequences"),
         ('network = "tsav"\nscore = "va"\nepochs = "3"', "epochs is a whole number, not '3'"),
         ('network = "tsav"\nscore = "va"\nbatch = true', "batch is a whole number, not True"),
