@@ -121,7 +121,7 @@ def _engines(args: argparse.Namespace) -> int:
                 for name in args.name or ["face-mt"]
             ]
         case "verify":
-            rows = load.verify(args.name or None, probe_of=probe_of)
+            rows = load.verify(args.name or None, probe_of=lambda name: probe_of(name, args.calibrate))
     _table(rows, args.json)
     return 0
 
@@ -132,18 +132,32 @@ def _bench(args: argparse.Namespace) -> int:
 
         _table(measure(Path(args.input) if args.input else None), args.json)
         return 0
-    if args.what == "models":
-        from engines import bench
+    match args.what:
+        case "models":
+            from engines import bench
 
-        report = bench.models(args.model)
-    else:
-        from service.bench import live
+            report = bench.models(args.model)
+        case "engines":
+            from engines import bench_engines
+            from service.calibrate import probe_of
 
-        report = live(args.input, minutes=args.minutes, streams=args.streams)
+            report = bench_engines.engines(args.model, probe_of=probe_of)
+        case "streams":
+            from service.bench_streams import streams
+
+            report = streams(args.model[0] if args.model else None)
+        case _:
+            from service.bench import live
+
+            report = live(args.input, minutes=args.minutes, streams=args.streams)
+    if args.out is not None:
+        from service.bench_page import write_page
+
+        write_page(args.what, report, args.out)
     if args.json:
         print(json.dumps(report, indent=1))
     else:
-        _table(report["rows"], as_json=False)
+        _table([{k: v for k, v in row.items() if not isinstance(v, dict)} for row in report["rows"]], as_json=False)
     return 0
 
 
@@ -216,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     engines.add_argument("--precision", help="build: fp32, bf16, fp16 or int8 (the fastest of the backend)")
     engines.add_argument(
         "--calibrate", action="append", default=[], type=Path, metavar="FILE",
-        help="build: a video with faces to take int8 ranges from, and to compare on (the demo); may be repeated",
+        help="build, verify: a video with faces to compare on and to take int8 ranges from; may be repeated",
     )  # fmt: skip
     engines.add_argument("--untrained", action="store_true", help="build: for a system that has no weights")
     engines.add_argument("--json", action="store_true")
@@ -225,11 +239,12 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure this machine")
     bench.set_defaults(run=_bench)
-    bench.add_argument("what", choices=("live", "perception", "models"))
-    bench.add_argument("--model", action="append", default=[], help="models: only this one; may be repeated")
+    bench.add_argument("what", choices=("live", "perception", "models", "engines", "streams"))
+    bench.add_argument("--model", action="append", default=[], help="models, engines: only this one; may be repeated")
     bench.add_argument("--input", help="a 30 fps clip (the demo, written to a temporary file)")
     bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run")
     bench.add_argument("--streams", type=int, default=12, help="most streams to try")
+    bench.add_argument("--out", type=Path, metavar="FILE", help="engines, streams: a page (.md) with plots beside it")
     bench.add_argument("--json", action="store_true")
     return parser
 
