@@ -3,11 +3,13 @@
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from faces import networks
 from fake_gpu import FakeGpu, install, uninstall
 from test_load import model as small_models
 from test_openvino import WEIGHT, write_network
@@ -284,6 +286,7 @@ def test_a_service_on_a_gpu_sees_the_same_face_and_says_which_engine_read_it(
     files = {name: weights.path(name) for name in names}
     monkeypatch.setattr(weights, "path", lambda name: files[name])
     gpu = fake("11.4.0.106")
+    monkeypatch.setattr("service.runtime.Networks", lambda: copy(networks()))
     runtime = load_runtime(engine="tensorrt:fp32")
     assert gpu.builds == 4
     assert (runtime.info["engine"], runtime.info["precision"]) == ("tensorrt", "fp32")
