@@ -20,14 +20,18 @@ def with_embedding(path: Path, output: str = "expression") -> ov.Model:
     model = core().read_model(path)
     node: Any = model.output(output).get_node()
     for _ in range(_STEPS):
-        if node.get_type_name() == "MatMul":
+        batched = [value for value in node.input_values() if _has_batch(value.partial_shape)]
+        if not batched or node.get_type_name() == "MatMul":
             break
-        if not node.inputs():
-            break
-        node = node.input_value(0).get_node()
-    if node.get_type_name() != "MatMul" or node.input_value(0).partial_shape.rank.get_length() != 2:
+        node = batched[0].get_node()
+    if not batched or node.get_type_name() != "MatMul" or batched[0].partial_shape.rank.get_length() != 2:
         raise WeightsError(f"{path.name} has no linear layer before {output!r}, whose features are wanted.")
-    (added,) = model.add_outputs([node.input_value(0)])
+    (added,) = model.add_outputs([batched[0]])
     added.get_tensor().set_names({NAME})
     added.get_node().set_friendly_name(NAME)
     return model
+
+
+def _has_batch(shape: ov.PartialShape) -> bool:
+    """Whether it is of the network's input and not a constant: its first axis takes any size."""
+    return shape.rank.is_static and shape.rank.get_length() > 0 and bool(shape[0].is_dynamic)

@@ -28,7 +28,8 @@ def test_they_are_what_the_last_linear_layer_reads(tmp_path):
     rng = np.random.default_rng(0)
     x = ops.parameter([-1, 4], np.float32, name="face")
     hidden = ops.relu(x)
-    logits = ops.add(ops.matmul(hidden, rng.normal(size=(4, 3)).astype(np.float32), False, False), np.float32(0.5))
+    product = ops.matmul(hidden, rng.normal(size=(4, 3)).astype(np.float32), False, False)
+    logits = ops.add(ops.constant(rng.normal(size=(1, 3)).astype(np.float32)), product)  # whichever comes first
     y = ops.softmax(ops.divide(logits, np.float32(2.0)), 1)
     network = named(ov.Model([y], [x]), tmp_path / "small.xml")
     given = rng.normal(size=(5, 4)).astype(np.float32)
