@@ -99,9 +99,9 @@ def _per_class(
 ) -> list[dict[str, str | float | None]]:
     rows: list[dict[str, str | float | None]] = []
     for i, name in enumerate(names):
+        known = np.zeros(0, bool) if probability is None else ~np.isnan(probability[:, i])
         error = None
-        if probability is not None:
-            known = ~np.isnan(probability[:, i])
+        if probability is not None and known.any():
             error = metrics.calibration_error(probability[known, i], shown[known, i])
         rows.append({"class": name, "f1": float(f1[i]), "frames": int(shown[:, i].sum()), "calibration_error": error})
     return rows

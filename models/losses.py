@@ -41,12 +41,6 @@ def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -
     return (loss * mask).sum() / mask.sum().clamp(min=1)
 
 
-def soft_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Of (n, classes) logits and probabilities, over the frames of `mask` (n,)."""
-    loss = F.cross_entropy(logits, target, reduction="none")
-    return (loss * mask).sum() / mask.sum().clamp(min=1)
-
-
 def binary_cross_entropy(
     logits: Tensor, label: Tensor, pos_weight: Tensor | None = None, weight: Tensor | None = None
 ) -> Tensor:

@@ -73,12 +73,14 @@ def _probabilities(shown: NDArray[np.bool_], probability: NDArray[np.float64], n
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis, i in zip(axes, range(len(names)), strict=False):
         known = ~np.isnan(probability[:, i])
-        predicted, observed, count = metrics.reliability(probability[known, i], shown[known, i], BINS)
-        axis.bar(predicted, count / max(count.sum(), 1), width=0.06, color="lightgrey")
-        axis.plot((0, 1), (0, 1), color="grey", linewidth=0.8)
-        axis.plot(predicted, observed, "o-", markersize=3)
-        error = metrics.calibration_error(probability[known, i], shown[known, i], BINS)
-        axis.set(title=f"{names[i]}, error {error:.3f}", xlim=(0, 1), ylim=(0, 1))
+        axis.set(title=f"{names[i]}, not given", xlim=(0, 1), ylim=(0, 1))
+        if known.any():
+            predicted, observed, count = metrics.reliability(probability[known, i], shown[known, i], BINS)
+            axis.bar(predicted, count / count.sum(), width=0.06, color="lightgrey")
+            axis.plot((0, 1), (0, 1), color="grey", linewidth=0.8)
+            axis.plot(predicted, observed, "o-", markersize=3)
+            error = metrics.calibration_error(probability[known, i], shown[known, i], BINS)
+            axis.set(title=f"{names[i]}, error {error:.3f}")
     for axis in axes[len(names) :]:
         axis.set_axis_off()
     figure.supxlabel("probability")

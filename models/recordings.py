@@ -3,7 +3,8 @@
 Folders under the data set's root, by the name of the person's annotation: `cropped_aligned/<name>/00001.jpg` (112x112)
 as Aff-Wild2 has them, and those that preparing adds: `masks/<name>/00001.png` (landmark masks), `landmarks/<name>.npy`
 (frames, 68, 2) pixels of the crop, `mel/<name>.npy` (64, columns) mel power every 10 ms, `times/<name>.npy` (frames,)
-seconds where the video has not 30 frames a second, `features/<name>.npy` (frames, 2048) of ferplus-resnet50.
+seconds where the video has not 30 frames a second, `features/<name>.npy` (frames, 2048) of ferplus-resnet50, and
+`cropped/<name>/00001.jpg` (299x299), the faces with their surroundings.
 """
 
 from collections.abc import Sequence
