@@ -84,7 +84,7 @@ def _rows(name: str, probe: load.Probe | None, refused: list[str]) -> list[dict[
             refused.append(str(error))
             continue
         for n in counts:
-            engine = OpenVinoEngine(weights.verified(entry), precision=precision, threads=n)
+            engine = load.BACKENDS[load.REFERENCE].open(entry, precision, n, 1)
             lanes.append(_Lane("openvino", precision, n, lambda engine=engine: engine(one), _facts(figures)))  # type: ignore[misc]
             lanes.append(_Lane(_PEAK, precision, n, _product(precision, n)))
     threads_before = torch.get_num_threads()

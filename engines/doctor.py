@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from engines import cuda, weights
 from engines.cache import cache_dir
-from engines.load import models
-from engines.openvino import capabilities, core, precisions, resolve_precision
+from engines.load import expected, models
+from engines.openvino import capabilities, core, precisions
 
 _GPU_EXTRA = "pip install 'affectstream[gpu]', with an NVIDIA GPU"
 _TRAIN_EXTRA = "pip install 'affectstream[train]'"
@@ -36,8 +36,7 @@ def rows() -> list[dict[str, str]]:
         "--engine openvino": f"runs, in {' or '.join(precisions())}",
         "--engine tensorrt": _gpu_engine(("tensorrt", "pycuda", "onnx")),
         "--engine torch": _gpu_engine(("torch", "onnx")),
-        "would run": f"{', '.join(models()) or 'no model'} on openvino:{resolve_precision('auto')}, "
-        "because openvino is chosen unless --engine names another",
+        **{f"{model} would run on": expected(model) for model in models()},
     }
     return [{"what": what, "found": found} for what, found in table.items()]
 

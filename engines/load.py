@@ -175,6 +175,26 @@ def table() -> list[dict[str, str]]:
     return [record.row() for record in records.everything()]
 
 
+def expected(model: str) -> str:
+    """Which of OpenVINO's engines would serve a model of the manifest, and why no faster one. Compares and builds
+    nothing."""
+    yardstick, passed = Yardstick(weights_of(model), None), []
+    for precision in BACKENDS[REFERENCE].precisions():
+        entry: weights.Weights | None = yardstick.reference
+        if precision == "int8":
+            entry = _shipped_int8(yardstick.reference) or quantize.find(yardstick.reference)
+        if entry is None:
+            passed.append("no int8 file was built")
+            continue
+        record = records.find(_key(_Candidate(REFERENCE, entry, precision), yardstick))
+        if record is None or record.fit or precision == "fp32":
+            if record is None and precision != "fp32":
+                passed.append("is compared with fp32 at the first start")
+            return f"{REFERENCE}:{precision}" + (f" ({'; '.join(passed)})" if passed else "")
+        passed.append(f"{precision} was refused: {record.figures.excess}")
+    raise EngineError(f"No engine is left for {model}.")
+
+
 def verify(
     names: Iterable[str] | None = None, *, probe_of: Callable[[str], Probe | None] = lambda model: None
 ) -> list[dict[str, str]]:

@@ -1,7 +1,10 @@
 """Loading a model: the right file and precision, compared with its reference before it serves."""
 
 import hashlib
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from engines import load as loading
 from engines.cache import cache_dir
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.load import Loaded, build, load, models, parse_engine, table, verify
+from engines.load import Loaded, build, expected, load, models, parse_engine, table, verify
 from engines.probe import faces, probe
 from engines.verify import compare, concordance
 
@@ -141,6 +144,16 @@ def test_verify_measures_every_engine_that_this_cpu_runs(model: Path, monkeypatc
     assert rows == {"openvino:fp32": "yes", "openvino:int8": "yes"}
 
 
+def test_the_doctor_says_what_would_serve_and_why_nothing_faster(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "capabilities", lambda: ("FP32", "INT8"))
+    assert expected("small") == "openvino:int8 (is compared with fp32 at the first start)"
+    build("small", "openvino:int8")
+    assert expected("small") == "openvino:int8"
+    build("wrong", "openvino:int8")
+    assert re.match(r"openvino:fp32 \(int8 was refused: valence/arousal error .*\)$", expected("wrong"))
+    assert expected("plain") == "openvino:fp32 (no int8 file was built)"
+
+
 def test_unknown_names_are_sentences(model: Path) -> None:
     assert models() == ("small", "wrong", "plain")
     with pytest.raises(EngineError, match="no model 'smal'; known are: small, wrong, plain"):
@@ -246,3 +259,48 @@ def test_a_face_is_read_alike_alone_and_among_those_of_other_sessions(precision:
         alone = engine({"face": crops[i : i + 1]})
         for name in ("expression", "valence_arousal"):
             np.testing.assert_allclose(together[name][i], alone[name][0], atol=1e-5)
+
+
+def test_a_full_disk_keeps_nothing_from_serving_now_or_later(model: Path) -> None:
+    """No file may grow beyond 100 bytes, which is what a full disk looks like from inside."""
+    code = f"""
+import logging, resource
+from pathlib import Path
+from engines import weights
+from engines.load import load
+weights.MANIFEST = Path({str(weights.MANIFEST)!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+logging.basicConfig(level=logging.WARNING)
+print(load("small", "openvino:int8").engine.precision)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "int8\n"
+    assert "cannot be kept" in done.stderr
+    assert not list((cache_dir() / "engines").glob("*"))
+    assert load("small", "openvino:int8").engine.precision == "int8"
+
+
+def test_one_core_is_enough(model: Path) -> None:
+    code = f"""
+import os
+os.sched_setaffinity(0, {{next(iter(os.sched_getaffinity(0)))}})
+from pathlib import Path
+from engines import weights
+from engines.load import load
+weights.MANIFEST = Path({str(weights.MANIFEST)!r})
+loaded = load("small", "openvino:int8", threads=1)
+print(loaded.engine.precision)
+"""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("needs Linux")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "int8\n"), done.stderr
+
+
+def test_an_operator_that_nobody_knows_is_a_sentence(model: Path) -> None:
+    file = write_network(model / "plain-fp32.onnx", operator="Frobnicate")
+    entry = replace(weights.entry("plain-fp32"), sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+    weights._manifest(weights.MANIFEST)["plain-fp32"] = entry
+    with pytest.raises(EngineError, match=r"OpenVINO cannot compile plain-fp32.onnx: .*Frobnicate"):
+        load("plain")
