@@ -128,6 +128,11 @@ class Runtime:
         heard = [self._sound.loaded.weights.licence_line] if self._sound is not None else []
         return [self.loaded.weights.licence_line, *heard, *perception]
 
+    @property
+    def lingers(self) -> bool:
+        """Whether, after `close`, a thread is still in native code: an ordinary end of the process would crash."""
+        return self._scheduler.lingers or self._standby.searching
+
     def close(self) -> None:
         """Lets the engine finish what it has, within `CLOSE_TIMEOUT`."""
         self._standby.close()

@@ -43,7 +43,12 @@ def serve(settings: Settings) -> int:
     failure: UserError | None = app.state.failure
     if failure is not None and not server.told:
         raise failure
-    return 0 if server.started or server.told else 1
+    code = 0 if server.started or server.told else 1
+    if runtime.lingers:
+        log.warning("an engine call did not come back; ending without it")
+        logging.shutdown()
+        os._exit(code)  # its thread would bring an ordinary end down
+    return code
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -119,6 +119,7 @@ class LoadedModel:
     """What the application uses of `Runtime`."""
 
     info = MODEL
+    lingers = False
 
     def licences(self) -> list[str]:
         return ["face-mt-0: Apache-2.0"]

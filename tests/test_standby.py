@@ -116,7 +116,7 @@ def test_the_session_goes_on_with_the_next_engine(fault: str, runtime: Runtime, 
             assert data["faces"][0]["valence"] is None
         (problem,) = made.problems()
         assert problem.startswith("openvino:int8 was given up, and no other engine runs yet: ")
-        assert {"hangs": "gave nothing for 0.2 s", "raises": "device lost", "nan": "not finite"}[fault] in problem
+        assert {"hangs": "gave nothing for 0.6 s", "raises": "device lost", "nan": "not finite"}[fault] in problem
         compiler.allowed.set()
         until(lambda: not made.problems())
         data = pipeline.frame(next(coming)).data

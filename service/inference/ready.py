@@ -159,6 +159,15 @@ class Ready:
         cost = seconds / rows
         self._row_seconds[model] = (self._row_seconds.get(model, cost) + cost) / 2
 
+    def forget(self, model: str) -> None:
+        """Knows nothing of what a call costs: another engine runs the model."""
+        self._row_seconds.pop(model, None)
+
+    def expected(self, model: str, rows: int) -> float | None:
+        """Seconds that a call of `rows` takes, by what earlier ones cost; None: there was none."""
+        cost = self._row_seconds.get(model)
+        return None if cost is None else cost * rows
+
     def due(self) -> float | None:
         """When `take` or `expire` may have something without a new request; None: never."""
         if self._begun:

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 MAX_BATCH = 16  # rows of an engine call
 DROP_AFTER = 0.25  # s beyond a model's period after which nobody wants the answer any more
 HUNG_AFTER = 5.0  # s without an answer
+# A machine with too much to do is no engine that hangs: a call may take so many times longer than those before it, and
+# the first one, of which nothing is known and which also reserves its memory, so many times `HUNG_AFTER`.
+SLOWER, FIRST = 10.0, 3.0
 STRIKES = 3  # calls in a row that raised, or gave only NaN
 FAULTS = ("error", "nan", "hung")  # what may be wrong with a call
 RATE = 30.0  # answers a second that a model is wanted to give each session, where nothing else is said
@@ -62,7 +65,7 @@ class Scheduler:
     """Batches across sessions and models. `max_batch`: rows of an engine call at most. `max_wait`: seconds that a batch
     may wait for the next request of sessions that are known to be active; a lone session never waits. `drop_after`:
     seconds beyond its model's period after which a request that still waits fails with `Superseded`. `hung_after`:
-    seconds after which a call is given up. `clock`: seconds, monotonic.
+    seconds after which a call is given up, unless longer ones are known. `clock`: seconds, monotonic.
 
     Nothing runs before `start`; `step` runs a batch by hand."""
 
@@ -91,6 +94,11 @@ class Scheduler:
         """Threads whose engine call was given up and still has not come back."""
         return sum(thread.is_alive() for thread in self._left_behind)
 
+    @property
+    def lingers(self) -> bool:
+        """Whether, after `close`, a thread is still in an engine call."""
+        return self.stuck > 0 or (self._worker is not None and self._worker.is_alive())
+
     def start(self) -> None:
         """From now on batches run in a thread of their own, and another one watches it."""
         self._start_worker()
@@ -107,6 +115,7 @@ class Scheduler:
             metrics.ENGINE_FAILURES.labels(model, reason)
         with self._changed:
             self._models[model] = _Model(engine, 1.0 / rate, failed)
+            self._ready.forget(model)
 
     def submit(
         self,
@@ -271,8 +280,13 @@ class Scheduler:
             running = self._call
             looks = looks + 1 if running is not None and running is seen else 0
             seen = running
-            if running is not None and looks >= _LOOKS:
+            if running is not None and looks * self._hung_after / _LOOKS >= self._patience(running):
                 self._abandon(running)
+
+    def _patience(self, call: _Call) -> float:
+        """Seconds that the watchdog leaves a call."""
+        expected = self._ready.expected(call.model, call.rows)
+        return FIRST * self._hung_after if expected is None else max(self._hung_after, SLOWER * expected)
 
     def _abandon(self, call: _Call) -> None:
         """Leaves a call that hangs to itself, with its thread."""
@@ -280,7 +294,7 @@ class Scheduler:
             if self._call is not call or self._closing:
                 return
             self._call = None
-            why = f"The engine of {call.model!r} gave nothing for {self._hung_after:g} s."
+            why = f"The engine of {call.model!r} gave nothing for {self._patience(call):.2g} s."
             tell = self._give_up(call, why)  # before another thread can call it
             if self._worker is not None:
                 self._left_behind = [thread for thread in (*self._left_behind, self._worker) if thread.is_alive()]

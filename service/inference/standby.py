@@ -45,13 +45,20 @@ class Standby:
         self._first_wait = self._wait = first_wait
         self._since = time.monotonic()
         self._over = threading.Event()
+        self._search: threading.Thread | None = None
+
+    @property
+    def searching(self) -> bool:
+        """Whether an engine is being compiled, or waited for."""
+        return self._search is not None and self._search.is_alive()
 
     def failed(self, why: str) -> None:
         """The engine is given up: the next one is compiled, or the first tried again later."""
         self.problem = f"{name_of(self.loaded.engine)} was given up, and no other engine runs yet: {why}"
         if time.monotonic() - self._since > LONGEST_WAIT:
             self._wait = self._first_wait
-        threading.Thread(target=self._replace, args=(why,), name="standby", daemon=True).start()
+        self._search = threading.Thread(target=self._replace, args=(why,), name="standby", daemon=True)
+        self._search.start()
 
     def close(self) -> None:
         """Compiles nothing any more."""
