@@ -143,7 +143,7 @@ def test_a_warm_start_reads_the_compiled_network_from_the_cache(network: Path, c
     OpenVinoEngine(network)
     compiled = sorted((cache / "openvino").glob("*.blob"))
     assert compiled
-    OpenVinoEngine(network)
+    assert OpenVinoEngine(network)._compiled.get_property("LOADED_FROM_CACHE")
     assert sorted((cache / "openvino").glob("*.blob")) == compiled
 
 
