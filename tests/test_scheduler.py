@@ -114,6 +114,21 @@ def test_a_request_past_its_use_is_dropped() -> None:
     scheduler.close()
 
 
+def test_a_request_is_dropped_in_time_for_a_newer_one_while_the_engine_is_busy() -> None:
+    engine = Doubling()
+    scheduler = started(drop_after=0.0, hung_after=1.0)
+    scheduler.register("double", engine, rate=20)
+    engine.hold()
+    scheduler.submit("double", rows(0), session="a")
+    assert engine.entered.wait(5)
+    with pytest.raises(Superseded, match="past its use"):
+        scheduler.submit("double", rows(1), session="b").result(5)
+    newer = scheduler.submit("double", rows(2), session="b", patient=True)
+    engine.go.set()
+    assert newer.result(5)["y"].item() == 4
+    scheduler.close()
+
+
 def test_nan_fails_only_the_request_that_got_it(caplog: pytest.LogCaptureFixture) -> None:
     engine = Doubling()
     scheduler = started()

@@ -33,7 +33,7 @@ SLOWER, FIRST = 10.0, 3.0
 STRIKES = 3  # calls in a row that raised, or gave only NaN
 FAULTS = ("error", "nan", "hung")  # what may be wrong with a call
 RATE = 30.0  # answers a second that a model is wanted to give each session, where nothing else is said
-_LOOKS = 5  # of the watchdog at one call; counted, because time also passes while the whole process is stopped
+_LOOKS = 20  # of the watchdog at one call; counted, because time also passes while the whole process is stopped
 _IDLE = 1.0  # s; how long a thread waits for work at once
 
 
@@ -161,10 +161,7 @@ class Scheduler:
                 if self._worker not in (None, threading.current_thread()):
                     return
                 expired, call = self._next()
-        for request in expired:
-            metrics.SKIPPED.labels("late").inc()
-            waited = self._clock() - request.arrived
-            _fail(request, Superseded(f"A request for {request.model!r} waited {waited:.2f} s, past its use."))
+        self._drop(expired)
         if call is not None:
             self._run(call)
 
@@ -266,6 +263,12 @@ class Scheduler:
                 request.pending.set_result(whole)
         return None
 
+    def _drop(self, expired: list[Request]) -> None:
+        for request in expired:
+            metrics.SKIPPED.labels("late").inc()
+            waited = self._clock() - request.arrived
+            _fail(request, Superseded(f"A request for {request.model!r} waited {waited:.2f} s, past its use."))
+
     def _fail_all(self, call: _Call, error: EngineError) -> None:
         with self._changed:
             for share in call.shares:
@@ -277,7 +280,9 @@ class Scheduler:
         seen: _Call | None = None
         looks = 0
         while not self._over.wait(self._hung_after / _LOOKS):
-            running = self._call
+            with self._changed:
+                running, expired = self._call, self._ready.expire(self._clock())
+            self._drop(expired)  # now, so that their sessions ask with something newer before the call is over
             looks = looks + 1 if running is not None and running is seen else 0
             seen = running
             if running is not None and looks * self._hung_after / _LOOKS >= self._patience(running):
