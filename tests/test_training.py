@@ -187,7 +187,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(da
 
 
 def test_sound_alone_trains_the_aural_stream(data, tmp_path):
-    changes = SEQUENCE | {"stride": 5, "epochs": 5, "learning_rate": 1e-3}
+    changes = SEQUENCE | {"stride": 5, "epochs": 3, "learning_rate": 1e-3}
     recipe = replace(VGG, network="mt-vgg-gru", reads="sound", **changes, **VA)
     result = run(recipe, data, tmp_path / "heard")
     assert max(row["ccc_arousal"] for row in result["epochs"]) > 0.15  # loudness is drawn as arousal is
