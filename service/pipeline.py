@@ -24,6 +24,7 @@ from service.perception.speech import SpeechDetector
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
 SOUND_ONLY_PERIOD = 0.1  # s between events of a source that has only sound
+_ROUNDING = 1e-6  # s; a time that is a whole number of samples but for rounding must not wait for one more
 
 Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
 Ask = Callable[[Arrays], Pending]  # inputs -> outputs to come
@@ -89,11 +90,11 @@ class Pipeline:
             due = max(quiet_since, self._t + SOUND_ONLY_PERIOD)
             t = sound.t + begin / SAMPLE_RATE
             heard = self._mel.end if abs(t - self._mel.end) <= MAX_JITTER else t
-            count = max(1, math.ceil((due - heard) * SAMPLE_RATE))
+            count = max(1, math.ceil((due - heard - _ROUNDING) * SAMPLE_RATE))
             self._mel.push(Sound(sound.samples[begin : begin + count], t))
             begin += count
             end = self._mel.end
-            if end >= due:
+            if end >= due - _ROUNDING:
                 if self._fusion is not None:
                     self._fusion.hear(end, self._speech.status(end), self._mel)
                 events.append(self._event(end, faces=self._aggregator.update(end, [], {}), reasons=["no_face"]))
