@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import SOUND_EMBEDDING, Engine, require_finite
+from engines.engine import SOUND_EMBEDDING, Arrays, Engine, require_finite
 
 MAX_VA_ERROR = 0.10  # of valence and arousal, which span [-1, 1]
 MIN_VA_CCC = 0.99  # concordance with the reference, each of valence and arousal
@@ -18,6 +18,7 @@ MIN_TOP_EXPRESSION = 0.97  # share of samples whose most likely expression is th
 MIN_AU_F1 = 0.95  # of "present at 0.5", over all units, with the reference as truth
 MAX_RELATIVE_ERROR = 0.05  # root mean square of the difference over that of the reference, other outputs
 _TIE = 0.05  # margin (logits or probabilities) under which the reference's own top expression or unit is a toss-up
+_AT_ONCE = 8  # samples in a call
 _MIN_VARIED = 8  # samples that a concordance needs to mean anything
 _MIN_STD = 0.02  # of the reference; below it concordance measures noise
 
@@ -36,7 +37,7 @@ class Figures:
 
 def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np.generic]]) -> Figures:
     """Figures of `candidate` on the inputs `probe` (by name, batch along axis 0). Raises `EngineError` for NaN."""
-    expected, found = reference(probe), candidate(probe)
+    expected, found = _outputs(reference, probe), _outputs(candidate, probe)
     require_finite(expected, "The fp32 reference")
     require_finite(found, f"The engine {candidate.name}:{candidate.precision}")
     samples = len(next(iter(probe.values())))
@@ -82,6 +83,13 @@ def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np
                 at_least=False,
             )
     return Figures(samples, values, "; ".join(broken) or None)
+
+
+def _outputs(engine: Engine, probe: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    """In small batches: a clip of faces takes much memory on its way through a network."""
+    rows = len(next(iter(probe.values())))
+    parts = [engine({k: v[i : i + _AT_ONCE] for k, v in probe.items()}) for i in range(0, rows, _AT_ONCE)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _lowest_ccc(what: str, a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, float]:
