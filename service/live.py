@@ -94,6 +94,7 @@ def load(settings: Settings) -> Runtime:
         voice=settings.voice,
         max_batch=settings.max_batch,
         max_wait=settings.max_wait_ms / 1e3,
+        sessions=settings.max_sessions,
     )
 
 

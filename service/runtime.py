@@ -10,6 +10,7 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.imported import SYSTEMS
 from engines.load import Loaded, load
+from engines.openvino import cores, threads_for
 from service import gpu_perception, metrics
 from service.calibrate import probe_of
 from service.capture.media import Frame
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN = 1.0  # s that a live event waits for the engine; it goes on without, whether that hangs or is slow
 CLOSE_TIMEOUT = 0.5  # s; requests still waiting then are of an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
-ENGINE_THREADS = 1  # a second one was measured to double a small network's CPU time and save none of its latency
 PROBE_SAMPLES = 16  # that a reduced precision is compared on at its first start here; `engines build` takes more
 DEFAULT_MODEL = "face-mt"
 DEFAULT_ENGINE = "openvino"
@@ -208,16 +208,17 @@ def load_runtime(
     max_batch: int = MAX_BATCH,
     max_wait: float = 0.0,
     voice: bool = True,
+    sessions: int = 1,
 ) -> Runtime:
     """Compiles, verifies and warms everything up. `untrained`: a system without weights may run on random ones.
     `model_options`: NAME=VALUE texts, see `service.inference.options`. `max_batch`, `max_wait` (s): see
-    `service.inference.scheduler`. `voice`: the default model hears too. Raises `UserError` for an unknown
-    model, engine or option, or weights that cannot be had."""
+    `service.inference.scheduler`. `voice`: the default model hears too. `sessions`: how many there may be at once.
+    Raises `UserError` for an unknown model, engine or option, or weights that cannot be had."""
     model = model or DEFAULT_MODEL
     if model not in ADAPTERS:
         raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")
     options = read_options(model_options)
-    threads = 0 if model in PAPERS else ENGINE_THREADS
+    threads = threads_for(cores(), sessions, heavy=model in PAPERS)
     probe = probe_of(model, samples=PROBE_SAMPLES)
 
     def compiled(name: str) -> Loaded:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from engines import openvino
 from engines.errors import EngineError
-from engines.openvino import OpenVinoEngine, resolve_precision
+from engines.openvino import OpenVinoEngine, resolve_precision, threads_for
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3) / 10
 
@@ -157,3 +157,12 @@ def test_a_broken_cache_keeps_nothing_from_running(network: Path, cache: Path, d
             blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
     outputs = OpenVinoEngine(network)({"crop": np.ones((1, 4), np.float32)})
     np.testing.assert_allclose(outputs["valence_arousal"], np.ones((1, 4)) @ WEIGHT, atol=1e-6)
+
+
+def test_threads_follow_the_sessions_and_leave_cores_to_the_rest() -> None:
+    assert threads_for(1, 16, heavy=False) == 1
+    assert threads_for(2, 16, heavy=False) == 1
+    assert threads_for(16, 1, heavy=False) == 1
+    assert threads_for(16, 16, heavy=False) == 2
+    assert threads_for(16, 500, heavy=False) == 8
+    assert threads_for(16, 1, heavy=True) == 0  # all of them
