@@ -15,7 +15,9 @@ from engines.errors import UserError
 from engines.load import Loaded, Probe
 from service.capture.media import Frame, Sound, StateChange
 from service.capture.open import open_source
+from service.inference import voice
 from service.inference.options import Options
+from service.perception.mel import MELS
 from service.perception.networks import Networks
 from service.perception.perceive import Perception
 from service.pipeline import Pipeline
@@ -55,6 +57,10 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
     raises `UserError` for a video that cannot be read or in which there is no face."""
     from service.runtime import PAPERS
 
+    if model == voice.MODEL:
+        rng = np.random.default_rng(0)
+        mel = rng.normal(-60, 20, (samples or SAMPLES, MELS, voice.COLUMNS)).astype(np.float32)  # dB
+        return lambda reference: {"mel": mel}
     if not videos and model not in PAPERS:
         return None
     chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", look) for look in _DEMO]

@@ -60,7 +60,13 @@ def _analyze(args: argparse.Namespace) -> int:
     from service.analyze import analyze
     from service.runtime import load_runtime
 
-    runtime = load_runtime(args.model, args.engine, untrained=bool(args.untrained), model_options=args.model_option)
+    runtime = load_runtime(
+        args.model,
+        args.engine,
+        untrained=bool(args.untrained),
+        model_options=args.model_option,
+        voice=args.voice is not False,
+    )
     try:
         outcome = analyze(runtime, args.input, args.out, fps=args.fps, realtime=args.speed == "realtime")
     finally:
@@ -253,6 +259,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="name of a model (face-mt)")
     parser.add_argument("--engine", metavar="BACKEND[:PRECISION]", help="openvino[:fp32|bf16|int8]")
     parser.add_argument("--untrained", action="store_true", default=None, help="run a system that has no weights")
+    parser.add_argument(
+        "--voice", action=argparse.BooleanOptionalAction, default=None,
+        help="read the voice too, and fuse it into the only face in view (on)",
+    )  # fmt: skip
     parser.add_argument(
         "--model-option", action="append", default=[], metavar="NAME=VALUE",
         help="rate=5, sound=past10|truncate|delayed, sound_rate=2, state=carry|chunk, phase=trailing|delayed, "
