@@ -9,13 +9,14 @@ torch = pytest.importorskip("torch")
 
 from engines.openvino import OpenVinoEngine  # noqa: E402
 from models.errors import ModelError  # noqa: E402
-from models.face_mt import voice_sounds  # noqa: E402
+from models.face_mt import voice_sounds, voice_train  # noqa: E402
 from models.face_mt.voice import CHANNELS, CLASSES, COLUMNS, OUTPUTS, VoiceNetwork, levelled  # noqa: E402
 from models.face_mt.voice_augment import augment  # noqa: E402
 from models.face_mt.voice_data import FOLDS, Clips, clips, fold_actors, window  # noqa: E402
-from models.face_mt.voice_export import Fit, Served, calibrate, export, release, together  # noqa: E402
+from models.face_mt.voice_export import Served, calibrate, release, together  # noqa: E402
 from models.face_mt.voice_scores import Heard, served  # noqa: E402
-from models.face_mt.voice_train import main, train  # noqa: E402
+from models.face_mt.voice_spoil import FAULTS, gain  # noqa: E402
+from models.face_mt.voice_train import Options, train  # noqa: E402
 from models.labels import EXPRESSIONS  # noqa: E402
 from service.inference.voice import read_trust  # noqa: E402
 from service.perception.mel import mel_power  # noqa: E402
@@ -107,10 +108,8 @@ def _small(data: Clips) -> Clips:
 def test_a_killed_training_ends_where_an_uninterrupted_one_does(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models.face_mt import voice_train
-
     data, sounds = _small(clips(prepared / "ravdess")), _mel(4).numpy().astype(np.float16)
-    options = voice_train.Options("here", (1, 2), epochs=2, batch=8)
+    options = Options("here", (1, 2), epochs=2, batch=8)
     train(options, data, sounds, tmp_path / "whole.pt")
     real, epochs = voice_train._batches, []
 
@@ -130,11 +129,11 @@ def test_a_killed_training_ends_where_an_uninterrupted_one_does(
     a, b = (torch.load(tmp_path / f"{run}.pt", weights_only=True)["average"] for run in ("whole", "killed"))
     assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-5) for key in a)
     with pytest.raises(ModelError, match="other options"):
-        train(voice_train.Options("here", (1, 2), epochs=3, batch=8), data, sounds, tmp_path / "killed.pt")
+        train(Options("here", (1, 2), epochs=3, batch=8), data, sounds, tmp_path / "killed.pt")
 
 
 def test_a_run_is_released_as_a_file_that_computes_what_the_network_computes(prepared: Path, tmp_path: Path) -> None:
-    rows = main(prepared, tmp_path, epochs=1, lessons=1)
+    rows = voice_train.main(prepared, tmp_path, epochs=1, lessons=1)
     assert [row["fold"] for row in rows] == [0, 1, 2, 3]
     fit = release(tmp_path, prepared, tmp_path / "voice.onnx")
     others = together([Heard.load(tmp_path / f"fold{k}.npz") for k in (1, 2, 3)])
@@ -142,15 +141,23 @@ def test_a_run_is_released_as_a_file_that_computes_what_the_network_computes(pre
     trust = read_trust(tmp_path / "voice.onnx")
     assert trust is not None
     assert (trust.valence, trust.arousal, trust.expression) == pytest.approx(fit.validation, abs=1e-4)
-
-
-def test_the_file_computes_what_the_network_computes(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    network, fit = VoiceNetwork().eval(), Fit(1.5, (0.5, 2.0), (0.5, 0.6, 0.7))
-    export(network, fit, "test-0", {}, tmp_path / "voice.onnx")
+    network, options = voice_train.load(tmp_path / "fold0.pt")
+    assert options.held_out == tuple(fold_actors(0))
     mel = _mel(3)
     found = OpenVinoEngine(tmp_path / "voice.onnx", caching=False)({"mel": mel.numpy()})
     for name, value in zip(("expression", "valence_arousal", "std"), Served(network, fit)(mel), strict=True):
-        assert np.allclose(found[name], value.detach().numpy(), atol=2e-3), name
+        assert np.allclose(found[name], value.detach().numpy(), atol=5e-3), name
     assert found["expression"].shape == (3, len(EXPRESSIONS) + 1)
     assert np.allclose(found["expression"].sum(1), 1.0, atol=1e-5)
+
+
+def test_faults_leave_length_and_loudness_in_range() -> None:
+    samples = voice_sounds.make("music", 1, seed=3)[0]
+    for function, degrees, _ in FAULTS.values():
+        for degree in degrees:
+            spoiled = function(samples, degree)
+            assert spoiled.shape == samples.shape
+            assert spoiled.dtype == np.float32
+            assert np.isfinite(spoiled).all()
+    quiet = gain(samples, -20)
+    assert np.sqrt((quiet**2).mean()) == pytest.approx(0.1 * np.sqrt((samples**2).mean()), rel=1e-3)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.face_mt.data import read
-from models.face_mt.voice import CLASSES, COLUMNS
+from models.face_mt.voice import AFFECT, CLASSES, COLUMNS
 from models.face_mt.votes import CIRCUMPLEX
 
 Floats = NDArray[np.float64]
@@ -67,6 +69,14 @@ def clips(folder: Path) -> Clips:
 def fold_actors(fold: int) -> NDArray[np.int64]:
     """The six actors held out in `fold`: three women and three men."""
     return np.array([a for a in range(1, 25) if ((a - 1) // 2) % FOLDS == fold])
+
+
+def affect_of(out: Tensor) -> Tensor:
+    """(n, 13) of the network -> (n, 2) valence and arousal: half what it says outright, which varies too much, and half
+    the expected place of the classes, which varies too little."""
+    p = torch.softmax(out[:, :SPOKEN], 1)
+    outright = torch.tanh(out[:, len(CLASSES) : len(CLASSES) + AFFECT])
+    return (outright + p @ torch.tensor(POSITIONS, dtype=p.dtype)) / 2
 
 
 def _spoken(mel: NDArray[np.float16]) -> tuple[int, int]:

@@ -22,8 +22,8 @@ from models.face_mt import voice_train
 from models.face_mt.calibration import fit_std_scale, fit_temperature
 from models.face_mt.export import OPSET, halve
 from models.face_mt.scores import concordance, macro_f1, softmax
-from models.face_mt.voice import AFFECT, CLASSES, COLUMNS, VoiceNetwork
-from models.face_mt.voice_data import CALM, FOLDS, POSITIONS, SPOKEN, Clips, Floats, clips
+from models.face_mt.voice import CLASSES, COLUMNS, VoiceNetwork
+from models.face_mt.voice_data import CALM, FOLDS, POSITIONS, SPOKEN, Clips, Floats, affect_of, clips
 from models.face_mt.voice_scores import SEVEN, Heard, served, seven
 from models.labels import EXPRESSIONS
 
@@ -89,7 +89,7 @@ class Served(nn.Module):
         mean = voiced @ self.places
         std = ((voiced @ self.places**2 - mean**2).clamp_min(0) + 1e-4).sqrt() * self.std_scale
         expression = torch.cat([p[:, :1] + p[:, CALM : CALM + 1], p[:, 1:CALM], p[:, CALM + 1 :]], 1)
-        return expression, torch.tanh(out[:, len(CLASSES) : len(CLASSES) + AFFECT]), std
+        return expression, affect_of(out), std
 
 
 def export(network: VoiceNetwork, fit: Fit, version: str, facts: dict[str, Any], out: Path) -> None:

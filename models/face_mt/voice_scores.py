@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.face_mt.scores import concordance, macro_f1, softmax
-from models.face_mt.voice import AFFECT, CLASSES, VoiceNetwork
-from models.face_mt.voice_data import CALM, NEUTRAL, SPOKEN, Clips, Floats, window
+from models.face_mt.voice import CLASSES, VoiceNetwork
+from models.face_mt.voice_data import CALM, NEUTRAL, SPOKEN, Clips, Floats, affect_of, window
 
 SEVEN = SPOKEN - 1
 _BATCH = 64
@@ -47,10 +47,9 @@ def hear(network: VoiceNetwork, data: Clips, rows: NDArray[np.int64]) -> Heard:
     parts = []
     for start in range(0, len(rows), _BATCH):
         mel = np.stack([sentence(data, row) for row in rows[start : start + _BATCH]])
-        parts.append(network(torch.from_numpy(mel)).double().numpy())
-    out = np.concatenate(parts)
-    count = len(CLASSES)
-    return Heard(rows, out[:, :count], np.tanh(out[:, count : count + AFFECT]))
+        parts.append(network(torch.from_numpy(mel)).double())
+    out = torch.cat(parts)
+    return Heard(rows, out[:, : len(CLASSES)].numpy(), affect_of(out).numpy())
 
 
 def served(probabilities: Floats) -> Floats:

@@ -1,0 +1,247 @@
+"""The sound branch, live: what weighs the voice, when it is read, whose it is, and faces alone where it is missing."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_speech import noise, voice
+
+from engines import weights
+from engines.engine import Arrays
+from engines.errors import EngineError
+from service.aggregation.fusion import Fusion, fuse
+from service.analyze import events_of_recording
+from service.capture.media import SAMPLE_RATE, Frame, Sound
+from service.capture.open import open_source
+from service.events import AffectEvent
+from service.inference.estimate import Estimate
+from service.inference.voice import HOLD, MIN_SPEECH, PERIOD, Trust, Voice, VoiceReader
+from service.perception.mel import MelStream
+from service.perception.speech import SpeechDetector
+from service.pipeline import Pipeline
+from service.runtime import Runtime, load_runtime
+from service.sound_branch import load_sound_branch
+
+EVEN = Trust(0.5, 0.5, 0.5)
+HAPPY, ANGRY = np.eye(7, dtype=np.float32)[[4, 1]]
+FACE = Estimate(track=3, t=5.0, valence=0.6, arousal=0.2, std=(0.1, 0.1), expression=HAPPY, aus={"AU12": 0.9})
+SPOKEN = Voice(t=5.0, valence=-0.2, arousal=0.6, std=(0.3, 0.3), expression=ANGRY, no_speech=0.0)
+
+
+def test_weights_are_proportional_to_how_well_each_did() -> None:
+    of_face, of_voice = Trust(0.9, 0.6, 0.6), Trust(0.3, 0.6, 0.2)
+    fused = fuse(5.0, FACE, SPOKEN, of_face, of_voice)
+    assert fused.valence == pytest.approx(0.75 * 0.6 + 0.25 * -0.2)
+    assert fused.arousal == pytest.approx(0.5 * 0.2 + 0.5 * 0.6)
+    assert fused.expression == pytest.approx(0.75 * HAPPY + 0.25 * ANGRY)
+    assert fused.raw == (0.6, 0.2)
+    assert fused.aus == FACE.aus
+
+
+def test_a_branch_that_agreed_with_nothing_says_nothing() -> None:
+    assert fuse(5.0, FACE, SPOKEN, EVEN, Trust(-0.1, 0.0, 0.0)).valence == FACE.valence
+
+
+def test_the_deviation_grows_where_the_two_disagree_and_not_where_they_agree() -> None:
+    apart = fuse(5.0, FACE, SPOKEN, EVEN, EVEN)
+    assert apart.std is not None
+    assert apart.std[0] == pytest.approx(np.sqrt((0.1**2 + 0.3**2) / 2 + 0.4**2))
+    alike = fuse(5.0, FACE, replace(SPOKEN, valence=0.6, std=(0.1, 0.1)), EVEN, EVEN)
+    assert alike.std is not None
+    assert alike.std[0] == pytest.approx(0.1)
+
+
+def test_an_older_and_a_doubtful_voice_weigh_less() -> None:
+    def share(t: float, spoken: Voice) -> float:
+        fused = fuse(t, FACE, spoken, EVEN, EVEN)
+        assert fused.valence is not None
+        return (fused.valence - 0.6) / -0.8
+
+    assert share(5.0, SPOKEN) == pytest.approx(0.5)
+    assert share(5.5, SPOKEN) == pytest.approx(1 / 3)
+    assert share(5.0 + HOLD, SPOKEN) == 0
+    assert share(5.0, replace(SPOKEN, no_speech=0.4)) == pytest.approx(0.6 / 1.6)
+
+
+def test_what_the_face_does_not_give_stays_unknown() -> None:
+    fused = fuse(5.0, replace(FACE, arousal=None, std=None, expression=None), SPOKEN, EVEN, EVEN)
+    assert (fused.arousal, fused.std, fused.expression) == (None, None, None)
+    assert fused.valence == pytest.approx(0.2)
+
+
+class _Listener:
+    """A network that answers anger with the loudness of the newest column as valence, and counts its calls."""
+
+    def __init__(self, no_speech: float = 0.0) -> None:
+        self.windows: list[np.ndarray] = []
+        self.no_speech = no_speech
+        self.fails = False
+
+    def __call__(self, inputs: Arrays) -> tuple[Arrays, float]:
+        if self.fails:
+            raise EngineError("broken")
+        mel = inputs["mel"]
+        assert mel.shape == (1, 64, 301)
+        self.windows.append(np.array(mel[0]))
+        classes = np.append(ANGRY * (1 - self.no_speech), self.no_speech)[None].astype(np.float32)
+        return {
+            "expression": classes,
+            "valence_arousal": np.array([[mel[0, :, -1].mean() / 100, 0.5]], np.float32),
+            "std": np.array([[0.2, 0.3]], np.float32),
+        }, 0.0
+
+
+def _listen(samples: np.ndarray, network: _Listener, piece: int = 1470, every: float = 1 / 30) -> list[Voice | None]:
+    """What is known at each frame's time, however the sound came in pieces."""
+    mel = MelStream()
+    detector, reader = SpeechDetector(mel), VoiceReader(network)
+    heard: list[Voice | None] = []
+    due = every
+    for at in range(0, len(samples), piece):
+        mel.push(Sound(samples[at : at + piece], at / SAMPLE_RATE))
+        while mel.end >= due:
+            heard.append(reader(due, detector.status(due), mel))
+            due += every
+    return heard
+
+
+SENTENCE = np.concatenate([noise(1, 2e-4), voice(3) + noise(3, 2e-4), noise(3, 2e-4)])
+
+
+def test_the_voice_is_read_at_a_bounded_rate_while_there_is_speech_and_for_a_while_after() -> None:
+    network = _Listener()
+    heard = _listen(SENTENCE, network)
+    assert 5 <= len(network.windows) <= 3.6 / PERIOD
+    assert not any(heard[: round((1 + MIN_SPEECH) * 30)])
+    assert all(heard[round(2.5 * 30) : 4 * 30])
+    assert not any(heard[round((4.4 + HOLD) * 30) :])
+
+
+def test_future_sound_changes_nothing() -> None:
+    other = SENTENCE.copy()
+    other[3 * SAMPLE_RATE :] = noise(4, 0.3)
+    first, second = (_listen(samples, _Listener()) for samples in (SENTENCE, other))
+    before = 3 * 30 - 1
+    assert any(first[:before])
+    for a, b in zip(first[:before], second[:before], strict=True):
+        assert (a and (a.t, a.valence)) == (b and (b.t, b.valence))
+
+
+def test_a_window_holds_the_last_three_seconds_of_columns() -> None:
+    network = _Listener()
+    _listen(SENTENCE, network)
+    first = network.windows[0]
+    silent = (first == -100.0).all(0)
+    assert silent[: 301 - 280].all()  # before the session there was nothing
+    assert not silent[-100:].any()
+
+
+def test_a_sound_that_the_network_takes_for_no_voice_is_not_used() -> None:
+    assert not any(_listen(SENTENCE, _Listener(no_speech=0.9)))
+
+
+def test_an_engine_that_fails_leaves_the_last_reading_until_it_is_old() -> None:
+    network = _Listener()
+    mel = MelStream()
+    mel.push(Sound(SENTENCE[: 3 * SAMPLE_RATE], 0.0))
+    status = replace(SpeechDetector(mel).status(3.0), status="speech", speech_s=2.0)
+    reader = VoiceReader(network)
+    assert reader(3.0, status, mel) is not None
+    network.fails = True
+    assert reader(3.0 + PERIOD, status, mel) is not None
+    assert reader(3.1 + HOLD, status, mel) is None
+
+
+def _fusion() -> Fusion:
+    return Fusion(lambda t, audio, mel: replace(SPOKEN, t=t), EVEN, EVEN)  # type: ignore[arg-type]
+
+
+def test_the_voice_goes_into_the_only_face_and_with_several_into_none() -> None:
+    fusion = _fusion()
+    one, two = SimpleNamespace(track=3), SimpleNamespace(track=4)
+    fusion.hear(5.0, None, None)  # type: ignore[arg-type]
+    assert fusion(5.0, [one], {3: FACE})[3].valence == pytest.approx(0.2)  # type: ignore[list-item]
+    assert (fusion.entry(5.0) or {})["fused_into"] == 3
+    fusion.hear(5.1, None, None)  # type: ignore[arg-type]
+    both = {3: FACE, 4: replace(FACE, track=4)}
+    assert fusion(5.1, [one, two], both) == both  # type: ignore[list-item]
+    assert (fusion.entry(5.1) or {})["fused_into"] is None
+    assert fusion(5.1, [one, two], {3: FACE}) == {3: FACE}  # type: ignore[list-item]
+
+
+def _timeless(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k not in ("captured_at", "timing_ms", "seq", "session", "state")}
+
+
+def _sound_events(pipeline: Pipeline, samples: np.ndarray, piece: int = 4410) -> list[dict[str, Any]]:
+    pieces = [Sound(samples[i : i + piece], i / SAMPLE_RATE) for i in range(0, len(samples), piece)]
+    return [_timeless(event.data) for sound in pieces for event in pipeline.sound(sound)]
+
+
+def test_raw_is_the_face_and_the_event_says_what_it_heard(runtime: Runtime) -> None:
+    frame = next(i for i in open_source("demo:", realtime=False).read(threading.Event()) if isinstance(i, Frame))
+    alone, both = runtime.pipeline("a"), runtime.pipeline("b")
+    alone._fusion, both._fusion = None, _fusion()
+    one, other = (pipeline.frame(frame).data for pipeline in (alone, both))
+    assert other["faces"][0]["raw"] == one["faces"][0]["raw"]
+    assert other["faces"][0]["valence"] != one["faces"][0]["valence"]
+    assert other["audio"]["voice"]["fused_into"] == other["faces"][0]["track"]
+    assert other["audio"]["voice"]["expression"]["label"] == "anger"
+    assert "voice" not in one["audio"]
+    for data in (one, other):
+        AffectEvent.model_validate({**data, "t": 0.0})
+
+
+@pytest.mark.parametrize("kind", ["tone", "noise", "silence"])
+def test_what_is_no_voice_has_no_reading(runtime: Runtime, kind: str) -> None:
+    seconds = 4 * SAMPLE_RATE
+    tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(seconds) / SAMPLE_RATE)
+    samples = {"tone": tone, "noise": noise(4, 0.05), "silence": np.zeros(seconds)}[kind].astype(np.float32)
+    events = _sound_events(runtime.pipeline("x"), samples)
+    assert len(events) >= 35
+    assert all(event["audio"]["voice"] is None for event in events)
+
+
+def test_live_equals_replay_however_the_sound_comes_in_pieces(runtime: Runtime) -> None:
+    truth = _sound_events(runtime.pipeline("x"), SENTENCE, 441)
+    assert _sound_events(runtime.pipeline("x"), SENTENCE, 11_025) == truth
+
+
+def test_the_operator_can_switch_it_off() -> None:
+    silent = load_runtime(voice=False)
+    try:
+        assert silent.info["missing"] == ["sound"]
+        event = _sound_events(silent.pipeline("x"), SENTENCE)[-1]
+        assert "voice" not in event["audio"]
+    finally:
+        silent.close()
+
+
+def test_an_altered_file_is_named_with_both_hashes_and_faces_are_served_alone(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = weights.entry("voice-mt")
+    altered = tmp_path / entry.file
+    altered.write_bytes(entry.location.read_bytes()[:-1] + b"x")
+    found = replace(entry, sources=(replace(entry.sources[0], path=str(altered)),))
+    monkeypatch.setitem(weights._manifest(weights.MANIFEST), "voice-mt", found)
+    assert load_sound_branch(runtime.loaded) is None
+    assert entry.sha256 in caplog.text
+    assert weights._sha256(altered) in caplog.text
+
+
+def test_an_unheard_actor_is_read_through_the_live_path(runtime: Runtime, shared: Path) -> None:
+    """Actor 1 was held out; of the 16 files of strong anger and strong sadness most are told apart."""
+    right = []
+    for emotion, label in (("05", "anger"), ("04", "sadness")):
+        for path in sorted((shared / "data" / "ravdess").glob(f"03-01-{emotion}-02-*-01.flac")):
+            source = open_source(f"file:{path}", realtime=False)
+            events = [e.data["audio"] for e in events_of_recording(runtime, source, stop=threading.Event())]
+            read = [audio["voice"]["expression"]["probabilities"] for audio in events if audio.get("voice")]
+            assert read, path.name
+            right.append(max((label, "sadness" if label == "anger" else "anger"), key=lambda k: read[-1][k]) == label)
+    assert np.mean(right) >= 0.7
