@@ -10,7 +10,7 @@ from service.inference.voice import MODEL, Infer, Trust, VoiceReader, read_trust
 
 log = logging.getLogger(__name__)
 
-# Of a face network whose file does not say: face-mt-1 (docs/benchmarks/face-mt-1.md).
+# Of a face network whose file does not say how it did: face-mt-1 on FER+'s test faces.
 FACE_TRUST = Trust(valence=0.877, arousal=0.878, expression=0.666)
 ENGINE = "openvino:fp32"  # a fifth of a millisecond a second of sound: nothing is to be won by fewer bits
 

@@ -67,7 +67,7 @@ def an_event(t, *faces, **more):
         "timing_ms": None,
         "model": {
             "name": "face-mt",
-            "weights": "face-mt-1",
+            "weights": "face-mt-2",
             "engine": "openvino",
             "precision": "fp32",
             "trained": True,
@@ -123,7 +123,7 @@ def test_values_come_back_as_they_went_in(table_path):
     assert row["valence_from_baseline"] is None
     assert row["expression"] == "happiness"
     assert [row[name] for name in EXPRESSIONS] == [0.1, 0.0, 0.0, 0.0, 0.88, 0.01, 0.01]
-    assert (row["weights"], row["trained"]) == ("face-mt-1", 1)
+    assert (row["weights"], row["trained"]) == ("face-mt-2", 1)
     assert table[4]["age_ms"] == 33
 
 
