@@ -39,8 +39,8 @@ LIMITS = (
 
 
 # Probability of the likeliest of eight classes, below which the model makes nothing out. face-mt-2 gives noise, black,
-# cats and drawn faces 0.13 to 0.19; 0.03 % of FER+'s test faces, 0.06 % of the web photographs and 0.2 % of the frames of
-# walkers and a crying face lie below 0.22.
+# cats and drawn faces 0.13 to 0.19; below 0.22 are 0.03 % of FER+'s test faces, 0.06 % of the web photographs and 0.2 %
+# of the frames of walkers and a crying face.
 UNCLEAR, CLEAR = 0.22, 0.26
 
 
