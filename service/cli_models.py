@@ -38,7 +38,7 @@ def add_commands(commands: Any, table: Print) -> None:
         help=f"prepared data ({DEFAULT}: with ferplus and faces in it; {VOICE}: with ravdess)",
     )  # fmt: skip
     train.add_argument("--out", type=Path, metavar="DIR", help="checkpoints, log and plot")
-    train.add_argument("--device", default="cpu", help="cpu or cuda")
+    train.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     train.add_argument("--json", action="store_true")
 
     evaluate = commands.add_parser("evaluate", help="score predictions against annotations, or the default weights")
@@ -86,8 +86,9 @@ def _train(args: argparse.Namespace, table: Print) -> int:
         return 0
     if args.data is None or args.out is None:
         raise UserError(f"train {args.recipe}: name the prepared data with --data and a folder for the run with --out")
+    _check_device(args.device)
     if args.recipe == DEFAULT:
-        table([face_mt.main(args.data, args.out)], args.json)
+        table([face_mt.main(args.data, args.out, device=args.device)], args.json)
         return 0
     if args.recipe == VOICE:
         table(voice_export.main(args.data, args.out), args.json)
@@ -99,6 +100,13 @@ def _train(args: argparse.Namespace, table: Print) -> int:
         done = train.train(recipe.read(args.recipe), args.data, args.out, args.device)
     table([{"recipe": args.recipe, **{name: done[name] for name in ("before", "score", "epoch")}}], args.json)
     return 0
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("PyTorch finds no CUDA device here; leave --device away to train on the CPU")
 
 
 def _evaluate(args: argparse.Namespace, table: Print) -> int:

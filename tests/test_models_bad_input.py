@@ -171,3 +171,9 @@ def test_a_trained_network_is_submitted_checked_and_scored(tmp_path, data, train
     assert main(["evaluate", str(trained), str(data), "--out", str(out), "--split", "test"]) == 0
     assert "VA_Set/t0.txt" in capsys.readouterr().out
     assert np.isfinite(affwild2.read_va(out / "VA_Set" / "v0.txt")).all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("recipe", ["face-mt", "mt-vgg-small"])
+def test_a_device_that_is_not_there(recipe, data, tmp_path, said):
+    assert "no CUDA device" in said("train", recipe, "--data", data, "--out", tmp_path, "--device", "cuda")

@@ -130,7 +130,7 @@ def view(grey: Tensor, size: int, generator: Generator, training: bool, spoil: b
         x = _light(x, generator)
     else:
         x = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return standardise(x, face_weights(size))
+    return standardise(x, face_weights(size).to(x.device))
 
 
 def _surround(source: Tensor, grid: Tensor, generator: Generator) -> Tensor:
@@ -152,7 +152,8 @@ def _surround(source: Tensor, grid: Tensor, generator: Generator) -> Tensor:
 def exact_view(grey: Tensor) -> Tensor:
     """`grey`: (n, 112, 112) uint8 luminance -> (n, 1, 64, 64) as the exported graph computes it."""
     rows, columns = _resampling()
-    return standardise((rows @ grey.float() @ columns)[:, None], face_weights(INPUT))
+    x = (rows.to(grey.device) @ grey.float() @ columns.to(grey.device))[:, None]
+    return standardise(x, face_weights(INPUT).to(grey.device))
 
 
 @cache

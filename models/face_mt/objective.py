@@ -30,6 +30,11 @@ class Batches:
         order = torch.randperm(len(self.grey), generator=generator)
         yield from order[: len(order) // size * size].reshape(-1, size)
 
+    def to(self, device: str) -> "Batches":
+        """The same rows on another device."""
+        columns = (self.grey, self.expression, self.weight, self.affect, self.units)
+        return Batches(*(column.to(device) for column in columns))
+
     def spread(self) -> Tensor:
         """(2,) standard deviation of valence and arousal over all raters and faces."""
         known = torch.isfinite(self.affect).all(1)
@@ -55,10 +60,12 @@ class Objective:
         doubtful = max(1, round(count * PHANTOM_SHARE)) if self.weights[3] else 0
         if doubtful:
             cut = augment.shuffled(grey[:doubtful], generator)
-            grey = torch.cat([grey, augment.phantoms(doubtful, generator), cut, drawings(doubtful, generator)])
+            grey = torch.cat(
+                [grey, augment.phantoms(doubtful, generator), cut, drawings(doubtful, generator).to(grey.device)]
+            )
         x = augment.view(grey, size, generator, training=True, spoil=self.spoil)
         network.generator = generator
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(grey.device.type, torch.bfloat16):
             logits, va, log_std, units = network(x.contiguous(memory_format=torch.channels_last))
         parts = [
             losses.expression_loss(logits[:count], data.expression[rows], data.weight[rows], self.log_prior),

@@ -16,12 +16,19 @@ from models.face_mt.network import FaceNetwork
 Loss = Callable[[FaceNetwork, Tensor, int, Generator], Tensor]
 
 
+def _begin(device: str) -> None:
+    """Of each thread: chance and grids are made where the pictures are."""
+    torch.set_num_threads(1)
+    if device != "cpu":  # where it would only slow every call down
+        torch.set_default_device(device)
+
+
 class Replicas:
     """`networks[0]` is the one that is trained; the others follow it."""
 
-    def __init__(self, network: FaceNetwork, count: int) -> None:
+    def __init__(self, network: FaceNetwork, count: int, device: str = "cpu") -> None:
         self.networks = [network, *(copy.deepcopy(network) for _ in range(count - 1))]
-        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(count, initializer=_begin, initargs=(device,))
 
     def train(self) -> None:
         """Training mode."""

@@ -29,14 +29,16 @@ class Predictions:
 
 @torch.no_grad()
 def predict(network: nn.Module, grey: NDArray[np.uint8]) -> Predictions:
-    """`grey`: (n, 112, 112) aligned luminance."""
+    """`grey`: (n, 112, 112) aligned luminance; runs where the network is."""
     network.eval()
+    device = next(network.parameters()).device
     parts: list[list[NDArray[np.float32]]] = []
     for start in range(0, len(grey), _BATCH):
-        x = exact_view(torch.from_numpy(grey[start : start + _BATCH])).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        x = exact_view(torch.from_numpy(grey[start : start + _BATCH]).to(device))
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
             logits, va, log_std, units = network(x)
-        parts.append([v.float().numpy() for v in (logits, va, log_std.exp(), torch.sigmoid(units))])
+        parts.append([v.float().cpu().numpy() for v in (logits, va, log_std.exp(), torch.sigmoid(units))])
     return Predictions(*(np.concatenate(columns).astype(np.float64) for columns in zip(*parts, strict=True)))
 
 

@@ -108,27 +108,33 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     os.replace(aside, path)
 
 
-def train(options: Options) -> dict[str, float]:
+def train(options: Options, device: str = "cpu") -> dict[str, float]:
     """Trains and writes `last.pt` (to resume), `best.pt` (averaged weights) and `log.jsonl` into `options.out`.
+
+    `device`: "cpu", or "cuda", where one worker takes whole batches (a run stays on the device that it began on).
 
     Returns the validation figures of the best epoch. Raises `ModelError` for a folder of other options or a loss that
     is not a number.
     """
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
+    if device != "cpu":
+        options = replace(options, workers=1)
     workers = options.workers
     torch.manual_seed(options.seed)
     fer, web = ferplus(Path(options.ferplus)), labelled(Path(options.faces))
     scales = unit_scales([fer, web]) if options.use_units else {}
-    batches = Batches(*(torch.cat(pair) for pair in zip(_rows(fer, scales), _rows(web, scales), strict=True)))
+    batches = Batches(*(torch.cat(pair) for pair in zip(_rows(fer, scales), _rows(web, scales), strict=True))).to(
+        device
+    )
     prior = training_prior(fer)
-    log_prior = torch.from_numpy(options.balance * np.log(np.maximum(prior, PRIOR_FLOOR))).float()
+    log_prior = torch.from_numpy(options.balance * np.log(np.maximum(prior, PRIOR_FLOOR))).float().to(device)
     used = (True, options.use_affect, options.use_units, options.use_doubt)
     weights = tuple(weight * use for weight, use in zip(WEIGHTS, used, strict=True))
     loss = Objective(batches, log_prior, batches.spread(), weights, options.spoil)
     config = Config(widths=options.widths, blocks=options.blocks, aus=tuple(scales), dropout=options.dropout)
-    network = FaceNetwork(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    replicas = Replicas(network, workers)
+    network = FaceNetwork(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    replicas = Replicas(network, workers, device)
     average = copy.deepcopy(network)
     per_epoch = len(batches.grey) // options.batch
     total = per_epoch * options.epochs
@@ -137,19 +143,20 @@ def train(options: Options) -> dict[str, float]:
     last = out / "last.pt"
     written = json.loads(json.dumps(asdict(options)))
     if last.exists():
-        state = torch.load(last, weights_only=True)
+        state = torch.load(last, map_location=device, weights_only=True)
         if state["options"] != written:
             raise ModelError(f"{out} holds a run with other options. Name another folder, or empty it.")
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        replicas = Replicas(network, workers)
+        replicas = Replicas(network, workers, device)
         first, best = int(state["epoch"]) + 1, float(state["best"])
     result: dict[str, float] = {}
     for epoch in range(first, options.epochs):
         started = time.monotonic()
         generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
-        parts = [torch.Generator().manual_seed(options.seed * 1000 + epoch + 10**6 * (w + 1)) for w in range(workers)]
+        seeds = [options.seed * 1000 + epoch + 10**6 * (w + 1) for w in range(workers)]
+        parts = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         size = options.small_size if epoch < options.epochs * options.small_share else INPUT
         replicas.train()
         sums = torch.zeros(len(TASKS))
@@ -158,7 +165,7 @@ def train(options: Options) -> dict[str, float]:
             step = epoch * per_epoch + i
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(step, total, options.learning_rate)
-            each = replicas.backward(loss, rows, size, parts)
+            each = replicas.backward(loss, rows, size, parts).cpu()
             if not bool(torch.isfinite(each).all()):
                 worst = float(each.sum())
                 raise ModelError(f"The loss became {worst} in epoch {epoch + 1}; {last} holds the epoch before it.")
@@ -183,14 +190,14 @@ def train(options: Options) -> dict[str, float]:
     return result
 
 
-def main(data: Path, out: Path, *, seed: int = 1, epochs: int | None = None) -> dict[str, float]:
+def main(data: Path, out: Path, *, device: str = "cpu", seed: int = 1, epochs: int | None = None) -> dict[str, float]:
     """`affectstream train face-mt`: trains on the prepared sets `data`/ferplus and `data`/faces into `out`, and writes
     what can be served, `face-mt.onnx` and, with the extra `quantize`, `face-mt-int8.onnx`.
 
     Called again with the same arguments it goes on where it was stopped. Raises `ModelError` or `FileNotFoundError`.
     """
     options = Options(str(data / "ferplus"), str(data / "faces"), str(out), seed=seed)
-    figures = train(options if epochs is None else replace(options, epochs=epochs))
+    figures = train(options if epochs is None else replace(options, epochs=epochs), device)
     weights = out / "face-mt.onnx"
     figures |= release(out / "best.pt", data, weights)
     if find_spec("nncf") is None:
