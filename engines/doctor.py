@@ -33,7 +33,7 @@ def rows() -> list[dict[str, str]]:
         "PortAudio": "found" if _port_audio() else "not found: no microphone; apt-get install libportaudio2",
         "cache": _cache(),
         "weights": _weights(),
-        "--engine openvino": f"runs, in {' or '.join(precisions())}",
+        "--engine openvino": f"runs, in {' or '.join(precisions())}; taken unless --engine names another",
         "--engine tensorrt": _gpu_engine(("tensorrt", "pycuda", "onnx")),
         "--engine torch": _gpu_engine(("torch", "onnx")),
         **{f"{model} would run on": expected(model) for model in models()},

@@ -62,7 +62,7 @@ def write(network: "LiveNetwork", path: Path) -> None:
 
     names = list(network.inputs)
     samples = tuple(network.inputs.values())
-    with torch.inference_mode():
+    with torch.no_grad():
         outputs = network.module(*samples)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
@@ -70,7 +70,7 @@ def write(network: "LiveNetwork", path: Path) -> None:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operation for a whole transformer, which ONNX has not
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad():
             # The exporter that keeps a recurrent layer whole is deprecated, and warns of constants that it folds.
             warnings.simplefilter("ignore")
             torch.onnx.export(

@@ -62,7 +62,8 @@ def test_a_machine_without_a_gpu_is_told_what_each_engine_lacks(monkeypatch: pyt
     )
     assert rows["--engine torch"].startswith("lacks a torch that is built for CUDA, an NVIDIA driver;")
     assert rows["--engine openvino"].startswith("runs, in ")
-    assert rows["would run"].endswith("because openvino is chosen unless --engine names another")
+    assert rows["--engine openvino"].endswith("taken unless --engine names another")
+    assert rows["face-mt would run on"].startswith("openvino:")
 
 
 def test_a_machine_with_a_gpu_is_told_its_name_and_the_drivers_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

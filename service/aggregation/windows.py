@@ -65,7 +65,8 @@ class TrailingWindows:
         self._new_max = np.full((count, columns), -np.inf)
         self._new_min = np.full((count, columns), np.inf)
         self._origin = np.zeros(count)  # s, what times are counted from
-        self._offset = np.zeros((count, columns))  # what values are counted from
+        self._offset = np.zeros((count, columns))  # what values are counted from ...
+        self._anchored = np.zeros((count, columns), bool)  # ... once one has been seen: far values would cancel out
 
     @property
     def newest(self) -> float:
@@ -86,6 +87,9 @@ class TrailingWindows:
         self._times[self._end] = t
         self._values[self._end] = row
         self._end += 1
+        first = valid & ~self._anchored
+        self._offset = np.where(first, row, self._offset)
+        self._anchored |= first
         x = np.where(valid, row - self._offset, 0.0)  # (windows, columns)
         tau = np.where(valid, (t - self._origin)[:, None], 0.0)
         new = self._new_sums
@@ -166,6 +170,7 @@ class TrailingWindows:
         self._new_max[window] = -np.inf
         self._new_min[window] = np.inf
         self._origin[window], self._offset[window] = origin, offset
+        self._anchored[window] = valid.any(0)
 
     def _make_room(self) -> None:
         """Moves what is held to the front of the rows, of twice as many where they are more than half full."""
