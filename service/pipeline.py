@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -44,7 +45,8 @@ class Pipeline:
 
     With `ask`, an event waits for no answer: a model slower than the frames is read when its answer is there, and the
     last values are held in between. Without, every event waits for its own, so that a recording gives the same each
-    time. `model`: what the events say of the model and the engine that runs it now."""
+    time. `model`: what the events say of the model and the engine that runs it now. `turn`: held by whoever drives it
+    live while there is work for it."""
 
     def __init__(
         self,
@@ -56,8 +58,10 @@ class Pipeline:
         *,
         ask: Ask | None = None,
         fusion: Fusion | None = None,
+        turn: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.name = name
+        self.turn = turn or nullcontext()
         self._perception = perception
         self._adapter = adapter
         self._infer = infer

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from service import metrics
-from service.capture.inbox import Inbox
+from service.capture.inbox import Arrival, Inbox
 from service.capture.media import Frame, State, StateChange
 from service.capture.reader import Reader
 from service.capture.source import Source
@@ -113,7 +113,11 @@ class Session:
                 self._change(StateChange(State.ENDED, "closed"))
 
     def _step(self) -> None:
-        arrival = self._inbox.take(TAKE_TIMEOUT)
+        self._inbox.wait(TAKE_TIMEOUT)
+        with self._pipeline.turn:
+            self._work(self._inbox.take(0.0))  # after the turn was given: the newest frame, not the one waited for
+
+    def _work(self, arrival: Arrival) -> None:
         if self._baseline_asked.is_set():
             self._baseline_asked.clear()
             self._pipeline.reset_baseline()

@@ -64,17 +64,22 @@ class Inbox:
                 (self._before if self._frame is None else self._after).append(item)
             self._changed.notify()
 
-    def take(self, timeout: float) -> Arrival:
-        """Waits for a frame or a state change, `timeout` seconds at most, and returns all that arrived up to it.
-
-        At the time-out, what sound there is comes without a frame; the arrival may be empty.
-        """
+    def wait(self, timeout: float) -> None:
+        """Waits for a frame or a state change, `timeout` seconds at most."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while self._frame is None and not any(isinstance(item, StateChange) for item in self._before):
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
+
+    def take(self, timeout: float) -> Arrival:
+        """Waits for a frame or a state change, `timeout` seconds at most, and returns all that arrived up to it.
+
+        At the time-out, what sound there is comes without a frame; the arrival may be empty.
+        """
+        self.wait(timeout)
+        with self._changed:
             frame, taken = self._frame, self._before
             self._frame, self._before, self._after = None, self._after, deque()
             chunks = [item for item in taken if isinstance(item, _Chunk)]
