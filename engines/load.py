@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engines import imported, openvino, quantize, records, split, tensorrt, torch_cuda, weights
+from engines.batches import SIZES
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine
 from engines.probe import probe as default_probe
 from engines.split import SplitEngine
-from engines.verify import Figures, compare
+from engines.verify import AT_ONCE, Figures, compare
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +73,13 @@ class _Candidate:
 
 
 class Yardstick:
-    """What the engines of a model are compared with, and on: the float32 file, and inputs made when first needed."""
+    """What the engines of a model are compared with, and on: the float32 file, and inputs made when first needed.
 
-    def __init__(self, reference: weights.Weights, probe: Probe | None) -> None:
+    `batch`: rows that a candidate is given at a time."""
+
+    def __init__(self, reference: weights.Weights, probe: Probe | None, batch: int = AT_ONCE) -> None:
         self.reference = reference
+        self.batch = batch
         self._probe = probe
 
     @cached_property
@@ -140,13 +144,22 @@ def load(
 
 
 def build(
-    model: str, engine: str = REFERENCE, *, probe: Probe | None = None, untrained: bool = False
+    model: str,
+    engine: str = REFERENCE,
+    *,
+    probe: Probe | None = None,
+    untrained: bool = False,
+    batch: int | None = None,
 ) -> records.Record:
     """Builds an engine for this machine and compares it with its reference, whatever was known. For int8, where the
     weights come without an 8-bit file, one is quantised on the probe's inputs. Its record says whether it may serve.
-    Raises `EngineError` or `WeightsError`."""
+    Every engine takes any batch; it is compared at `batch` rows a call, or a few. Raises `EngineError` or
+    `WeightsError`."""
     backend, asked = parse_engine(engine)
-    yardstick = Yardstick(weights_of(model, untrained=untrained), probe)
+    batch = AT_ONCE if batch is None else batch
+    if not 1 <= batch <= SIZES[-1]:
+        raise EngineError(f"An engine cannot be compared at batches of {batch}; choose 1 to {SIZES[-1]}.")
+    yardstick = Yardstick(weights_of(model, untrained=untrained), probe, batch)
     shipped = _shipped_int8(yardstick.reference)
     precision = asked
     if asked == "auto":
@@ -281,7 +294,9 @@ def _quantised(yardstick: Yardstick, backend: str) -> records.Record:
     reference, truth = yardstick.reference, yardstick.truth
     seen, unseen = ({name: values[start::2] for name, values in yardstick.inputs.items()} for start in (0, 1))
     made = quantize.build(
-        reference, seen, lambda file: compare(truth, OpenVinoEngine(file, precision="int8", caching=False), unseen)
+        reference,
+        seen,
+        lambda file: compare(truth, OpenVinoEngine(file, precision="int8", caching=False), unseen, yardstick.batch),
     )
     candidate = _Candidate(backend, made.weights or reference, "int8")
     if made.weights is not None and backend != REFERENCE:
@@ -296,7 +311,7 @@ def _known(candidate: _Candidate, yardstick: Yardstick) -> records.Record:
 
 def _compared(candidate: _Candidate, yardstick: Yardstick) -> records.Record:
     found = BACKENDS[candidate.backend].open(candidate.entry, candidate.precision, 0, 1)
-    return _keep(candidate, yardstick, compare(yardstick.truth, found, yardstick.inputs))
+    return _keep(candidate, yardstick, compare(yardstick.truth, found, yardstick.inputs, yardstick.batch))
 
 
 def _runtime(backend: str) -> records.Runtime:

@@ -18,7 +18,7 @@ MIN_TOP_EXPRESSION = 0.97  # share of samples whose most likely expression is th
 MIN_AU_F1 = 0.95  # of "present at 0.5", over all units, with the reference as truth
 MAX_RELATIVE_ERROR = 0.05  # root mean square of the difference over that of the reference, other outputs
 _TIE = 0.05  # margin (logits or probabilities) under which the reference's own top expression or unit is a toss-up
-_AT_ONCE = 8  # samples in a call
+AT_ONCE = 8  # samples in a call
 _MIN_VARIED = 8  # samples that a concordance needs to mean anything
 _MIN_STD = 0.02  # of the reference; below it concordance measures noise
 
@@ -35,9 +35,12 @@ class Figures:
         return ", ".join(f"{k} {v:.4g}" for k, v in self.values.items())
 
 
-def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np.generic]]) -> Figures:
-    """Figures of `candidate` on the inputs `probe` (by name, batch along axis 0). Raises `EngineError` for NaN."""
-    expected, found = _outputs(reference, probe), _outputs(candidate, probe)
+def compare(
+    reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np.generic]], batch: int = AT_ONCE
+) -> Figures:
+    """Figures of `candidate`, given `batch` rows at a time, on the inputs `probe` (by name, batch along axis 0). Raises
+    `EngineError` for NaN."""
+    expected, found = _outputs(reference, probe, AT_ONCE), _outputs(candidate, probe, batch)
     require_finite(expected, "The fp32 reference")
     require_finite(found, f"The engine {candidate.name}:{candidate.precision}")
     samples = len(next(iter(probe.values())))
@@ -85,10 +88,9 @@ def compare(reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np
     return Figures(samples, values, "; ".join(broken) or None)
 
 
-def _outputs(engine: Engine, probe: Mapping[str, NDArray[np.generic]]) -> Arrays:
-    """In small batches: a clip of faces takes much memory on its way through a network."""
+def _outputs(engine: Engine, probe: Mapping[str, NDArray[np.generic]], batch: int) -> Arrays:
     rows = len(next(iter(probe.values())))
-    parts = [engine({k: v[i : i + _AT_ONCE] for k, v in probe.items()}) for i in range(0, rows, _AT_ONCE)]
+    parts = [engine({k: v[i : i + batch] for k, v in probe.items()}) for i in range(0, rows, batch)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

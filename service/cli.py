@@ -123,7 +123,9 @@ def _engines(args: argparse.Namespace) -> int:
         case "build":
             engine = args.backend + (f":{args.precision}" if args.precision else "")
             rows = [
-                load.build(name, engine, probe=probe_of(name, args.calibrate), untrained=args.untrained).row()
+                load.build(
+                    name, engine, probe=probe_of(name, args.calibrate), untrained=args.untrained, batch=args.batch
+                ).row()
                 for name in args.name or ["face-mt"]
             ]
         case "verify":
@@ -234,6 +236,9 @@ def _parser() -> argparse.ArgumentParser:
     engines.add_argument("name", nargs="*", help="models (build: face-mt; verify: all that were built)")
     engines.add_argument("--backend", default="openvino", help="build: for openvino (default), tensorrt or torch")
     engines.add_argument("--precision", help="build: fp32, bf16, fp16 or int8 (the fastest of the backend)")
+    engines.add_argument(
+        "--batch", type=int, metavar="N", help="build: compare at N rows a call; every engine takes any batch",
+    )  # fmt: skip
     engines.add_argument(
         "--calibrate", action="append", default=[], type=Path, metavar="FILE",
         help="build, verify: a video with faces to compare on and to take int8 ranges from; may be repeated",

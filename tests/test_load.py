@@ -305,3 +305,19 @@ def test_an_operator_that_nobody_knows_is_a_sentence(model: Path) -> None:
     weights._manifest(weights.MANIFEST)["plain-fp32"] = entry
     with pytest.raises(EngineError, match=r"OpenVINO cannot compile plain-fp32.onnx: .*Frobnicate"):
         load("plain")
+
+
+def test_an_engine_is_compared_at_the_batch_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFFECTSTREAM_CACHE", str(tmp_path))
+    rows = []
+    real = openvino.OpenVinoEngine.__call__
+
+    def counted(self: openvino.OpenVinoEngine, inputs: Arrays) -> Arrays:
+        rows.append(len(next(iter(inputs.values()))))
+        return real(self, inputs)
+
+    monkeypatch.setattr(openvino.OpenVinoEngine, "__call__", counted)
+    assert build("face-mt", "openvino:int8", batch=16).fit
+    assert 16 in rows
+    with pytest.raises(EngineError, match="batches of 0; choose 1 to"):
+        build("face-mt", batch=0)
