@@ -1,8 +1,10 @@
 """A track's judgement without networks: synthetic people who move, grow, leave and return."""
 
+from math import log
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -65,6 +67,7 @@ def test_somebody_who_looks_otherwise_is_not(person: int, away: float, dx: float
 
 @given(st.floats(0.05, 20))
 def test_a_face_does_not_change_its_size_at_once(ratio: float) -> None:
+    assume(abs(abs(log(ratio)) - log(1.8)) > 1e-6)  # on the limit itself, the mesh's float32 decides
     track = Track(1, sighting(600, 300, 100), 0.0)
     likeness = track.likeness(sighting(600, 300, 100 * ratio), 0.1)
     assert (likeness > FAMILIAR) == (1 / 1.8 < ratio < 1.8)
