@@ -91,9 +91,11 @@ def quantise(source: Path, samples: Arrays, target: Path, keep: tuple[str, ...] 
         import onnx
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+        from models.onnx_storage import whole
+
         logging.getLogger("nncf").setLevel(logging.ERROR)
         count = len(next(iter(samples.values())))
-        model = _named(_whole(onnx.load(str(source))))
+        model = _named(whole(onnx.load(str(source))))
         rows = [{name: values[i : i + 1] for name, values in samples.items()} for i in range(count)]
         try:
             small = nncf.quantize(
@@ -153,22 +155,6 @@ def _edge(model: Any, *, forward: bool) -> tuple[tuple[str, ...], tuple[str, ...
             seen |= further
             ahead += further
     return tuple(sorted(before - layers)), tuple(sorted(layers))
-
-
-def _whole(model: Any) -> Any:
-    """The same graph with weights that are stored in float16 and cast in float32, as the quantiser wants them."""
-    from onnx import TensorProto, numpy_helper
-
-    halves = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
-    for node in [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in halves]:
-        values = numpy_helper.to_array(halves[node.input[0]]).astype("float32")
-        model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-        model.graph.node.remove(node)
-    used = {name for node in model.graph.node for name in node.input}
-    for name, tensor in halves.items():
-        if name not in used:
-            model.graph.initializer.remove(tensor)
-    return model
 
 
 def _named(model: Any) -> Any:

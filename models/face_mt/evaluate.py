@@ -17,12 +17,12 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from models.face_mt import action_units, spoil
+from models.face_mt import action_units, confusions, spoil
 from models.face_mt.calibration import COVERAGE, balance_weights
 from models.face_mt.data import TEST, Faces, ferplus, labelled, recorded
 from models.face_mt.scores import Floats, calibration_error, concordance, macro_f1, softmax
-from models.face_mt.votes import CLASSES
 from models.labels import EXPRESSIONS
+from models.metrics import confusion
 
 _BATCH = 64
 _RESAMPLES = 1000
@@ -82,13 +82,6 @@ def interval(measure: Callable[[NDArray[np.int64]], float], n: int, seed: int = 
     values = [measure(rng.integers(0, n, n)) for _ in range(_RESAMPLES)]
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def confusion(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """(classes, classes) counts, truth in rows."""
-    table = np.zeros((classes, classes), np.int64)
-    np.add.at(table, (truth, guess), 1)
-    return table
 
 
 def expression_rows(out: Outputs, faces: Faces, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -208,39 +201,6 @@ def speed_rows(path: Path, small: Path | None) -> list[dict[str, Any]]:
     ]
 
 
-def plot_confusions(tables: dict[str, NDArray[np.int64]], path: Path) -> None:
-    """One picture with a panel for each table, rows normalised to recall."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, len(tables), figsize=(5.2 * len(tables), 4.8), squeeze=False)
-    for panel, (title, table) in zip(panels[0], tables.items(), strict=True):
-        names = CLASSES[: len(table)]
-        share = table / np.maximum(table.sum(1, keepdims=True), 1)
-        panel.imshow(share, vmin=0, vmax=1, cmap="Blues")
-        for i, j in np.ndindex(table.shape):
-            if table[i, j]:
-                panel.text(
-                    j,
-                    i,
-                    str(table[i, j]),
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color="white" if share[i, j] > 0.5 else "black",
-                )
-        panel.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
-        panel.set_yticks(range(len(names)), names, fontsize=8)
-        panel.set_title(title, fontsize=9)
-        panel.set_xlabel("said")
-        panel.set_ylabel("raters' majority")
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    pyplot.close(figure)
-
-
 def evaluate(weights: Path, data: Path, out: Path, small: Path | None = None) -> dict[str, list[dict[str, Any]]]:
     """Measures `weights` (an ONNX file) on the prepared sets `data`/ferplus, `data`/faces and, if there, `data`/video.
 
@@ -272,8 +232,8 @@ def evaluate(weights: Path, data: Path, out: Path, small: Path | None = None) ->
             {"measure": name, "value": value} for name, value in compare(weights, small, data).items()
         ]
     pictures = out.with_suffix("")
-    plot_confusions(_confusions(on_test, fer, test), pictures.with_name(pictures.name + "-ferplus.png"))
-    plot_confusions(_confusions(on_web, web, everything), pictures.with_name(pictures.name + "-web.png"))
+    _confusions(on_test, fer, test, pictures.with_name(pictures.name + "-ferplus.png"))
+    _confusions(on_web, web, everything, pictures.with_name(pictures.name + "-web.png"))
     out.write_text(page(served.version, weights, tables, out.stem), "utf-8")
     return tables
 
@@ -288,13 +248,12 @@ def _on_videos(
     return {"action units, frames of videos (never trained on; frames of one video are much alike)": rows}
 
 
-def _confusions(out: Outputs, faces: Faces, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+def _confusions(out: Outputs, faces: Faces, rows: NDArray[np.int64], path: Path) -> None:
     truth = faces.majority[rows]
     basic = (truth >= 0) & (truth < _SEVEN)
-    return {
-        "training prior": confusion(truth[basic], out.trained[basic, :_SEVEN].argmax(1), _SEVEN),
-        "balanced prior (served)": confusion(truth[basic], out.balanced[basic, :_SEVEN].argmax(1), _SEVEN),
-    }
+    priors = (("training prior", out.trained), ("balanced prior (served)", out.balanced))
+    panels = [(title, EXPRESSIONS, confusion(truth[basic], p[basic, :_SEVEN].argmax(1), _SEVEN)) for title, p in priors]
+    confusions.plot(panels, "raters' majority", path)
 
 
 def page(version: str, weights: Path, tables: dict[str, list[dict[str, Any]]], stem: str) -> str:

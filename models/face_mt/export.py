@@ -5,19 +5,14 @@ Input `face` (N, 112, 112, 3) uint8 RGB; outputs `expression` (N, 8) probabiliti
 calibration travel in the file's metadata. Weights are stored in float16 and computed in float32.
 """
 
-import json
-import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from models.errors import ModelError
+from models.face_mt import onnx_file
 from models.face_mt.calibration import Calibration, fit_std_scale, fit_temperature
 from models.face_mt.data import TEST, VALIDATION, ferplus, labelled
 from models.face_mt.network import CROP, Config, FaceNetwork, View
@@ -26,10 +21,8 @@ from models.face_mt.votes import CIRCUMPLEX, CLASSES
 from models.labels import EXPRESSIONS
 
 VERSION = "face-mt-2"  # named in every event; a new one with each change of the weights that are shipped
-OPSET = 18
-INPUTS = ("face",)
+INPUT = "face"
 OUTPUTS = ("expression", "valence_arousal", "std", "aus")
-_SMALL = 1024  # tensors with fewer elements stay float32: norms and biases
 MIN_AGREEMENT = 0.6  # r with the teacher, on both held-out sets, from which a unit is published
 
 
@@ -105,24 +98,6 @@ class Served(nn.Module):
 
 def export(network: FaceNetwork, calibration: Calibration, version: str, facts: dict[str, Any], out: Path) -> None:
     """Writes the ONNX file to `out`, whole or not at all, with `facts` in its metadata."""
-    served = Served(network, calibration).eval()
-    sample = torch.zeros(2, CROP, CROP, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch about its own insides
-        program = torch.onnx.export(
-            served,
-            (sample,),
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            opset_version=OPSET,
-            dynamic_shapes={"face": {0: torch.export.Dim("batch", min=1, max=4096)}},
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise ModelError("The network could not be exported to ONNX.")
-    model = program.model_proto
-    halve(model)
     facts = facts | {
         "version": version,
         "expressions": list(CLASSES),
@@ -130,23 +105,5 @@ def export(network: FaceNetwork, calibration: Calibration, version: str, facts: 
         "std_scale": [round(v, 6) for v in calibration.std_scale],
         "circumplex": CIRCUMPLEX,
     }
-    for key, value in facts.items():
-        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
-    onnx.checker.check_model(model)
-    aside = out.with_suffix(".part")
-    aside.write_bytes(model.SerializeToString())
-    os.replace(aside, out)
-
-
-def halve(model: onnx.ModelProto) -> None:
-    """Stores large float32 tensors as float16 behind a Cast, which every runtime folds away at load."""
-    graph = model.graph
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name + "_half"))
-        casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT, name=name + "_cast"))
-    for cast in reversed(casts):
-        graph.node.insert(0, cast)
+    sample = torch.zeros(2, CROP, CROP, 3, dtype=torch.uint8)
+    onnx_file.write(Served(network, calibration), INPUT, sample, OUTPUTS, facts, out)

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from models.face_mt.data import TRAIN, VALIDATION, ferplus, labelled
 from models.face_mt.evaluate import Served
 from models.face_mt.scores import concordance
+from models.onnx_storage import whole
 
 SAMPLES = 300  # faces that the ranges are taken from
 # Parts of the names of the weights that stay in float: the gates, and the first layers, of which all others are made.
@@ -36,7 +37,7 @@ def quantise(weights: Path, data: Path, out: Path) -> dict[str, float]:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     faces = np.repeat(_calibration(data)[..., None], 3, axis=3)
-    model = _whole(onnx.load(str(weights)))
+    model = whole(onnx.load(str(weights)))
     dataset = nncf.Dataset(faces, lambda face: {"face": face[None]})
     small = nncf.quantize(
         model,
@@ -68,17 +69,6 @@ def _float_nodes(model: onnx.ModelProto) -> list[str]:
         if node.op_type in ("Gemm", "MatMul")
         or (node.op_type == "Conv" and any(part in name for name in node.input for part in _FLOAT))
     ]
-
-
-def _whole(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with its weights in float32, as the quantiser wants them: undoes `export`'s storage in float16."""
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in stored]:
-        tensor = stored[node.input[0]]
-        values = numpy_helper.to_array(tensor).astype(np.float32)
-        tensor.CopyFrom(numpy_helper.from_array(values, node.output[0]))
-        model.graph.node.remove(node)
-    return model
 
 
 def _packed(model: onnx.ModelProto) -> onnx.ModelProto:

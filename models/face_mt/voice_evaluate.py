@@ -18,13 +18,14 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from models.face_mt import voice_sounds, voice_spoil
+from models.face_mt import confusions, voice_sounds, voice_spoil
 from models.face_mt.scores import calibration_error, concordance, macro_f1, softmax
 from models.face_mt.voice import CLASSES, COLUMNS
 from models.face_mt.voice_data import FOLDS, SPOKEN, Clips, Floats, clips, window
 from models.face_mt.voice_export import calibrate, spread, together
 from models.face_mt.voice_scores import SEVEN, Heard, served, seven
 from models.labels import EXPRESSIONS
+from models.metrics import confusion
 
 _RESAMPLES = 1000
 _BATCH = 64
@@ -191,34 +192,12 @@ def speed_rows(file: File) -> Rows:
 
 
 def plot_confusions(heard: Heard, p: Floats, data: Clips, path: Path) -> None:
-    """Eight classes as RAVDESS has them, and the seven as served; rows normalised to recall."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    """RAVDESS' eight classes, and the seven that are served."""
     truth = data.label[heard.rows]
-    panels = (
-        ("RAVDESS' eight", CLASSES[:SPOKEN], truth, p[:, :SPOKEN].argmax(1)),
-        ("the seven, as served", EXPRESSIONS, seven(truth), served(p)[:, :SEVEN].argmax(1)),
-    )
-    figure, axes = pyplot.subplots(1, 2, figsize=(10.4, 4.8))
-    for panel, (title, names, true, said) in zip(axes, panels, strict=True):
-        table = np.zeros((len(names), len(names)), np.int64)
-        np.add.at(table, (true, said), 1)
-        share = table / np.maximum(table.sum(1, keepdims=True), 1)
-        panel.imshow(share, vmin=0, vmax=1, cmap="Blues")
-        for i, j in zip(*np.nonzero(table), strict=True):
-            colour = "white" if share[i, j] > 0.5 else "black"
-            panel.text(j, i, str(table[i, j]), ha="center", va="center", fontsize=7, color=colour)
-        panel.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
-        panel.set_yticks(range(len(names)), names, fontsize=8)
-        panel.set_title(title, fontsize=9)
-        panel.set_xlabel("said")
-        panel.set_ylabel("acted")
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    pyplot.close(figure)
+    eight = confusion(truth, p[:, :SPOKEN].argmax(1), SPOKEN)
+    basic = confusion(seven(truth), served(p)[:, :SEVEN].argmax(1), SEVEN)
+    panels = (("RAVDESS' eight", CLASSES[:SPOKEN], eight), ("the seven, as served", EXPRESSIONS, basic))
+    confusions.plot(panels, "acted", path)
 
 
 def evaluate(weights: Path, data: Path, run: Path, out: Path, sounds: Path | None = None) -> dict[str, Rows]:

@@ -5,22 +5,16 @@ of no_speech, `valence_arousal` (N, 2), `std` (N, 2). One fold's network is serv
 that the other folds' networks made of actors whom they never heard; so its own held-out actors stay untouched.
 """
 
-import json
-import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
-from models.errors import ModelError
-from models.face_mt import voice_train
+from models.face_mt import onnx_file, voice_train
 from models.face_mt.calibration import fit_std_scale, fit_temperature
-from models.face_mt.export import OPSET, halve
 from models.face_mt.scores import concordance, macro_f1, softmax
 from models.face_mt.voice import CLASSES, COLUMNS, VoiceNetwork
 from models.face_mt.voice_data import CALM, FOLDS, POSITIONS, SPOKEN, Clips, Floats, affect_of, clips
@@ -94,22 +88,6 @@ class Served(nn.Module):
 
 def export(network: VoiceNetwork, fit: Fit, version: str, facts: dict[str, Any], out: Path) -> None:
     """Writes the ONNX file to `out`, whole or not at all, with `facts` in its metadata."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch about its own insides
-        program = torch.onnx.export(
-            Served(network, fit).eval(),
-            (torch.zeros(2, 64, COLUMNS),),
-            input_names=["mel"],
-            output_names=list(OUTPUTS),
-            opset_version=OPSET,
-            dynamic_shapes={"mel": {0: torch.export.Dim("batch", min=1, max=4096)}},
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise ModelError("The voice network could not be exported to ONNX.")
-    model = program.model_proto
-    halve(model)
     facts = facts | {
         "version": version,
         "expressions": [*EXPRESSIONS, "no_speech"],
@@ -117,12 +95,7 @@ def export(network: VoiceNetwork, fit: Fit, version: str, facts: dict[str, Any],
         "std_scale": [round(v, 6) for v in fit.std_scale],
         "validation": [round(v, 4) for v in fit.validation],
     }
-    for key, value in facts.items():
-        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
-    onnx.checker.check_model(model)
-    aside = out.with_suffix(".part")
-    aside.write_bytes(model.SerializeToString())
-    os.replace(aside, out)
+    onnx_file.write(Served(network, fit), "mel", torch.zeros(2, 64, COLUMNS), OUTPUTS, facts, out)
 
 
 def release(run: Path, data: Path, out: Path, fold: int = SHIPPED) -> Fit:

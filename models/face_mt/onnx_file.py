@@ -1,0 +1,47 @@
+"""The default model's networks as the ONNX files that ship: exported, stored small, with facts in their metadata."""
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from models.errors import ModelError
+from models.onnx_storage import halve
+
+OPSET = 18
+
+
+def write(
+    served: nn.Module, name: str, sample: Tensor, outputs: Sequence[str], facts: dict[str, Any], out: Path
+) -> None:
+    """Writes `served`, whose input `name` is like `sample` with any batch, to `out`, whole or not at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about its own insides
+        program = torch.onnx.export(
+            served.eval(),
+            (sample,),
+            input_names=[name],
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamic_shapes={name: {0: torch.export.Dim("batch", min=1, max=4096)}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError(f"The network of {out.name} could not be exported to ONNX.")
+    model = program.model_proto
+    for part in (model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]  # the exporter's traces of its sources, with the paths of this machine
+    halve(model)
+    for key, value in facts.items():
+        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    onnx.checker.check_model(model)
+    aside = out.with_suffix(".part")
+    aside.write_bytes(model.SerializeToString())
+    os.replace(aside, out)
