@@ -11,6 +11,7 @@ from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine
 from engines.probe import probe as default_probe
+from engines.quantize import Scheme
 from engines.split import SplitEngine
 from engines.verify import AT_ONCE, Figures, compare
 
@@ -22,12 +23,14 @@ class Backend:
     """A runtime that opens networks. All four are called only once it was asked for, and may import what they need.
 
     `precisions`: what it computes on this machine, the fastest first; raises `EngineError` where it cannot run at all.
-    `open`: an engine from weights, precision, threads and streams. `version`, `device`: what a comparison holds for."""
+    `open`: an engine from weights, precision, threads and streams. `version`, `device`: what a comparison holds for.
+    `scheme`: of the 8-bit files that it reads."""
 
     precisions: Callable[[], tuple[str, ...]]
     open: Callable[[weights.Weights, str, int, int], Engine]
     version: Callable[[], str]
     device: Callable[[], str]
+    scheme: Scheme = Scheme.ANYWHERE
 
 
 def _open_openvino(
@@ -39,7 +42,7 @@ def _open_openvino(
 REFERENCE = "openvino"  # runs everywhere; in fp32 it is what all others are compared with, and the last resort
 BACKENDS: Mapping[str, Backend] = {
     REFERENCE: Backend(openvino.precisions, _open_openvino, openvino.version, openvino.device),
-    "tensorrt": Backend(tensorrt.precisions, tensorrt.opened, tensorrt.version, tensorrt.device),
+    "tensorrt": Backend(tensorrt.precisions, tensorrt.opened, tensorrt.version, tensorrt.device, Scheme.AROUND_ZERO),
     "torch": Backend(torch_cuda.precisions, torch_cuda.opened, torch_cuda.version, torch_cuda.device),
 }
 
@@ -160,7 +163,7 @@ def build(
     if not 1 <= batch <= SIZES[-1]:
         raise EngineError(f"An engine cannot be compared at batches of {batch}; choose 1 to {SIZES[-1]}.")
     yardstick = Yardstick(weights_of(model, untrained=untrained), probe, batch)
-    shipped = _shipped_int8(yardstick.reference)
+    shipped = _shipped_int8(yardstick.reference, backend)
     precision = asked
     if asked == "auto":
         can_be = {"int8"} if shipped or quantize.available() else set()
@@ -174,11 +177,11 @@ def build(
 def prepared(yardstick: Yardstick, precision: str) -> tuple[weights.Weights, Figures]:
     """OpenVINO's file for a precision and how it compares, by an earlier comparison where there was one; quantised
     where it has to be. Raises `EngineError` where it cannot be had."""
-    if precision == "int8" and _eight_bit(yardstick) is None:
+    if precision == "int8" and _eight_bit(yardstick, REFERENCE) is None:
         made = _quantised(yardstick, REFERENCE)
         if not made.fit:
             raise EngineError(f"int8 of {made.model} is refused: {made.figures.excess}.")
-    entry = _eight_bit(yardstick) if precision == "int8" else yardstick.reference
+    entry = _eight_bit(yardstick, REFERENCE) if precision == "int8" else yardstick.reference
     assert entry is not None
     return entry, _known(_Candidate(REFERENCE, entry, precision), yardstick).figures
 
@@ -195,7 +198,7 @@ def expected(model: str) -> str:
     for precision in BACKENDS[REFERENCE].precisions():
         entry: weights.Weights | None = yardstick.reference
         if precision == "int8":
-            entry = _shipped_int8(yardstick.reference) or quantize.find(yardstick.reference)
+            entry = _shipped_int8(yardstick.reference, REFERENCE) or quantize.find(yardstick.reference)
         if entry is None:
             passed.append("no int8 file was built")
             continue
@@ -240,8 +243,10 @@ def weights_of(model: str, *, untrained: bool = False) -> weights.Weights:
     return imported.system(model, untrained=untrained)
 
 
-def _shipped_int8(reference: weights.Weights) -> weights.Weights | None:
-    """The 8-bit file of the manifest for a model, quantised before it shipped."""
+def _shipped_int8(reference: weights.Weights, backend: str) -> weights.Weights | None:
+    """The 8-bit file of the manifest for a model, quantised before it shipped, where the backend reads such."""
+    if BACKENDS[backend].scheme is not Scheme.ANYWHERE:
+        return None
     of_model = (e for e in weights.entries() if e.model == reference.model)
     return next((e for e in of_model if e.precision == "int8"), None)
 
@@ -263,40 +268,42 @@ def _candidates(yardstick: Yardstick, backend: str, asked: str) -> Iterator[_Can
     if asked not in ("auto", *precisions):
         raise EngineError(f"{backend} has no {asked} here; it has {', '.join(precisions)}.")
     for precision in precisions[0 if asked == "auto" else precisions.index(asked) :]:
-        entry = _eight_bit(yardstick) if precision == "int8" else yardstick.reference
+        entry = _eight_bit(yardstick, backend) if precision == "int8" else yardstick.reference
         if entry is not None:
             yield _Candidate(backend, entry, precision)
         elif asked == "int8":
+            build_it = f"affectstream engines build {model} --backend {backend} --precision int8"
             raise EngineError(
-                f"The model {model!r} has no int8 weights; `affectstream engines build {model} --precision int8` "
-                f"makes them, or choose {backend}:auto."
+                f"The model {model!r} has no int8 weights for {backend}; `{build_it}` makes them, or choose {backend}."
             )
     if backend != REFERENCE:
         yield from _candidates(yardstick, REFERENCE, "auto")
 
 
-def _eight_bit(yardstick: Yardstick) -> weights.Weights | None:
+def _eight_bit(yardstick: Yardstick, backend: str) -> weights.Weights | None:
     """The 8-bit file that ships, else the one that was built here; one that is stale or damaged is built anew."""
-    reference = yardstick.reference
-    made = _shipped_int8(reference) or quantize.find(reference)
-    if made is None and quantize.was_built(reference):
+    reference, scheme = yardstick.reference, BACKENDS[backend].scheme
+    made = _shipped_int8(reference, backend) or quantize.find(reference, scheme)
+    if made is None and quantize.was_built(reference, scheme):
         log.warning("int8 of %s is stale or damaged and built anew, which takes a minute", reference.model)
         try:
-            _quantised(yardstick, REFERENCE)
+            _quantised(yardstick, backend)
         except EngineError as error:
             log.warning("int8 of %s could not be built anew: %s", reference.model, error)
-        made = quantize.find(reference)
+        made = quantize.find(reference, scheme)
     return made
 
 
 def _quantised(yardstick: Yardstick, backend: str) -> records.Record:
-    """Quantises on every other input of the probe, and compares on those between."""
+    """Quantises on every other input of the probe, and compares on those between: on the CPU, which computes what every
+    backend will; and on another backend all of them then."""
     reference, truth = yardstick.reference, yardstick.truth
     seen, unseen = ({name: values[start::2] for name, values in yardstick.inputs.items()} for start in (0, 1))
     made = quantize.build(
         reference,
         seen,
         lambda file: compare(truth, OpenVinoEngine(file, precision="int8", caching=False), unseen, yardstick.batch),
+        BACKENDS[backend].scheme,
     )
     candidate = _Candidate(backend, made.weights or reference, "int8")
     if made.weights is not None and backend != REFERENCE:

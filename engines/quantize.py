@@ -2,8 +2,8 @@
 
 The result is the same ONNX file with QuantizeLinear and DequantizeLinear nodes, which every runtime with 8-bit
 arithmetic reads. What prepares the inputs stays in floating point; where the comparison with the float32 network finds
-the rest beyond the limits, so do the last layers before the outputs, then the first ones after the inputs too. Needs
-the extra `quantize`.
+the rest beyond the limits, so do the last layers before the outputs, then the first ones after the inputs too. How
+NNCF is asked stands in `models.onnx_quantize`. Needs the extra `quantize`.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,17 @@ from engines.weights import Source, Weights
 
 log = logging.getLogger(__name__)
 
-SCHEME = 1  # of the files below; a change of what is written here makes the old ones stale
+VERSION = 1  # of the files below; a change of what is written here makes the old ones stale
 HINT = "pip install 'affectstream[quantize]'"
 # A network begins at the first of these and ends at the last; MatMul is none, because pictures are resampled with it.
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM"})
+
+
+class Scheme(StrEnum):
+    """Where zero lies among an activation's bytes; also the name of such files' folder in the cache."""
+
+    ANYWHERE = "int8"  # so that a range uses its whole byte: for CPUs, and what ships
+    AROUND_ZERO = "int8-around-zero"  # signed bytes without zero points, which are all that TensorRT takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,9 @@ def available() -> bool:
     return all(importlib.util.find_spec(module) is not None for module in ("nncf", "onnx", "onnxruntime"))
 
 
-def find(source: Weights) -> Weights | None:
+def find(source: Weights, scheme: Scheme = Scheme.ANYWHERE) -> Weights | None:
     """The 8-bit form of `source` in the cache; None if there is none, or one that is stale or damaged."""
-    for file in _folder(source).glob(f"{SCHEME}-*.onnx"):
+    for file in _folder(source, scheme).glob(f"{VERSION}-*.onnx"):
         made = _entry(source, file)
         if weights.state(made) == "ready":
             return made
@@ -59,12 +67,14 @@ def find(source: Weights) -> Weights | None:
     return None
 
 
-def was_built(source: Weights) -> bool:
+def was_built(source: Weights, scheme: Scheme = Scheme.ANYWHERE) -> bool:
     """Whether there is any 8-bit form of `source` in the cache, be it stale or damaged."""
-    return any(_folder(source).glob("*.onnx"))
+    return any(_folder(source, scheme).glob("*.onnx"))
 
 
-def build(source: Weights, samples: Arrays, judge: Callable[[Path], Figures]) -> Quantised:
+def build(
+    source: Weights, samples: Arrays, judge: Callable[[Path], Figures], scheme: Scheme = Scheme.ANYWHERE
+) -> Quantised:
     """Quantises `source`, with ranges taken from `samples` (by name, batch first), and keeps what `judge` finds fit.
 
     Written aside and renamed: an interrupt leaves what was there. Raises `EngineError` without the extra, for a file
@@ -72,47 +82,33 @@ def build(source: Weights, samples: Arrays, judge: Callable[[Path], Figures]) ->
     if not available():
         raise EngineError(f"Quantising to int8 needs NNCF, which serving does without; install it once: {HINT}.")
     path = weights.verified(source)
-    with _written_aside(_folder(source)) as aside:
+    with _written_aside(_folder(source, scheme)) as aside:
         for left_out, layers in _attempts(path):
-            quantise(path, samples, aside, layers)
+            quantise(path, samples, aside, layers, scheme)
             figures = judge(aside)
             if figures.excess is None:
-                return Quantised(_keep(source, aside), figures, left_out)
+                return Quantised(_keep(source, aside, scheme), figures, left_out)
             log.warning("int8 of %s with %s left out is beyond the limits: %s", source.name, left_out, figures.excess)
     return Quantised(None, figures, left_out)
 
 
-def quantise(source: Path, samples: Arrays, target: Path, keep: tuple[str, ...] = ()) -> None:
+def quantise(
+    source: Path, samples: Arrays, target: Path, keep: tuple[str, ...] = (), scheme: Scheme = Scheme.ANYWHERE
+) -> None:
     """Writes the 8-bit form of the ONNX file `source` to `target`; the nodes named in `keep` stay as they are.
 
     `samples`: real inputs by name, batch first. Progress goes to the error stream. Raises `EngineError`."""
     with _quiet():
         import nncf
         import onnx
-        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-        from models.onnx_storage import whole
+        from models.onnx_quantize import quantised
 
-        logging.getLogger("nncf").setLevel(logging.ERROR)
-        count = len(next(iter(samples.values())))
-        model = _named(whole(onnx.load(str(source))))
-        rows = [{name: values[i : i + 1] for name, values in samples.items()} for i in range(count)]
+        logging.getLogger(nncf.__name__).setLevel(logging.ERROR)  # which it sets itself when it is imported
         try:
-            small = nncf.quantize(
-                model,
-                nncf.Dataset(rows),
-                subset_size=count,
-                preset=nncf.QuantizationPreset.MIXED,
-                # The quantiser's own choice, the mean of the samples' extremes, cuts off the most expressive faces.
-                advanced_parameters=nncf.AdvancedQuantizationParameters(
-                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
-                ),
-                ignored_scope=nncf.IgnoredScope(names=list(keep), validate=False) if keep else None,
-            )
+            small = quantised(onnx.load(str(source)), samples, keep, around_zero=scheme is Scheme.AROUND_ZERO)
         except Exception as error:  # whatever a quantiser of foreign graphs may stumble over
             raise EngineError(f"{source.name} cannot be quantised: {type(error).__name__}: {error}.") from error
-        del small.metadata_props[:]
-        small.metadata_props.extend(model.metadata_props)  # what the outputs are called travels in there
         try:
             onnx.save(small, str(target))
         except OSError as error:
@@ -123,7 +119,9 @@ def _attempts(path: Path) -> list[tuple[str, tuple[str, ...]]]:
     """What is left out, in words and as names of nodes; least first."""
     import onnx
 
-    model = _named(onnx.load(str(path), load_external_data=False))
+    from models.onnx_quantize import named
+
+    model = named(onnx.load(str(path), load_external_data=False))
     before, first = _edge(model, forward=True)
     after, last = _edge(model, forward=False)
     outside = before + after
@@ -157,15 +155,8 @@ def _edge(model: Any, *, forward: bool) -> tuple[tuple[str, ...], tuple[str, ...
     return tuple(sorted(before - layers)), tuple(sorted(layers))
 
 
-def _named(model: Any) -> Any:
-    """The same graph, every node with a name."""
-    for i, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{i}"
-    return model
-
-
-def _folder(source: Weights) -> Path:
-    return cache_dir() / "engines" / "int8" / source.sha256[:24]
+def _folder(source: Weights, scheme: Scheme) -> Path:
+    return cache_dir() / "engines" / scheme / source.sha256[:24]
 
 
 def _entry(source: Weights, file: Path) -> Weights:
@@ -176,13 +167,13 @@ def _entry(source: Weights, file: Path) -> Weights:
     )  # fmt: skip
 
 
-def _keep(source: Weights, aside: Path) -> Weights:
+def _keep(source: Weights, aside: Path, scheme: Scheme) -> Weights:
     """Gives the file its name, by its own hash, and takes the place of older ones."""
     with aside.open("rb") as f:
         sha256 = hashlib.file_digest(f, "sha256").hexdigest()
-    file = _folder(source) / f"{SCHEME}-{sha256}.onnx"
+    file = _folder(source, scheme) / f"{VERSION}-{sha256}.onnx"
     os.replace(aside, file)
-    for other in _folder(source).glob("*.onnx"):
+    for other in file.parent.glob("*.onnx"):
         if other != file:
             other.unlink(missing_ok=True)
     return _entry(source, file)

@@ -13,6 +13,8 @@ from engines.cache import cache_dir
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.load import Loaded, build, load
+from engines.openvino import OpenVinoEngine
+from engines.quantize import Scheme
 from engines.verify import Figures
 
 needs_nncf = pytest.mark.skipif(not quantize.available(), reason="needs the extra quantize")
@@ -122,6 +124,39 @@ def test_the_8_bit_file_computes_what_its_source_does_and_says_the_same_of_itsel
 
 
 @needs_nncf
+def test_around_zero_there_are_signed_bytes_alone_and_the_numbers_stay(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "small.onnx")
+    quantize.quantise(path, FACES, tmp_path / "int8.onnx", scheme=Scheme.AROUND_ZERO)
+    network = onnx.load(str(tmp_path / "int8.onnx"))
+    onnx.checker.check_model(network, full_check=True)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in network.graph.initializer}
+    nodes = [n for n in network.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert len(nodes) > 6
+    for node in nodes:
+        assert constants[node.input[2]].dtype == np.int8
+        assert not constants[node.input[2]].any()
+        assert constants[node.input[1]].size == 1 or node.input[0] in constants, "only weights go by channels"
+    found = OpenVinoEngine(tmp_path / "int8.onnx", precision="int8", caching=False)(FACES)["valence_arousal"]
+    truth = OpenVinoEngine(path, caching=False)(FACES)["valence_arousal"]
+    assert truth.std() > 0.05
+    np.testing.assert_allclose(found, truth, atol=0.02)
+
+
+@needs_nncf
+def test_one_scheme_leaves_the_files_of_the_other_alone(source: weights.Weights, small: bytes) -> None:
+    store(source, small)
+    kept = quantize.build(source, FACES, lambda file: GOOD, Scheme.AROUND_ZERO).weights
+    assert kept is not None
+    for scheme, sha256 in (
+        (Scheme.AROUND_ZERO, kept.sha256),
+        (Scheme.ANYWHERE, hashlib.sha256(small).hexdigest()),
+    ):
+        found = quantize.find(source, scheme)
+        assert found is not None
+        assert found.sha256 == sha256
+
+
+@needs_nncf
 def test_where_the_limits_break_the_edges_stay_in_floating_point(source: weights.Weights) -> None:
     tried: list[set[str]] = []
 
@@ -191,7 +226,7 @@ def test_without_the_extra_a_sentence_says_what_to_install(
     monkeypatch.setattr(quantize, "available", lambda: False)
     with pytest.raises(EngineError, match=r"needs NNCF.*pip install 'affectstream\[quantize\]'"):
         build("small", "openvino:int8", probe=faces)
-    with pytest.raises(EngineError, match="`affectstream engines build small --precision int8` makes them"):
+    with pytest.raises(EngineError, match="`affectstream engines build small --backend openvino --precision int8`"):
         load("small", "openvino:int8", probe=faces)
     assert load("small", probe=faces).engine.precision in ("bf16", "fp32")
 

@@ -11,10 +11,10 @@ import onnx
 import pytest
 from faces import networks
 from fake_gpu import FakeGpu, install, uninstall
+from onnx import TensorProto
 from test_load import model as small_models
 from test_openvino import WEIGHT, write_network
-from test_symmetric import WEIGHT as EIGHT
-from test_symmetric import quantised
+from test_quantize import needs_nncf
 
 from engines import cuda, load, tensorrt, tensorrt_build, weights
 from engines.batches import SIZES
@@ -99,14 +99,22 @@ def test_half_precision_is_in_the_file_that_tensorrt_reads(fake: Fake, network: 
     assert not np.array_equal(found, truth.astype(np.float32))
 
 
-def test_an_8_bit_file_reaches_tensorrt_without_zero_points(fake: Fake, tmp_path: Path) -> None:
+@needs_nncf
+def test_8_bits_are_calibrated_for_tensorrt_and_reach_it_without_zero_points(fake: Fake) -> None:
     gpu = fake()
-    onnx.save(quantised(np.int8), tmp_path / "eight.onnx")
-    engine = TensorRtEngine(tmp_path / "eight.onnx", precision="int8")
-    x = np.full((3, 8), 0.5, np.float32)
-    np.testing.assert_allclose(engine({"x": x})["y"], x @ EIGHT, atol=0.2)
+    with pytest.raises(EngineError, match="`affectstream engines build face-mt --backend tensorrt --precision int8`"):
+        load.load("face-mt", "tensorrt:int8")  # the 8-bit file that ships is for CPUs
+    record = load.build("face-mt", "tensorrt:int8")
+    assert record.fit, record.figures
+    assert (record.backend, record.precision) == ("tensorrt", "int8")
     [read] = gpu.profiles
-    assert all(tensor.data_type != onnx.TensorProto.UINT8 for tensor in onnx.load_from_string(read).graph.initializer)
+    kinds = {tensor.data_type for tensor in onnx.load_from_string(read).graph.initializer}
+    assert TensorProto.INT8 in kinds
+    assert TensorProto.UINT8 not in kinds
+    loaded = load.load("face-mt", "tensorrt:int8")
+    assert (loaded.engine.name, loaded.engine.precision) == ("tensorrt", "int8")
+    assert load.load("face-mt", "openvino:int8").weights.name == "face-mt-int8"
+    assert gpu.builds == 1
 
 
 def test_a_network_that_cannot_be_recorded_runs_without_a_graph(fake: Fake, network: Path, caplog) -> None:

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from models.face_mt.data import TRAIN, VALIDATION, ferplus, labelled
 from models.face_mt.evaluate import Served
 from models.face_mt.scores import concordance
-from models.onnx_storage import whole
+from models.onnx_quantize import quantised
 
 SAMPLES = 300  # faces that the ranges are taken from
 # Parts of the names of the weights that stay in float: the gates, and the first layers, of which all others are made.
@@ -33,27 +33,9 @@ def _calibration(data: Path) -> NDArray[np.uint8]:
 
 def quantise(weights: Path, data: Path, out: Path) -> dict[str, float]:
     """Writes the 8-bit version of `weights` to `out`; returns its differences on FER+ validation faces."""
-    import nncf
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
     faces = np.repeat(_calibration(data)[..., None], 3, axis=3)
-    model = whole(onnx.load(str(weights)))
-    dataset = nncf.Dataset(faces, lambda face: {"face": face[None]})
-    small = nncf.quantize(
-        model,
-        dataset,
-        subset_size=len(faces),
-        preset=nncf.QuantizationPreset.MIXED,
-        fast_bias_correction=False,
-        # The quantiser's own choice, the mean of the pictures' extremes, cuts off the most expressive faces: with it,
-        # concordance of surprise with the float file over a filmed face was 0.974 instead of 0.997.
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
-        ),
-        ignored_scope=nncf.IgnoredScope(names=_float_nodes(model)),
-    )
-    small = _packed(small)
-    small.metadata_props.extend(model.metadata_props[len(small.metadata_props) :])
+    model = onnx.load(str(weights))
+    small = _packed(quantised(model, {"face": faces}, _float_nodes(model), thorough=True))
     onnx.checker.check_model(small)
     aside = out.with_suffix(".part")
     aside.write_bytes(small.SerializeToString())
