@@ -4,7 +4,6 @@ They are MediaPipe's TFLite files (Bazarevsky et al. 2019, BlazeFace; Kartynnik 
 float32: bf16 moves the detector's logits by up to 7 and the landmarks by up to 0.7 px.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,44 +47,63 @@ class Runs(Protocol):
         """Outputs for it, batch of 1 first."""
 
 
-class Network:
-    """One compiled TFLite file. Calls are thread-safe; the GIL is released while native code runs."""
+class _Compiled:
+    """A compiled network with its input and outputs, for one call at a time."""
 
-    def __init__(self, core: ov.Core, path: Path, file: TFLite) -> None:
-        model = core.read_model(path)
-        steps = PrePostProcessor(model)
-        steps.input().tensor().set_element_type(ov.Type.u8)
-        steps.input().preprocess().convert_element_type(ov.Type.f32).mean(file.mean).scale(file.scale)
-        streams = os.cpu_count() or 1
-        # One thread a request and one stream a core, so that as many sessions as there are cores run side by side.
-        self._compiled = core.compile_model(
-            steps.build(),
+    def __init__(self, core: ov.Core, model: ov.Model) -> None:
+        # One stream of one thread is run by the thread that calls; of more streams, each call is handed to a thread of
+        # OpenVINO's and its answer back.
+        compiled = core.compile_model(
+            model,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "f32",
-                "NUM_STREAMS": streams,
-                "INFERENCE_NUM_THREADS": streams,
+                "NUM_STREAMS": 1,
+                "INFERENCE_NUM_THREADS": 1,
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        self.size = int(self._compiled.inputs[0].shape[1])  # pixels, side of the square input
-        self._outputs = len(self._compiled.outputs)
+        self._request = compiled.create_infer_request()
+        self.input: NDArray[np.float32] = self._request.get_input_tensor().data  # (1, size, size, 3)
+        self._outputs = [self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
+
+    def run(self) -> list[NDArray[np.float32]]:
+        """Outputs for `input`, the caller's own."""
+        self._request.infer()
+        return [values.copy() for values in self._outputs]
+
+
+class Network:
+    """One TFLite file. Calls are thread-safe, run side by side, and release the GIL while native code runs."""
+
+    def __init__(self, core: ov.Core, path: Path, file: TFLite) -> None:
+        steps = PrePostProcessor(core.read_model(path))
+        steps.input().preprocess().mean(file.mean).scale(file.scale)
+        self._core, self._model = core, steps.build()
+        self._idle = [
+            _Compiled(core, self._model)
+        ]  # as many as ever ran at once; the last used comes first: it is warm
+        self.size = int(self._idle[0].input.shape[1])  # pixels, side of the square input
         self._own = threading.local()
 
     def input(self) -> NDArray[np.uint8]:
         """(size, size, 3) RGB, the calling thread's own input buffer: fill it, then call `run`."""
-        if not hasattr(self._own, "request"):
-            self._own.buffer = np.zeros((1, self.size, self.size, 3), np.uint8)
-            self._own.request = self._compiled.create_infer_request()
-            self._own.request.set_input_tensor(ov.Tensor(self._own.buffer, shared_memory=True))
-        buffer: NDArray[np.uint8] = self._own.buffer
-        picture: NDArray[np.uint8] = buffer[0]
+        if not hasattr(self._own, "picture"):
+            self._own.picture = np.zeros((self.size, self.size, 3), np.uint8)
+        picture: NDArray[np.uint8] = self._own.picture
         return picture
 
     def run(self) -> list[NDArray[np.float32]]:
-        """Outputs for the calling thread's input buffer. They are overwritten by that thread's next `run`."""
-        results = self._own.request.infer(share_inputs=True, share_outputs=True)
-        return [results[index] for index in range(self._outputs)]
+        """Outputs for the calling thread's input buffer, batch of 1 first."""
+        try:
+            compiled = self._idle.pop()
+        except IndexError:
+            compiled = _Compiled(self._core, self._model)
+        # To float32 here: a graph that takes bytes brings them into another order of channels and back.
+        compiled.input[0] = self._own.picture
+        outputs = compiled.run()
+        self._idle.append(compiled)
+        return outputs
 
 
 def _stored(name: str) -> Path:
