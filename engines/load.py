@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from engines import imported, openvino, quantize, records, split, tensorrt, torch_cuda, weights
+from engines import imported, openvino, openvino_split, quantize, records, tensorrt, torch_cuda, weights
 from engines.batches import SIZES
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
@@ -36,7 +36,7 @@ class Backend:
 def _open_openvino(
     entry: weights.Weights, precision: str, threads: int = 0, streams: int = 1
 ) -> OpenVinoEngine | SplitEngine:
-    return split.opened(weights.verified(entry), precision=precision, threads=threads, streams=streams)
+    return openvino_split.opened(weights.verified(entry), precision=precision, threads=threads, streams=streams)
 
 
 REFERENCE = "openvino"  # runs everywhere; in fp32 it is what all others are compared with, and the last resort
@@ -159,6 +159,7 @@ def build(
     Every engine takes any batch; it is compared at `batch` rows a call, or a few. Raises `EngineError` or
     `WeightsError`."""
     backend, asked = parse_engine(engine)
+    precisions = _precisions(backend, asked)
     batch = AT_ONCE if batch is None else batch
     if not 1 <= batch <= SIZES[-1]:
         raise EngineError(f"An engine cannot be compared at batches of {batch}; choose 1 to {SIZES[-1]}.")
@@ -167,7 +168,7 @@ def build(
     precision = asked
     if asked == "auto":
         can_be = {"int8"} if shipped or quantize.available() else set()
-        precision = next(p for p in BACKENDS[backend].precisions() if p != "int8" or p in can_be)
+        precision = next(p for p in precisions if p != "int8" or p in can_be)
     if precision == "int8" and shipped is None:
         return _quantised(yardstick, backend)
     entry = shipped if precision == "int8" and shipped else yardstick.reference
@@ -258,15 +259,14 @@ def _candidates(yardstick: Yardstick, backend: str, asked: str) -> Iterator[_Can
     and if int8 was asked for and there is no 8-bit file."""
     model = yardstick.reference.model
     try:
-        precisions = BACKENDS[backend].precisions()
+        BACKENDS[backend].precisions()
     except EngineError as error:
         if backend == REFERENCE:
             raise
         log.warning("%s cannot run here, %s is taken: %s", backend, REFERENCE, error)
         yield from _candidates(yardstick, REFERENCE, "auto")
         return
-    if asked not in ("auto", *precisions):
-        raise EngineError(f"{backend} has no {asked} here; it has {', '.join(precisions)}.")
+    precisions = _precisions(backend, asked)
     for precision in precisions[0 if asked == "auto" else precisions.index(asked) :]:
         entry = _eight_bit(yardstick, backend) if precision == "int8" else yardstick.reference
         if entry is not None:
@@ -278,6 +278,14 @@ def _candidates(yardstick: Yardstick, backend: str, asked: str) -> Iterator[_Can
             )
     if backend != REFERENCE:
         yield from _candidates(yardstick, REFERENCE, "auto")
+
+
+def _precisions(backend: str, asked: str) -> tuple[str, ...]:
+    """What the backend computes here. Raises `EngineError` where `asked` is not among it, and where it cannot run."""
+    precisions = BACKENDS[backend].precisions()
+    if asked not in ("auto", *precisions):
+        raise EngineError(f"{backend} has no {asked} here; it has {', '.join(precisions)}.")
+    return precisions
 
 
 def _eight_bit(yardstick: Yardstick, backend: str) -> weights.Weights | None:

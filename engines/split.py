@@ -2,84 +2,83 @@
 
 Ten seconds of sound change more slowly than a face, and reading them is a tenth of TSAV's multiplications. The parts
 are cut out of the very file that all engines read, at its output `sound_embedding`: asked with the sound, both run.
+For engines that read ONNX the cut is made here; OpenVINO makes its own (`engines.openvino_split`).
 """
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as opset
 
-from engines.engine import SOUND_EMBEDDING, Arrays
-from engines.openvino import OpenVinoEngine, core
+from engines.engine import SOUND_EMBEDDING, Arrays, Engine
+from engines.errors import EngineError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class Typed(Engine, Protocol):
+    """An engine that also says what its inputs are made of."""
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """numpy types of the inputs by name, such as "float32"."""
 
 
 class SplitEngine:
-    """Both parts compiled for the CPU; `settings` are those of `OpenVinoEngine`, and what it raises.
+    """What leads to the embedding, and the `rest`, which takes it as an input; both of one backend and precision.
 
     Takes `inputs`, and gives `sound_embedding` beside the other outputs; or takes `sound_embedding` in place of the
     inputs that lead to it, and gives the others alone."""
 
-    name = "openvino"
-
-    def __init__(self, model: ov.Model, **settings: Any) -> None:
-        first, rest = parts(model)
-        self._first = OpenVinoEngine(first, **settings)
-        self._rest = OpenVinoEngine(rest, **settings)
-        self.precision = self._rest.precision
-        both = self._rest.inputs | self._first.inputs
+    def __init__(self, sound: Typed, rest: Typed) -> None:
+        self._sound, self._rest = sound, rest
+        self.name, self.precision = rest.name, rest.precision
+        both = {**rest.inputs, **sound.inputs}
         self.inputs = {name: shape for name, shape in both.items() if name != SOUND_EMBEDDING}
-        self.types = {name: (self._rest.types | self._first.types)[name] for name in self.inputs}
-        self.outputs = self._rest.outputs | self._first.outputs
+        self.types = {name: {**rest.types, **sound.types}[name] for name in self.inputs}
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names or shapes."""
         if SOUND_EMBEDDING in inputs:
             return self._rest(inputs)
-        kept = self._first({k: v for k, v in inputs.items() if k in self._first.inputs})
-        return self._rest({k: v for k, v in inputs.items() if k not in self._first.inputs} | kept) | kept
+        kept = self._sound({k: v for k, v in inputs.items() if k in self._sound.inputs})
+        return self._rest({k: v for k, v in inputs.items() if k not in self._sound.inputs} | kept) | kept
 
 
-def opened(path: Path, **settings: Any) -> OpenVinoEngine | SplitEngine:
-    """An engine for the file at `path`, in two parts where there is the output to cut it at. Raises `EngineError`."""
+def opened(path: Path, open_: Callable[[Path], Typed]) -> Typed:
+    """The engine that `open_` makes of the ONNX file at `path`, or one of each of its parts where there is the output
+    to cut it at. Raises `EngineError`, also without the package onnx."""
     try:
-        model = core().read_model(path)
-    except RuntimeError:
-        return OpenVinoEngine(path, **settings)  # says what is wrong
-    outputs = {name for port in model.outputs for name in port.names}
-    return SplitEngine(model, **settings) if SOUND_EMBEDDING in outputs else OpenVinoEngine(path, **settings)
+        import onnx
+    except ImportError:
+        raise EngineError("An engine on a GPU needs the package onnx: pip install onnx.") from None
+    model = onnx.load(str(path))
+    if SOUND_EMBEDDING not in {output.name for output in model.graph.output}:
+        return open_(path)
+    with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
+        files = [Path(folder) / name for name in (f"{path.stem}-sound.onnx", path.name)]
+        for part, file in zip(parts(model), files, strict=True):
+            file.write_bytes(part.SerializeToString())
+        return SplitEngine(*map(open_, files))
 
 
-def parts(model: ov.Model) -> tuple[ov.Model, ov.Model]:
-    """What leads to the embedding, and the rest, which takes it as an input. `model` is used up."""
-    ending = model.output(SOUND_EMBEDDING).get_node()
-    embedding = ending.input_value(0)
-    before = _above(ending)
-    kept = opset.parameter(embedding.partial_shape, embedding.element_type.to_dtype(), name=SOUND_EMBEDDING)
-    kept.output(0).get_tensor().set_names({SOUND_EMBEDDING})
-    for target in embedding.get_target_inputs():
-        if target.get_node().get_type_name() != "Result":
-            target.replace_source_output(kept.output(0))
-    # Nodes are compared by name: their own == makes another node.
-    others = [result for result in model.get_results() if result.get_name() != ending.get_name()]
-    given: list[list[Any]] = [[], []]
-    for parameter in model.get_parameters():
-        given[parameter.get_name() not in before].append(parameter)
-    name = model.get_friendly_name()
-    return ov.Model([ending], given[0], f"{name}, its sound"), ov.Model(others, [*given[1], kept], name)
+def parts(model: "onnx.ModelProto") -> tuple["onnx.ModelProto", "onnx.ModelProto"]:
+    """What leads to the embedding, and the rest, which takes it as an input. What both need is in both."""
+    from onnx.utils import Extractor
 
+    whole = Extractor(model)
+    inputs = [value.name for value in model.graph.input]
+    others = [output.name for output in model.graph.output if output.name != SOUND_EMBEDDING]
 
-def _above(node: Any) -> set[str]:
-    """Names of the nodes that lead to one."""
-    seen: set[str] = set()
-    open_ = [node]
-    while open_:
-        for value in open_.pop().input_values():
-            source = value.get_node()
-            if source.get_name() not in seen:
-                seen.add(source.get_name())
-                open_.append(source)
-    return seen
+    def part(given: Iterable[str], wanted: Iterable[str]) -> "onnx.ModelProto":
+        made: onnx.ModelProto = whole.extract_model(list(given), list(wanted))
+        read = {name for node in made.graph.node for name in node.input}
+        for value in [value for value in made.graph.input if value.name not in read]:
+            made.graph.input.remove(value)
+        return made
+
+    return part(inputs, [SOUND_EMBEDDING]), part([*inputs, SOUND_EMBEDDING], others)

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import weights
+from engines import split, weights
 from engines.batches import SIZES, in_sizes, rows_of
 from engines.cuda import Graph, gpu
-from engines.engine import SOUND_EMBEDDING, Arrays
+from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 from engines.tensorrt_build import PRECISIONS, PROFILES, plan, tensorrt
 
@@ -45,9 +45,9 @@ def device() -> str:
     return str(gpu())
 
 
-def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -> "TensorRtEngine":
+def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -> Engine:
     """The engine of weights; threads and streams are the CPU's. Raises `EngineError` or `WeightsError`."""
-    return TensorRtEngine(weights.verified(entry), precision=precision)
+    return split.opened(weights.verified(entry), lambda path: TensorRtEngine(path, precision=precision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,6 @@ class TensorRtEngine:
             self._allocate()
         self.inputs = {tensor.name: tensor.shape for tensor in self._inputs}
         self.types = {tensor.name: tensor.host.dtype.name for tensor in self._inputs}
-        # What was made of the sound is not kept on the GPU: nobody is offered it.
-        self.outputs = {tensor.name: tensor.shape for tensor in self._outputs if tensor.name != SOUND_EMBEDDING}
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
@@ -164,7 +162,7 @@ class TensorRtEngine:
         else:
             work()
         self._stream.synchronize()
-        outputs = {tensor.name: tensor.host[:rows].copy() for tensor in self._outputs if tensor.name in self.outputs}
+        outputs = {tensor.name: tensor.host[:rows].copy() for tensor in self._outputs}
         if not size.recorded:  # only now, for a context does work at its first run that no graph may hold
             size.recorded = True
             size.graph = self._record(work)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import weights
+from engines import split, weights
 from engines.batches import in_sizes, rows_of
-from engines.engine import SOUND_EMBEDDING, Arrays
+from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def device() -> str:
     return f"{cuda.get_device_name()}, compute capability {'.'.join(map(str, cuda.get_device_capability()))}"
 
 
-def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -> "TorchEngine":
+def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -> Engine:
     """The engine of weights; threads and streams are the CPU's. Raises `EngineError` or `WeightsError`."""
-    return TorchEngine(weights.verified(entry), precision=precision)
+    return split.opened(weights.verified(entry), lambda path: TorchEngine(path, precision=precision))
 
 
 class TorchEngine:
@@ -79,9 +79,6 @@ class TorchEngine:
             kind = value.type.tensor_type
             self.inputs[value.name] = tuple(dim.dim_value or -1 for dim in kind.shape.dim)
             self.types[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
-        outputs = [output for output in network.graph.output if output.name != SOUND_EMBEDDING]  # it is not kept here
-        del network.graph.output[:]
-        network.graph.output.extend(outputs)
         if precision != "fp32":
             network = halved(network, precision)
         try:

@@ -10,7 +10,7 @@ import torch
 from sources import demo_items
 
 import models
-from engines import export, imported, split
+from engines import export, imported, openvino_split
 from engines.live_networks import LiveNetwork, live_network
 from engines.load import Loaded
 from engines.weights import Weights
@@ -62,7 +62,7 @@ def loaded(name: str) -> Loaded:
     """The same, exported and compiled in float32."""
     path = Path(mkdtemp(prefix="affectstream-test-")) / f"{name}.onnx"
     export.write(live_of(name), path)
-    engine = split.opened(path, precision="fp32", threads=1, caching=False)
+    engine = openvino_split.opened(path, precision="fp32", threads=1, caching=False)
     weights = Weights(name, path.name, "", "", False, "", "", 0, (), model=name, version="test", trained=False)
     path.unlink()
     return Loaded(engine, weights, None)

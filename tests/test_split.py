@@ -1,17 +1,29 @@
-"""A network cut where its sound has been read gives the same with the sound and with what was made of it."""
+"""A network cut where its sound has been read gives the same with the sound and with what was made of it, in every
+engine."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from live_models import live_of, loaded
+import torch
+from fake_gpu import FakeGpu, install, uninstall
+from live_models import live_of
+from test_openvino import write_network
 
-from engines import export, split
-from engines.engine import SOUND_EMBEDDING
+from engines import export, openvino_split, split, tensorrt
+from engines.engine import SOUND_EMBEDDING, Arrays, Engine
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine
+from engines.split import SplitEngine
+from engines.torch_cuda import TorchEngine
+from engines.weights import Source, Weights
 
 
 @pytest.fixture(scope="module")
-def given():
+def given() -> Arrays:
     rng = np.random.default_rng(0)
     return {
         "clip": rng.integers(0, 256, (3, 8, 112, 112, 4), np.uint8),
@@ -19,11 +31,50 @@ def given():
     }
 
 
-def test_a_kept_embedding_stands_for_the_sound(given):
-    engine = loaded("tsav").engine
-    assert isinstance(engine, split.SplitEngine)
-    assert set(engine.inputs) == {"clip", "sound"}
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("split") / "tsav.onnx"
+    export.write(live_of("tsav"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth(file: Path, given: Arrays) -> Arrays:
+    """Of the network in one piece."""
+    return OpenVinoEngine(file, threads=1, caching=False)(given)
+
+
+@pytest.fixture(params=["openvino", "torch", "tensorrt"])
+def engine(
+    request: pytest.FixtureRequest, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Engine]:
+    """Of each backend; torch on the CPU, TensorRT by stand-ins."""
+    if request.param == "openvino":
+        yield openvino_split.opened(file, threads=1, caching=False)
+    elif request.param == "torch":
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield split.opened(file, lambda part: TorchEngine(part, precision="fp32", device="cpu"))
+        torch.set_num_threads(threads)
+    else:
+        install(FakeGpu(), monkeypatch, tmp_path)
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        source = (Source(path=str(file)),)
+        entry = Weights("tsav", file.name, "", "", False, "", sha256, file.stat().st_size, source)
+        yield tensorrt.opened(entry, "fp32", 0, 1)
+        uninstall()
+
+
+def test_the_parts_give_what_the_whole_gives_and_a_kept_embedding_stands_for_the_sound(
+    engine: Engine, given: Arrays, truth: Arrays
+) -> None:
+    assert isinstance(engine, SplitEngine)
+    assert engine.inputs == {"clip": (-1, 8, 112, 112, 4), "sound": (-1, 1, 64, 1001)}
+    assert engine.types == {"clip": "uint8", "sound": "float32"}
     whole = engine(given)
+    assert whole.keys() == truth.keys()
+    for name, values in truth.items():
+        np.testing.assert_allclose(whole[name], values, atol=1e-4, rtol=1e-4)
     kept = {"clip": given["clip"], SOUND_EMBEDDING: whole[SOUND_EMBEDDING]}
     again = engine(kept)
     assert again.keys() == whole.keys() - {SOUND_EMBEDDING}
@@ -31,26 +82,43 @@ def test_a_kept_embedding_stands_for_the_sound(given):
         np.testing.assert_array_equal(values, whole[name])
     other = engine(kept | {SOUND_EMBEDDING: whole[SOUND_EMBEDDING][::-1].copy()})
     assert (other["valence_arousal"][0] != whole["valence_arousal"][0]).all()
-
-
-def test_its_parts_together_are_the_whole(given, tmp_path):
-    path = tmp_path / "tsav.onnx"
-    export.write(live_of("tsav"), path)
-    whole = OpenVinoEngine(path, threads=1, caching=False)(given)
-    parts = split.opened(path, threads=1, caching=False)(given)
-    assert parts.keys() == whole.keys()
-    for name, values in whole.items():
-        np.testing.assert_allclose(parts[name], values, atol=1e-4, rtol=1e-4)
-
-
-def test_wrong_inputs_are_refused_with_a_sentence(given):
     for wrong in ({"clip": given["clip"]}, given | {"more": given["sound"]}):
         with pytest.raises(EngineError, match="takes the inputs"):
-            loaded("tsav").engine(wrong)
+            engine(wrong)
 
 
-def test_a_file_that_is_none_is_refused(tmp_path):
+def test_the_sound_is_not_read_where_its_embedding_is_given(given: Arrays, file: Path) -> None:
+    calls: list[str] = []
+
+    class Counting(OpenVinoEngine):
+        def __call__(self, inputs: Arrays) -> Arrays:
+            calls.append(self._label)
+            return super().__call__(inputs)
+
+    engine = split.opened(file, lambda part: Counting(part, threads=1, caching=False))
+    kept = engine(given)[SOUND_EMBEDDING]
+    assert calls == ["tsav-sound.onnx", "tsav.onnx"]
+    engine({"clip": given["clip"], SOUND_EMBEDDING: kept})
+    assert calls[2:] == ["tsav.onnx"]
+
+
+def test_both_parts_are_whole_networks_and_share_little(file: Path) -> None:
+    network = onnx.load(str(file))
+    sound, rest = split.parts(network)
+    for part in (sound, rest):
+        onnx.checker.check_model(part)
+    assert [value.name for value in sound.graph.input] == ["sound"]
+    assert [value.name for value in rest.graph.input] == ["clip", SOUND_EMBEDDING]
+    assert len(sound.graph.node) + len(rest.graph.node) <= len(network.graph.node) * 1.02
+
+
+def test_a_network_that_hears_nothing_stays_whole(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "small.onnx")
+    assert split.opened(path, lambda part: OpenVinoEngine(part, caching=False)).inputs == {"crop": (-1, 4)}
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"nothing")
     with pytest.raises(EngineError, match=r"broken\.onnx"):
-        split.opened(path)
+        openvino_split.opened(path)

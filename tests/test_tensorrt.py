@@ -277,16 +277,6 @@ def test_bf16_needs_a_gpu_that_has_it(fake: Fake) -> None:
     assert tensorrt.device() == "NVIDIA Imagined 9000, compute capability 7.5, CUDA 13.0"
 
 
-def test_what_was_made_of_the_sound_is_not_offered(fake: Fake, network: Path) -> None:
-    """Who is given it would give it back in place of the sound, which only OpenVINO's engine takes."""
-    fake()
-    hears = onnx.load(network)
-    hears.graph.output[1].name = hears.graph.node[3].output[0] = "sound_embedding"
-    onnx.save(hears, network)
-    engine = TensorRtEngine(network, precision="fp32")
-    assert set(engine({"crop": np.zeros((2, 4), np.float32)})) == {"valence_arousal"}
-
-
 def test_a_service_on_a_gpu_sees_the_same_face_and_says_which_engine_read_it(
     fake: Fake, monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray
 ) -> None:
@@ -329,6 +319,15 @@ def test_a_precision_that_the_gpu_has_not_is_a_sentence(model: Path, fake: Fake)
     fake().capability = (7, 5)
     with pytest.raises(EngineError, match="tensorrt has no bf16 here; it has fp16, fp32, int8"):
         load.load("plain", "tensorrt:bf16")
+
+
+def test_nothing_is_quantised_for_a_gpu_that_is_not_there(
+    model: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake().devices = 0
+    monkeypatch.setattr("engines.quantize.quantise", None)
+    with pytest.raises(EngineError, match="CUDA finds no NVIDIA GPU"):
+        load.build("plain", "tensorrt:int8")
 
 
 def test_verify_compares_the_engines_of_every_backend_that_runs_here(

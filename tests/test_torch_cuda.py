@@ -158,13 +158,3 @@ def test_without_torch_the_sentence_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(EngineError, match=r"needs PyTorch: pip install 'affectstream\[train\]'"):
         torch_cuda.version()
-
-
-def test_what_was_made_of_the_sound_is_not_offered(tmp_path: Path) -> None:
-    """Who is given it would give it back in place of the sound, which only OpenVINO's engine takes."""
-    network = write_network(tmp_path / "small.onnx")
-    model = onnx.load(network)
-    model.graph.output[1].name = model.graph.node[3].output[0] = "sound_embedding"
-    onnx.save(model, network)
-    engine = TorchEngine(network, precision="fp32", device="cpu")
-    assert set(engine({"crop": np.zeros((2, 4), np.float32)})) == {"valence_arousal"}

@@ -1,0 +1,59 @@
+"""A network that sees and hears cut in two by OpenVINO itself, which serves without the package onnx.
+
+See `engines.split` for what the parts are.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+from openvino import opset13 as opset
+
+from engines.engine import SOUND_EMBEDDING
+from engines.openvino import OpenVinoEngine, core
+from engines.split import SplitEngine
+
+
+def opened(path: Path, **settings: Any) -> OpenVinoEngine | SplitEngine:
+    """An engine for the file at `path`, in two parts where there is the output to cut it at. `settings` are those of
+    `OpenVinoEngine`, and what it raises."""
+    try:
+        model = core().read_model(path)
+    except RuntimeError:
+        return OpenVinoEngine(path, **settings)  # says what is wrong
+    outputs = {name for port in model.outputs for name in port.names}
+    if SOUND_EMBEDDING not in outputs:
+        return OpenVinoEngine(path, **settings)
+    return SplitEngine(*(OpenVinoEngine(part, **settings) for part in parts(model)))
+
+
+def parts(model: ov.Model) -> tuple[ov.Model, ov.Model]:
+    """What leads to the embedding, and the rest, which takes it as an input. `model` is used up."""
+    ending = model.output(SOUND_EMBEDDING).get_node()
+    embedding = ending.input_value(0)
+    before = _above(ending)
+    kept = opset.parameter(embedding.partial_shape, embedding.element_type.to_dtype(), name=SOUND_EMBEDDING)
+    kept.output(0).get_tensor().set_names({SOUND_EMBEDDING})
+    for target in embedding.get_target_inputs():
+        if target.get_node().get_type_name() != "Result":
+            target.replace_source_output(kept.output(0))
+    # Nodes are compared by name: their own == makes another node.
+    others = [result for result in model.get_results() if result.get_name() != ending.get_name()]
+    given: list[list[Any]] = [[], []]
+    for parameter in model.get_parameters():
+        given[parameter.get_name() not in before].append(parameter)
+    name = model.get_friendly_name()
+    return ov.Model([ending], given[0], f"{name}, its sound"), ov.Model(others, [*given[1], kept], name)
+
+
+def _above(node: Any) -> set[str]:
+    """Names of the nodes that lead to one."""
+    seen: set[str] = set()
+    open_ = [node]
+    while open_:
+        for value in open_.pop().input_values():
+            source = value.get_node()
+            if source.get_name() not in seen:
+                seen.add(source.get_name())
+                open_.append(source)
+    return seen
