@@ -56,6 +56,17 @@ def test_outputs_come_by_name_for_any_batch(network: Path, batch: int) -> None:
     np.testing.assert_allclose(outputs["expression"].sum(1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("limit", [0, openvino.SMALL])
+def test_one_row_alone_is_what_it_is_among_others(network: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(openvino, "SMALL", limit)
+    engine = OpenVinoEngine(network)
+    crop = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    together = engine({"crop": crop})
+    for row in range(3):
+        for name, values in engine({"crop": crop[row : row + 1]}).items():
+            np.testing.assert_allclose(values, together[name][row : row + 1], atol=1e-6)
+
+
 def test_an_empty_batch_gives_empty_outputs(network: Path) -> None:
     assert OpenVinoEngine(network)({"crop": np.zeros((0, 4), np.float32)})["expression"].shape == (0, 3)
 
