@@ -26,7 +26,8 @@ def mesh_at(x: float, y: float, size: float) -> NDArray[np.float32]:
 
 def sighting(x: float, y: float, size: float, person: int = 0) -> Sighting:
     """A face whose look is that of `person`; different people's looks hardly correlate."""
-    seen = Sighting(PICTURE, mesh_at(x, y, size), 1.0)
+    mesh = mesh_at(x, y, size)
+    seen = Sighting(PICTURE, mesh, 1.0, roi_from_mesh(mesh))
     look = np.random.default_rng(person).normal(size=768).astype(np.float32)
     seen._look = look / np.linalg.norm(look)
     return seen

@@ -10,29 +10,27 @@ CROP_SIZE = 112  # pixels
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
 )
-_TEMPLATE_CENTRE = TEMPLATE.mean(0)
-_TEMPLATE_CENTRED = TEMPLATE - _TEMPLATE_CENTRE
+# Points of the plane as complex numbers: to turn and to scale is to multiply.
+_TEMPLATE_CENTRE = complex(*TEMPLATE.mean(0))
+_TEMPLATE_CENTRED = TEMPLATE.view(np.complex128)[:, 0] - _TEMPLATE_CENTRE
 
 
 def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
     """(5, 2) eye centres, nose tip and mouth corners of (68, 2) `landmarks` in iBUG order."""
-    return np.stack(
-        [landmarks[36:42].mean(0), landmarks[42:48].mean(0), landmarks[30], landmarks[48], landmarks[54]]
-    ).astype(np.float64)
+    points = np.empty((5, 2))
+    points[:2] = landmarks[36:48].reshape(2, 6, 2).sum(1) / landmarks.dtype.type(6)
+    points[2:] = landmarks[[30, 48, 54]]
+    return points
 
 
 def similarity(points: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(2, 3) least-squares similarity (Umeyama 1991, rotation and scale) that takes (5, 2) `points` to `TEMPLATE`.
-
-    In the plane the solution is linear in (a, b, tx, ty), where the matrix is [[a, -b, tx], [b, a, ty]].
-    """
-    centre = points.mean(0)
-    centred = points - centre
-    spread = float((centred * centred).sum()) or 1.0
-    a = float((centred * _TEMPLATE_CENTRED).sum()) / spread
-    b = float((centred[:, 0] * _TEMPLATE_CENTRED[:, 1] - centred[:, 1] * _TEMPLATE_CENTRED[:, 0]).sum()) / spread
-    linear = np.array([[a, -b], [b, a]])
-    return np.hstack([linear, (_TEMPLATE_CENTRE - linear @ centre)[:, None]])
+    """(2, 3) least-squares similarity (Umeyama 1991, rotation and scale) that takes (5, 2) `points` to `TEMPLATE`."""
+    z = np.ascontiguousarray(points, np.float64).view(np.complex128)[:, 0]
+    centre = complex(z.sum()) / len(z)
+    z = z - centre
+    linear = complex(np.vdot(z, _TEMPLATE_CENTRED)) / (np.vdot(z, z).real or 1.0)
+    shift = _TEMPLATE_CENTRE - linear * centre
+    return np.array([[linear.real, -linear.imag, shift.real], [linear.imag, linear.real, shift.imag]])
 
 
 def aligned_crop(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:

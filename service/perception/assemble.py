@@ -17,8 +17,8 @@ def assemble(
     landmarks = landmarks_of(mesh)
     matrix = similarity(five_points(landmarks))
     crop = aligned_crop(image, matrix)
-    x, y = mesh[:, :2].min(0).tolist()
-    right, bottom = mesh[:, :2].max(0).tolist()
+    flat = np.ascontiguousarray(mesh[:, :2].T)  # rows, over which extremes are found fast
+    (x, y), (right, bottom) = flat.min(1).tolist(), flat.max(1).tolist()
     box = (x, y, right - x, bottom - y)
     return Face(
         track=track,

@@ -57,11 +57,12 @@ _MEAN_FACE = _RIGID[:, 1:] - _RIGID[:, 1:].mean(0)
 
 def rotation_of(mesh: NDArray[np.floating]) -> NDArray[np.float64]:
     """(3, 3) rotation from the mean face to (468, 3) `mesh` (Kabsch 1976)."""
-    points = mesh[_INDICES].astype(np.float64)
-    u, _, vt = np.linalg.svd((points - points.mean(0)).T @ _MEAN_FACE)
-    if np.linalg.det(u @ vt) < 0:
-        u[:, 2] = -u[:, 2]
+    # The mean face has its centre at 0, so that of the points makes no difference.
+    u, _, vt = np.linalg.svd(mesh[_INDICES].T.astype(np.float64) @ _MEAN_FACE)
     rotation: NDArray[np.float64] = u @ vt
+    if np.linalg.det(rotation) < 0:
+        u[:, 2] = -u[:, 2]
+        rotation = u @ vt
     return rotation
 
 

@@ -5,7 +5,7 @@ eyes, half as large again as the face, the picture's border replicated.
 """
 
 from dataclasses import dataclass
-from math import atan2, cos, hypot, sin
+from math import atan2, cos, exp, hypot, sin
 
 import cv2
 import numpy as np
@@ -44,8 +44,8 @@ def roi_from_mesh(points: NDArray[np.floating]) -> Roi:
     """The region around a mesh: (468, 3) pixels; its box is taken in the face's own upright frame."""
     angle = roll(points)
     c, s = cos(angle), sin(angle)
-    upright = points[:, :2] @ np.array([[c, -s], [s, c]], points.dtype)
-    low, high = upright.min(0), upright.max(0)
+    upright = np.array([[c, s], [-s, c]], points.dtype) @ points[:, :2].T  # rows, over which extremes are found fast
+    low, high = upright.min(1), upright.max(1)
     u, v = ((low + high) / 2).tolist()
     return Roi(u * c - v * s, u * s + v * c, MARGIN * float((high - low).max()), angle)
 
@@ -87,4 +87,4 @@ def find_mesh(network: Runs, image: NDArray[np.uint8], roi: Roi) -> tuple[NDArra
     logit = float(outputs[1].reshape(-1)[0])
     linear = np.array([[a, b, 0], [-b, a, 0], [0, 0, scale]], np.float32)
     origin = np.array([tx, ty, 0], np.float32)
-    return points @ linear + origin, float(1 / (1 + np.exp(-logit)))
+    return points @ linear + origin, 1 / (1 + exp(-logit))

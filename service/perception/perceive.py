@@ -79,7 +79,7 @@ class Perception:
             roi = roi_from_mesh(mesh)
         height, width = image.shape[:2]
         inside = 0 <= roi.x < width and 0 <= roi.y < height and roi.side < MARGIN * 2 * max(width, height)
-        return Sighting(image, mesh, presence) if inside else None
+        return Sighting(image, mesh, presence, roi) if inside else None
 
     def _follow(self, image: NDArray[np.uint8], t: float) -> None:
         """Takes the tracks of the last frame on; where two see one face, the one that it is more like keeps it."""

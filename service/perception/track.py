@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.one_euro import OneEuro
 from service.perception.align import CROP_SIZE, five_points, similarity
 from service.perception.landmarks68 import landmarks_of
-from service.perception.mesh import MARGIN, Roi, eye_distance, roi_from_mesh
+from service.perception.mesh import MARGIN, Roi, eye_distance
 
 MEMORY = 1.5  # s that a lost face is remembered; it may stay away for 1 s and needs time to be found again
 MAX_GROWTH = 1.8  # of a face's size while it was away
@@ -59,10 +59,10 @@ def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 class Sighting:
     """A mesh that was found in the present frame. Its look is taken when somebody asks for it."""
 
-    def __init__(self, image: NDArray[np.uint8], mesh: NDArray[np.float32], presence: float) -> None:
+    def __init__(self, image: NDArray[np.uint8], mesh: NDArray[np.float32], presence: float, roi: Roi) -> None:
         self.mesh = mesh  # (468, 3) pixels
         self.presence = presence  # 0..1
-        self.roi = roi_from_mesh(mesh)
+        self.roi = roi  # of the mesh
         self._image = image
         self._look: Look | None = None
 
