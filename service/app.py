@@ -1,11 +1,11 @@
 """The web application: its routes, what guards them, and what lives as long as it does."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +16,7 @@ from service.body_limit import BodyLimit
 from service.capture.sdp import ice_servers
 from service.guard import OriginGuard, TokenGuard
 from service.headers import SecurityHeaders
-from service.live import Live, RuntimeFactory, SessionsFactory, load, registry, start
+from service.live import Live, RuntimeFactory, SessionsFactory, SinksFactory, load, redis, registry, start
 from service.openapi import describe
 from service.problem import answer_malformed, answer_user_error
 from service.publish import websocket
@@ -26,9 +26,14 @@ from service.settings import Settings
 
 
 def create_app(
-    settings: Settings, *, runtime_factory: RuntimeFactory = load, sessions_factory: SessionsFactory = registry
+    settings: Settings,
+    *,
+    runtime_factory: RuntimeFactory = load,
+    sessions_factory: SessionsFactory = registry,
+    sinks_factory: SinksFactory = redis,
+    routers: Sequence[APIRouter] = (),
 ) -> FastAPI:
-    """The application; nothing is opened or compiled before its lifespan begins.
+    """The application; nothing is opened or compiled before its lifespan begins. `routers` are asked before its own.
 
     `app.state` holds `settings` and, while it runs, `live`, `hub` and `sessions`. A start that fails with a `UserError`
     leaves it in `app.state.failure`. `drain(app)` ends everything ahead of the server's own shutdown.
@@ -39,7 +44,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        live = await start(settings, runtime_factory, sessions_factory)
+        live = await start(settings, runtime_factory, sessions_factory, sinks_factory)
         app.state.live, app.state.hub, app.state.sessions = live, live.hub, live.sessions
         try:
             yield
@@ -59,7 +64,7 @@ def create_app(
     app.add_exception_handler(UserError, answer_user_error)
     app.add_exception_handler(RequestValidationError, answer_malformed)
     rooms = (routes_sessions, routes_preview, routes_service, websocket, whip)
-    for router in [*(room.router for room in rooms), pages(settings)]:
+    for router in [*routers, *(room.router for room in rooms), pages(settings)]:
         app.include_router(router)
 
     # The last one added is the first one asked.

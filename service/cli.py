@@ -203,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--allowed-sources", metavar="PREFIXES", help="what the API may open (demo:,camera:)")
     serve.add_argument("--allowed-origins", metavar="ORIGINS", help="other web origins that may call the API")
     serve.add_argument("--ice-servers", metavar="URLS", help="STUN and TURN servers for WebRTC")
+    serve.add_argument("--workers", type=int, metavar="N", help="processes that read faces (one a core, as needed)")
     serve.add_argument("--max-sessions", type=int, metavar="N")
     serve.add_argument("--max-subscribers", type=int, metavar="N")
     serve.add_argument("--max-request-bytes", type=int, metavar="N")

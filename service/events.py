@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,14 @@ class Event:
     seq: int
     data: dict[str, Any]
     landmarks: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # track -> (68, 2) pixels
+
+    @classmethod
+    def from_text(cls, text: str, landmarks: dict[int, NDArray[np.float32]]) -> Self:
+        """The event that another process encoded as `text`, which goes out as it is."""
+        data = json.loads(text)
+        event = cls(data["session"], data["seq"], data, landmarks)
+        vars(event)["text"] = text
+        return event
 
     @property
     def of_media(self) -> bool:

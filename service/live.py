@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from service.capture.media import Frame, State
 from service.publish.hub import Hub
 from service.publish.redis_sink import RedisSink
 from service.runtime import Runtime, load_runtime
@@ -20,8 +21,76 @@ from service.settings import Settings
 CLOSE_SESSIONS = 1.5  # s that stopping waits for sessions; the sinks then have their own 2 s
 FAREWELL = 0.5  # s that stopping waits for watchers to take their last events
 
-RuntimeFactory = Callable[[Settings], Runtime]
-SessionsFactory = Callable[[Settings, Runtime, Hub], Sessions]
+
+class Reader(Protocol):
+    """What reads the faces: a `service.runtime.Runtime`, or a `service.fleet.Fleet` of processes that have one each."""
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What the events say of the model."""
+
+    def licences(self) -> list[str]:
+        """A line for each of the weights in use."""
+
+    def problems(self) -> list[str]:
+        """Why nothing is read, in sentences."""
+
+    def close(self) -> None:
+        """Reads nothing any more."""
+
+
+class Watched(Protocol):
+    """One session, here or in a worker: see `service.session.Session`."""
+
+    name: str
+    label: str
+    purpose: str | None
+    state: State
+    detail: str
+
+    def figures(self) -> dict[str, Any]:
+        """Live figures."""
+
+    def reset_baseline(self) -> None:
+        """Starts the neutral baseline anew."""
+
+    def latest_frame(self) -> Frame | None:
+        """The newest frame that an event was made of."""
+
+
+class Registry(Protocol):
+    """The sessions, here or in workers: see `service.sessions.Sessions`. All of it may block."""
+
+    def open(self, source: str, name: str | None = None, *, purpose: str | None = None) -> Watched:
+        """Opens a source."""
+
+    def get(self, name: str) -> Watched:
+        """Raises `UnknownSession`."""
+
+    def list(self) -> Sequence[Watched]:
+        """In the order of opening."""
+
+    def close(self, name: str, timeout: float = 5.0) -> None:
+        """Ends a session and forgets it."""
+
+    def close_all(self, timeout: float = 5.0) -> None:
+        """Ends every session."""
+
+
+class Sink(Protocol):
+    """Where events go besides to subscribers."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why they do not arrive, in a sentence."""
+
+    async def close(self) -> None:
+        """Lets it have what waits, within 2 s."""
+
+
+RuntimeFactory = Callable[[Settings], Reader]
+SessionsFactory = Callable[[Settings, Any, Hub], Registry]
+SinksFactory = Callable[[Settings, Hub], Sequence[Sink]]
 
 
 @dataclass
@@ -30,9 +99,9 @@ class Live:
 
     settings: Settings
     hub: Hub
-    runtime: Runtime
-    sessions: Sessions
-    sinks: list[RedisSink]
+    runtime: Reader
+    sessions: Registry
+    sinks: Sequence[Sink]
     encoder: ThreadPoolExecutor  # previews' JPEGs: one thread, so that they never take more than one core
     watchers: int = 0  # clients of the stream and of previews
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -103,11 +172,18 @@ def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
     return Sessions(runtime, hub.publish, hub.forget, limit=settings.max_sessions)
 
 
-async def start(settings: Settings, make_runtime: RuntimeFactory, make_sessions: SessionsFactory) -> Live:
+def redis(settings: Settings, hub: Hub) -> list[RedisSink]:
+    """The sinks that the settings name."""
+    return [RedisSink(settings.redis.get_secret_value(), hub)] if settings.redis is not None else []
+
+
+async def start(
+    settings: Settings, make_runtime: RuntimeFactory, make_sessions: SessionsFactory, make_sinks: SinksFactory
+) -> Live:
     """Compiles the model, connects the sinks and opens the sources of `settings`. Raises `UserError`."""
     runtime = await asyncio.to_thread(make_runtime, settings)
     hub = Hub(asyncio.get_running_loop())
-    sinks = [RedisSink(settings.redis.get_secret_value(), hub)] if settings.redis is not None else []
+    sinks = make_sinks(settings, hub)
     sessions = make_sessions(settings, runtime, hub)
     live = Live(settings, hub, runtime, sessions, sinks, ThreadPoolExecutor(1, "preview"))
     try:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from engines.errors import UserError
 from service.allowed_sources import SourceNotAllowed
-from service.sessions import NameTaken, TooMany, UnknownSession
+from service.register import NameTaken, TooMany, UnknownSession
 
 STATUS: dict[type[UserError], int] = {SourceNotAllowed: 403, UnknownSession: 404, NameTaken: 409, TooMany: 429}
 

@@ -14,10 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from service import metrics
 from service.capture.media import Frame
-from service.live import Live, Running
+from service.live import Live, Running, Watched
 from service.problem import problems
-from service.session import Session
-from service.sessions import TooMany, UnknownSession
+from service.register import TooMany, UnknownSession
 
 MAX_FPS = 30.0  # parts a second
 BOUNDARY = "affectstream-frame"
@@ -32,7 +31,7 @@ class Preview(StreamingResponse):
 
     media_type = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 
-    def __init__(self, session: Session, live: Live, fps: float, width: int) -> None:
+    def __init__(self, session: Watched, live: Live, fps: float, width: int) -> None:
         super().__init__(_parts(session, live, fps, width))
         self._live = live
 
@@ -65,7 +64,7 @@ async def preview(
     return Preview(session, live, fps, width)
 
 
-async def _parts(session: Session, live: Live, fps: float, width: int) -> AsyncIterator[bytes]:
+async def _parts(session: Watched, live: Live, fps: float, width: int) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     shown: Frame | None = None
     while _is_open(session, live):
@@ -79,7 +78,7 @@ async def _parts(session: Session, live: Live, fps: float, width: int) -> AsyncI
     yield f"--{BOUNDARY}--\r\n".encode()
 
 
-def _is_open(session: Session, live: Live) -> bool:
+def _is_open(session: Watched, live: Live) -> bool:
     try:
         return not live.stopping.is_set() and live.sessions.get(session.name) is session
     except UnknownSession:

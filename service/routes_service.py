@@ -52,7 +52,7 @@ async def healthz() -> Alive:
 
 
 @router.get("/readyz", summary="Readiness", responses={**problems(401, 403), 503: {"model": Readiness}})
-async def readyz(live: Running, response: Response) -> Readiness:
+def readyz(live: Running, response: Response) -> Readiness:
     """200 once the engine is compiled and every sink is reachable, else 503 with the reasons."""
     reasons = live.problems()
     response.status_code = 503 if reasons else 200
@@ -72,7 +72,7 @@ def metrics(request: Request) -> Response:
 
 
 @router.get("/v1/models", summary="Loaded models", responses=problems(401, 403))
-async def models(live: Running) -> ModelList:
+def models(live: Running) -> ModelList:
     """The models that read the faces, their engines, and the licences of the weights."""
     return ModelList(models=[Model.model_validate(live.runtime.info)], licences=live.runtime.licences())
 

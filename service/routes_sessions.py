@@ -7,9 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.allowed_sources import check_source
 from service.events import StateName
-from service.live import Running
+from service.live import Running, Watched
 from service.problem import problems
-from service.session import Session
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
@@ -60,7 +59,8 @@ class SessionList(BaseModel):
     sessions: list[SessionInfo]
 
 
-def _info(session: Session) -> SessionInfo:
+def info_of(session: Watched) -> SessionInfo:
+    """The session as the API tells it."""
     facts: dict[str, Any] = {
         "id": session.name,
         "source": session.label,
@@ -81,19 +81,19 @@ def open_session(request: SessionRequest, response: Response, live: Running) -> 
     check_source(request.source, live.settings.allowed_sources)
     session = live.sessions.open(request.source, request.name, purpose=request.purpose)
     response.headers["Location"] = f"/v1/sessions/{session.name}"
-    return _info(session)
+    return info_of(session)
 
 
 @router.get("", summary="List the sessions", responses=problems(401, 403))
 def list_sessions(live: Running) -> SessionList:
     """All sessions with their live figures, those that have ended too until their name is used again."""
-    return SessionList(sessions=[_info(session) for session in live.sessions.list()])
+    return SessionList(sessions=[info_of(session) for session in live.sessions.list()])
 
 
 @router.get("/{id}", summary="One session", responses=problems(401, 403, 404))
 def get_session(id: str, live: Running) -> SessionInfo:
     """A session with its live figures."""
-    return _info(live.sessions.get(id))
+    return info_of(live.sessions.get(id))
 
 
 @router.delete("/{id}", status_code=204, summary="Close a session", responses=problems(401, 403, 404))

@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from engines.errors import UserError
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+DEFAULT_MODEL = "face-mt"
+DEFAULT_ENGINE = "openvino"
 
 
 class Settings(BaseSettings):
@@ -29,13 +31,16 @@ class Settings(BaseSettings):
     )
     source: Annotated[list[str], NoDecode] = Field([], description="Sources opened at start, [NAME=]SRC")
     redis: SecretStr | None = Field(None, description="Redis URL; events go to streams affect:{session}")
-    model: str = Field("face-mt", description="Model that reads the faces")
-    engine: str = Field("openvino", description="BACKEND[:PRECISION]")
+    model: str = Field(DEFAULT_MODEL, description="Model that reads the faces")
+    engine: str = Field(DEFAULT_ENGINE, description="BACKEND[:PRECISION]")
     untrained: bool = Field(False, description="Let a system without weights run on random ones")
     model_option: Annotated[list[str], NoDecode] = Field(
         [], description="NAME=VALUE for the model, such as rate=5, comma separated"
     )
     ice_servers: Annotated[list[str], NoDecode] = Field([], description="STUN/TURN URLs for WebRTC, comma separated")
+    workers: int = Field(
+        0, ge=0, le=256, description="Processes that read faces; 0: one for each core, as sessions come"
+    )
     max_sessions: int = Field(16, ge=1, description="Sessions open at once")
     max_subscribers: int = Field(64, ge=1, description="WebSocket and preview clients at once")
     max_request_bytes: int = Field(65_536, ge=1024, description="Largest request body and WebSocket message")

@@ -18,8 +18,9 @@ from service.capture.media import Frame, State
 from service.events import Event
 from service.live import Live
 from service.publish.hub import Hub
+from service.register import NameTaken, TooMany, UnknownSession
 from service.runtime import Runtime
-from service.sessions import NameTaken, Sessions, TooMany, UnknownSession
+from service.sessions import Sessions
 from service.settings import Settings
 
 MODEL = {"name": "face-mt", "weights": "face-mt-0", "engine": "openvino", "precision": "fp32", "trained": True}

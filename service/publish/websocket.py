@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 from service.live import Live, Running
 from service.publish.hub import Subscription
-from service.sessions import UnknownSession
+from service.register import UnknownSession
 
 router = APIRouter()
 

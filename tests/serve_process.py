@@ -1,0 +1,72 @@
+"""`affectstream serve` as a process."""
+
+import contextlib
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+from redis_server import free_port
+
+PATIENCE = 60.0  # s after which a test gives up waiting
+
+
+class Process:
+    """The command in a process of its own, over TLS where `tls` names the folder of `cert.pem` and `key.pem`."""
+
+    def __init__(self, *options: str, tls: Path | None = None, **environment: str) -> None:
+        self.port = free_port()
+        self.tls = ssl.create_default_context(cafile=tls / "cert.pem") if tls else None
+        command = [sys.executable, "-m", "service.cli", "serve", "--port", str(self.port), *options]
+        if tls:
+            command += ["--tls-cert", str(tls / "cert.pem"), "--tls-key", str(tls / "key.pem")]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+        )
+
+    def client(self) -> httpx.Client:
+        scheme = "https" if self.tls else "http"
+        verify = self.tls if self.tls is not None else True
+        return httpx.Client(base_url=f"{scheme}://localhost:{self.port}", verify=verify, timeout=PATIENCE)
+
+    def wait(self, client: httpx.Client) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if client.get("/healthz").status_code == 200:
+                    return
+            assert self._process.poll() is None, self._process.communicate()[0].decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self._process.pid).children(recursive=True)
+
+    def stop(self, number: int) -> tuple[int, str]:
+        """Exit code and everything that was printed."""
+        self._process.send_signal(number)
+        output, _ = self._process.communicate(timeout=PATIENCE)
+        return self._process.returncode, output.decode()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+@contextlib.contextmanager
+def process(*options: str, tls: Path | None = None, **environment: str) -> Iterator[Process]:
+    running = Process(*options, tls=tls, **environment)
+    try:
+        yield running
+    finally:
+        running.kill()

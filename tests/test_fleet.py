@@ -1,0 +1,240 @@
+"""The service with worker processes: to those outside it is the same, and a worker that breaks takes nothing along."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import psutil
+import pytest
+from aiortc import RTCSessionDescription
+from prometheus_client.parser import text_string_to_metric_families
+from serve_process import PATIENCE, Process, process
+from webrtc_peer import Beeps, MovingPicture, make_offer
+from websockets.sync.client import ClientConnection, connect
+
+from engines.errors import UserError
+from service.fleet import Fleet, workers_for
+from service.merged_metrics import merged
+from service.settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Process]:
+    with process("--workers", "2", "--max-sessions", "4", "--source", "one=demo:", "--source", "two=demo:") as started:
+        with started.client() as client:
+            started.wait(client)
+        yield started
+
+
+def workers(running: Process) -> list[psutil.Process]:
+    return [child for child in running.children() if "service.worker" in child.cmdline()]
+
+
+def listen(running: Process, query: str = "") -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{running.port}/v1/stream{query}", max_size=None)
+
+
+def events(stream: ClientConnection) -> Iterator[dict[str, Any]]:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        yield json.loads(stream.recv(timeout=PATIENCE))
+
+
+def first(stream: ClientConnection, **wanted: Any) -> dict[str, Any]:
+    return next(event for event in events(stream) if wanted.items() <= event.items())
+
+
+def test_each_session_has_a_process_on_a_core_of_its_own(running: Process) -> None:
+    found = workers(running)
+    assert len(found) == 2
+    if len(os.sched_getaffinity(0)) > 1:
+        assert {len(worker.cpu_affinity()) for worker in found} == {1}
+        assert found[0].cpu_affinity() != found[1].cpu_affinity()
+
+
+def test_one_stream_brings_the_events_of_all_workers(running: Process) -> None:
+    with running.client() as client, listen(running) as stream:
+        schema = client.get("/v1/schema").json()
+        seen: dict[str, list[int]] = {"one": [], "two": []}
+        for event in events(stream):
+            jsonschema.validate(event, schema)
+            if event["session"] in seen:
+                seen[event["session"]].append(event["seq"])
+            if all(len(numbers) >= 20 for numbers in seen.values()):
+                break
+    for numbers in seen.values():
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_landmarks_come_to_those_who_ask(running: Process) -> None:
+    with listen(running, "?session=one&landmarks=1") as asked, listen(running, "?session=one") as not_asked:
+        face = next(event["faces"][0] for event in events(asked) if event["faces"])
+        assert len(face["landmarks"]) == 68
+        assert all(0 <= x <= 640 and 0 <= y <= 360 for x, y in face["landmarks"])
+        assert "landmarks" not in next(event["faces"][0] for event in events(not_asked) if event["faces"])
+
+
+def test_names_and_limits_hold_over_all_workers(running: Process) -> None:
+    with running.client() as client:
+        assert client.post("/v1/sessions", json={"source": "demo:", "name": "two"}).status_code == 409
+        assert client.post("/v1/sessions", json={"source": "demo:", "name": "no way"}).status_code == 400
+        assert client.post("/v1/sessions", json={"source": "file:/etc/passwd"}).status_code == 403
+        assert client.post("/v1/sessions", json={"source": "demo:?seconds=-1", "name": "bad"}).status_code == 400
+        opened = [client.post("/v1/sessions", json={"source": "demo:", "purpose": "a test"}) for _ in range(3)]
+        assert [answer.status_code for answer in opened] == [201, 201, 429]
+        info = opened[0].json()
+        assert (info["id"], info["source"], info["purpose"]) == ("s1", "demo:", "a test")
+        listed = client.get("/v1/sessions").json()["sessions"]
+        assert [one["id"] for one in listed] == ["one", "two", "s1", "s2"]
+        with listen(running, "?session=s2") as stream:
+            assert client.delete("/v1/sessions/s2").status_code == 204
+            assert [event["state"] for event in _until_closed(stream)][-1] == "ended"
+        assert client.delete("/v1/sessions/s1").status_code == 204
+        assert client.get("/v1/sessions/s1").status_code == 404
+
+
+def _until_closed(stream: ClientConnection) -> Iterator[dict[str, Any]]:
+    for text in stream:
+        yield json.loads(text)
+
+
+def test_a_session_is_asked_through_the_service(running: Process) -> None:
+    with running.client() as client:
+        figures = client.get("/v1/sessions/two").json()["figures"]
+        assert figures["events"] > 0
+        assert client.post("/v1/sessions/two/baseline").status_code == 204
+        assert client.post("/v1/sessions/three/baseline").status_code == 404
+        with client.stream("GET", "/v1/sessions/two/preview", params={"width": 160}) as answer:
+            assert answer.headers["content-type"].startswith("multipart/x-mixed-replace")
+            part = next(answer.iter_bytes())
+            assert b"image/jpeg" in part
+        assert client.get("/v1/sessions/three/preview").status_code == 404
+        assert client.get("/v1/sessions/two/preview", params={"width": 1}).status_code == 422
+
+
+def test_metrics_are_those_of_all_processes(running: Process) -> None:
+    with running.client() as client:
+        figures = [one["figures"] for one in client.get("/v1/sessions").json()["sessions"]]
+        text = client.get("/metrics").text
+        model = client.get("/v1/models").json()["models"][0]
+        assert client.get("/readyz").json() == {"ready": True, "reasons": []}
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    names = [(sample.name, tuple(sorted(sample.labels.items()))) for sample in samples]
+    assert len(names) == len(set(names))
+    values = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+    assert values["affect_sessions",] == 2
+    assert values["affect_faces",] == 2
+    assert values["affect_frames_total", "event"] > max(figure["events"] for figure in figures)
+    engine = [sample.value for sample in samples if sample.name == "affect_engine_info"]
+    assert engine == [1]
+    assert model["trained"] is True
+
+
+def test_a_peer_is_read_by_a_worker(running: Process) -> None:
+    async def call() -> None:
+        peer, sdp = await make_offer(MovingPicture(), Beeps())
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}") as client:
+            headers = {"content-type": "application/sdp"}
+            assert (await client.post("/whip/desk", content="nonsense", headers=headers)).status_code in (400, 406)
+            assert (await client.get("/v1/sessions/desk")).status_code == 404
+            answer = await client.post("/whip/desk?purpose=a+call", content=sdp, headers=headers)
+            assert answer.status_code == 201, answer.text
+            assert "etag" in answer.headers
+            location = answer.headers["location"]
+            assert location.startswith("/whip/desk/")
+            await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+            with listen(running, "?session=desk") as stream:
+                live = await asyncio.to_thread(first, stream, state="live")
+                assert live["session"] == "desk"
+            info = (await client.get("/v1/sessions/desk")).json()
+            assert (info["source"], info["purpose"]) == ("whip:", "a call")
+            assert (await client.options("/whip/desk")).status_code == 204
+            assert (await client.patch(f"{location}x", content="", headers=headers)).status_code in (404, 415)
+            assert (await client.delete(location)).status_code == 200
+            assert (await client.get("/v1/sessions/desk")).status_code == 404
+            assert (await client.delete(location)).status_code == 404
+        await peer.close()
+
+    asyncio.run(call())
+
+
+def test_a_worker_that_breaks_takes_nothing_along() -> None:
+    options = ["--workers", "2", "--source", "one=demo:", "--source", "two=demo:"]
+    with process(*options) as running, running.client() as client:
+        running.wait(client)
+        with listen(running) as stream:
+            first(stream, session="two", state="live")
+            victim = max(workers(running), key=lambda worker: worker.create_time())
+            time.sleep(max(0.0, 11.0 - (time.time() - victim.create_time())))  # it ran steadily for a while
+            victim.send_signal(signal.SIGKILL)
+            failed = first(stream, state="failed")
+            assert failed["session"] == "two"
+            assert failed["detail"] == "The worker process that read it ended (signal SIGKILL)"
+            assert failed["faces"] == []
+            jsonschema.validate(failed, client.get("/v1/schema").json())
+            anew = first(stream, session="two", state="live")  # its source was opened once more
+            assert anew["seq"] < failed["seq"]
+            first(stream, session="one", state="live")
+        assert client.get("/readyz").status_code == 200
+        assert len(workers(running)) == 2
+        code, log = running.stop(signal.SIGTERM)
+    assert code == 0, log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_the_service(number: int, tmp_path: Path) -> None:
+    with process("--workers", "2", "--source", "one=demo:", "--source", "two=demo:", TMPDIR=str(tmp_path)) as running:
+        with running.client() as client:
+            running.wait(client)
+        with listen(running) as stream:
+            first(stream, session="two", state="live")
+            left = running.children()
+            code, log = running.stop(number)
+            if number == signal.SIGTERM:
+                states = {event["session"]: event["state"] for event in _until_closed(stream)}
+                assert states == {"one": "ended", "two": "ended"}
+                assert code == 0, log
+                assert "Traceback" not in log
+                assert not [*tmp_path.glob("affectstream-*")]
+        _, alive = psutil.wait_procs(left, timeout=PATIENCE)
+        assert not alive
+
+
+def test_a_worker_that_cannot_start_gets_its_own_sentence() -> None:
+    with (
+        Fleet(load_settings(model="tsav", workers=2), 2) as fleet,
+        pytest.raises(UserError, match="weights import tsav"),
+    ):
+        fleet.start()
+
+
+def test_workers_are_for_small_models_on_a_cpu() -> None:
+    assert workers_for(load_settings()) == min(len(os.sched_getaffinity(0)), 16)
+    assert workers_for(load_settings(max_sessions=1)) == 1
+    assert workers_for(load_settings(model="tsav")) == 1
+    assert workers_for(load_settings(engine="tensorrt:fp16")) == 1
+    assert workers_for(load_settings(model="tsav", workers=3)) == 3
+
+
+def test_counts_and_times_add_up_but_facts_do_not() -> None:
+    texts = [
+        'affect_frames_total{stage="a"} 2\naffect_engine_info{model="m"} 1\n',
+        'affect_frames_total{stage="a"} 3\naffect_frames_total{stage="b"} 1\naffect_engine_info{model="m"} 1\n',
+    ]
+    head = "# TYPE affect_frames_total counter\n# TYPE affect_engine_info gauge\n"
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in merged(text_string_to_metric_families(head + text) for text in texts)
+        for sample in metric.samples
+    }
+    assert found == {
+        ("affect_frames_total", "a"): 5, ("affect_frames_total", "b"): 1, ("affect_engine_info", "m"): 1,
+    }  # fmt: skip
