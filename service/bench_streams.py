@@ -1,13 +1,19 @@
 """`affectstream bench streams`: how a frame's cost grows with sessions, with faces and with the picture's size.
 
-Sessions of the service itself, in this process, on the demo's portrait; what is counted is the process's CPU time,
-which other work on the machine disturbs little. All settings take turns, and each is given as a ratio to the first.
+Sessions of the service itself on the demo's portrait, over a process for each core, as `serve` has them; what is
+counted is the CPU time of these processes, which other work on the machine disturbs little. All settings take turns,
+and each is given as a ratio to the first.
 """
 
+import atexit
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from typing import Any
 
 import cv2
@@ -21,6 +27,7 @@ from service.capture.demo import RATE, demo_picture, demo_voice
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
 from service.events import Event
+from service.fleet import cores
 from service.runtime import Runtime, load_runtime
 from service.session import Session
 
@@ -94,22 +101,39 @@ class _Counter:
 def streams(model: str | None = None, *, seconds: float = SECONDS, rounds: int = ROUNDS) -> dict[str, Any]:
     """Rows for each setting of the default model, or of `model`. Raises `UserError` as `load_runtime` does."""
     before = machine.facts(PACKAGES)
-    runtime = load_runtime(model, untrained=True)
     series = {
         "sessions": [(count, 1, HEIGHTS[0]) for count in SESSIONS],
         "faces": [(1, count, CROWD_HEIGHT) for count in FACES],
         "height": [(1, 1, height) for height in HEIGHTS],
     }
     settings = {key: _Setting(*key) for keys in series.values() for key in keys}
-    try:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in cores()]
+        # One after the other: the first may have to fetch weights.
+        told = [worker.submit(_begin, core, model).result() for worker, core in zip(workers, cores(), strict=True)]
         for _ in tqdm(range(rounds), desc="streams", unit="round", disable=None):
             for setting in settings.values():
-                _run(runtime, setting, seconds)
-    finally:
-        runtime.close()
+                _round(workers, setting, seconds, WARM_UP)
     first = next(iter(settings.values()))
     rows = [{"series": name, **_row(settings[key], first)} for name, keys in series.items() for key in keys]
-    return {"machine": before | {"load after": machine.facts(())["load"]}, "model": dict(runtime.info), "rows": rows}
+    return {"machine": before | {"load after": machine.facts(())["load"]}, "model": told[0], "rows": rows}
+
+
+def _round(workers: list[ProcessPoolExecutor], setting: _Setting, seconds: float, warm_up: float) -> None:
+    """Shares the sessions out and adds up what each process found."""
+    shares = [setting.sessions // len(workers) + (n < setting.sessions % len(workers)) for n in range(len(workers))]
+    running = [
+        worker.submit(_run, share, setting.faces, setting.height, seconds, warm_up)
+        for worker, share in zip(workers, shares, strict=True)
+        if share
+    ]
+    found = [one.result() for one in running]
+    setting.frames += sum(one.frames for one in found)
+    setting.found += sum(one.found for one in found)
+    setting.cpu += sum(one.cpu for one in found)
+    setting.seconds += max(one.seconds for one in found)
+    setting.latencies += [latency for one in found for latency in one.latencies]
+    setting.rates.append(min(one.rates[0] for one in found))
 
 
 def _row(setting: _Setting, first: _Setting) -> dict[str, Any]:
@@ -127,25 +151,36 @@ def _row(setting: _Setting, first: _Setting) -> dict[str, Any]:
     }
 
 
-def _run(runtime: Runtime, setting: _Setting, seconds: float) -> None:
-    pictures = crowd(setting.faces, setting.height)
+_runtime: Runtime  # of this process, once it is a worker
+
+
+def _begin(core: int, model: str | None) -> dict[str, Any]:
+    """Makes this process a worker on that core; what is told of its model. Raises `UserError`."""
+    global _runtime
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    _runtime = load_runtime(model, untrained=True)
+    atexit.register(_runtime.close)
+    return dict(_runtime.info)
+
+
+def _run(sessions: int, faces: int, height: int, seconds: float, warm_up: float) -> _Setting:
+    """Runs so many sessions in this process; what was measured."""
+    pictures = crowd(faces, height)
     counter = _Counter()
-    names = [f"bench-{n}" for n in range(setting.sessions)]
-    sessions = [Session(_Crowd(pictures), runtime.pipeline(name, live=True), counter) for name in names]
+    names = [f"bench-{n}" for n in range(sessions)]
+    running = [Session(_Crowd(pictures), _runtime.pipeline(name, live=True), counter) for name in names]
     try:
-        _wait(lambda: len(counter.seen) == len(names), WARM_UP)
+        _wait(lambda: len(counter.seen) == len(names), warm_up)
         counter.on, cpu, begin = True, time.process_time(), time.perf_counter()
         _wait(lambda: min(counter.frames.get(name, 0) for name in names) >= FEWEST, seconds)
         counter.on, cpu, spent = False, time.process_time() - cpu, time.perf_counter() - begin
     finally:
-        for session in sessions:
+        for session in running:
             session.close()
-    setting.frames += sum(counter.frames.values())
-    setting.found += counter.found
-    setting.cpu += cpu
-    setting.seconds += spent
-    setting.latencies += counter.latencies
-    setting.rates.append(min(counter.frames.get(name, 0) for name in names) / spent)
+    rate = min(counter.frames.get(name, 0) for name in names) / spent
+    frames = sum(counter.frames.values())
+    return _Setting(sessions, faces, height, frames, cpu, spent, counter.found, [rate], counter.latencies)
 
 
 def _wait(enough: Callable[[], bool], seconds: float) -> None:
