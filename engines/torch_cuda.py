@@ -1,4 +1,5 @@
-"""torch on a GPU: the ONNX file run operation by operation, each batch size recorded as one CUDA graph.
+"""torch on a GPU: the ONNX file run operation by operation, or as torch.compile fuses it where that was measured to be
+faster; each batch size recorded as one CUDA graph.
 
 No GPU has confirmed what is done on one alone (`_OnGpu`): see docs/gpu.md. The same engine on the CPU is what the tests
 compare; it is slower than OpenVINO there, and `precisions` does not offer it. torch is imported only when this engine
@@ -9,13 +10,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines import split, weights
-from engines.batches import in_sizes, rows_of
+from engines.batches import SIZES, in_sizes, rows_of
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 PRECISIONS = ("bf16", "fp16", "fp32")
 INSTALL = "pip install 'affectstream[train]', with torch for CUDA"
 _WARM_UPS = 2  # runs before a graph is recorded, in which libraries choose their kernels
+_MEASURED = 16  # rows at which torch.compile has to be faster
+_REPLAYS = 10  # timed, of which the fastest counts
 
 
 def precisions() -> tuple[str, ...]:
@@ -82,11 +86,16 @@ class TorchEngine:
         if precision != "fp32":
             network = halved(network, precision)
         try:
-            module = OnnxModule(network).eval().to(device)
+            self._module = OnnxModule(network).eval().to(device)
+            self._on_gpu = None
+            if device == "cuda":
+                self._on_gpu = _OnGpu(torch, self._module, self.inputs, self.types)
+                if precision != "fp32":  # which is perception's: three networks more for the compiler at each start
+                    self._on_gpu.compile_if_faster(f"{self._label} in {precision}")
         except torch.OutOfMemoryError as error:
             raise EngineError(f"The GPU has no memory left for {self._label}; close what else uses it.") from error
-        self._on_gpu = _OnGpu(torch, module, self.inputs, self.types) if device == "cuda" else None
-        self._module = module
+        except RuntimeError as error:
+            raise EngineError(f"torch cannot run {self._label}: {str(error).splitlines()[0]}.") from error
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
@@ -110,8 +119,9 @@ class TorchEngine:
 @dataclass(frozen=True, slots=True)
 class _Recorded:
     """One batch size: inputs and outputs by name in page-locked memory and on the GPU, and what leads from the one to
-    the other there."""
+    the other there. `compiled`: by torch.compile."""
 
+    compiled: bool
     given: dict[str, "torch.Tensor"]
     inputs: dict[str, "torch.Tensor"]
     graph: Any  # torch.cuda.CUDAGraph
@@ -120,7 +130,8 @@ class _Recorded:
 
 
 class _OnGpu:
-    """The module on the GPU, one CUDA graph a batch size. All of them share one pool of memory and one stream."""
+    """The module on the GPU, one CUDA graph a batch size, recorded when it is first needed. All of them share one pool
+    of memory and one stream."""
 
     def __init__(
         self, torch: Any, module: Any, shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str]
@@ -149,23 +160,53 @@ class _OnGpu:
             self._stream.synchronize()
         return {name: value[:rows].numpy().copy() for name, value in size.found.items()}
 
-    def _record(self, batch: int) -> _Recorded:
+    def compile_if_faster(self, what: str) -> None:
+        """Lets torch.compile try at one size; where it is faster there, records all sizes now, which takes minutes: a
+        call in service that waited for a compiler would be taken for one that hangs. `what`: for the log."""
+        from engines.torch_compile import faster
+
+        torch = self._torch
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            for batch in (_MEASURED, *(size for size in SIZES if size != _MEASURED)):
+                kept = self._recorded[batch] = faster(
+                    self._record(batch),
+                    lambda batch=batch: self._record(batch, compiled=True),  # type: ignore[misc]
+                    self._seconds,
+                    f"{what}, {batch} at once,",
+                )
+                if batch == _MEASURED and not kept.compiled:
+                    return
+
+    def _seconds(self, size: _Recorded) -> float:
+        """That a replay takes at best."""
+        spent = []
+        for _ in range(_REPLAYS):
+            started = perf_counter()
+            size.graph.replay()
+            self._stream.synchronize()
+            spent.append(perf_counter() - started)
+        return min(spent)
+
+    def _record(self, batch: int, *, compiled: bool = False) -> _Recorded:
+        from engines.torch_compile import flat
+
         torch = self._torch
         given = {
             name: torch.zeros((batch, *shape[1:]), dtype=self._types[name], pin_memory=True)
             for name, shape in self._shapes.items()
         }
-        inputs = {name: value.cuda() for name, value in given.items()}
+        inputs = {name: torch.zeros_like(value, device="cuda") for name, value in given.items()}
+        module = torch.compile(flat(self._module, inputs)) if compiled else self._module
         # float32 means float32; kernels are chosen by measuring, for the sizes stay what they are.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             for _ in range(_WARM_UPS):
-                self._module(*inputs.values())
+                module(*inputs.values())
             graph = torch.cuda.CUDAGraph()
             # Only this thread's work is recorded, whatever perception's engine does meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                outputs = self._module(*inputs.values())
+                outputs = module(*inputs.values())
         found = {name: torch.empty(value.shape, dtype=value.dtype, pin_memory=True) for name, value in outputs.items()}
-        return _Recorded(given, inputs, graph, outputs, found)
+        return _Recorded(compiled, given, inputs, graph, outputs, found)
 
 
 def _torch() -> Any:
