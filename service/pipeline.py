@@ -21,10 +21,12 @@ from service.inference.estimate import Estimate
 from service.inference.ready import Pending, Superseded
 from service.perception.face import Face
 from service.perception.mel import MAX_JITTER, MelStream
-from service.perception.speech import SpeechDetector
+from service.perception.speech import AudioStatus, SpeechDetector
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
 SOUND_ONLY_PERIOD = 0.1  # s between events of a source that has only sound
+_PERCEPTION, _INFERENCE, _AGGREGATION = map(metrics.STAGE_SECONDS.labels, ("perception", "inference", "aggregation"))
+_EVENTS = metrics.FRAMES.labels("event")
 _ROUNDING = 1e-6  # s; a time that is a whole number of samples but for rounding must not wait for one more
 
 Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
@@ -81,7 +83,8 @@ class Pipeline:
     def state(self, change: StateChange) -> Event:
         """The source changed its state."""
         self._state = change.state
-        return self._event(self._t, faces=[], reasons=self._stale(), detail=change.detail)
+        heard = self._speech.status(self._t)
+        return self._event(self._t, heard, faces=[], reasons=self._stale(), detail=change.detail)
 
     def sound(self, sound: Sound) -> list[Event]:
         """Takes sound in; an event every `SOUND_ONLY_PERIOD` where there is no picture to carry it.
@@ -93,15 +96,17 @@ class Pipeline:
             quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else SOUND_ONLY_PERIOD
             due = max(quiet_since, self._t + SOUND_ONLY_PERIOD)
             t = sound.t + begin / SAMPLE_RATE
-            heard = self._mel.end if abs(t - self._mel.end) <= MAX_JITTER else t
-            count = max(1, math.ceil((due - heard - _ROUNDING) * SAMPLE_RATE))
+            start = self._mel.end if abs(t - self._mel.end) <= MAX_JITTER else t
+            count = max(1, math.ceil((due - start - _ROUNDING) * SAMPLE_RATE))
             self._mel.push(Sound(sound.samples[begin : begin + count], t))
             begin += count
             end = self._mel.end
             if end >= due - _ROUNDING:
+                heard = self._speech.status(end)
                 if self._fusion is not None:
-                    self._fusion.hear(end, self._speech.status(end), self._mel)
-                events.append(self._event(end, faces=self._aggregator.update(end, [], {}), reasons=["no_face"]))
+                    self._fusion.hear(end, heard, self._mel)
+                faces = self._aggregator.update(end, [], {})
+                events.append(self._event(end, heard, faces=faces, reasons=["no_face"]))
         return events
 
     def skip(self, frame: Frame) -> None:
@@ -116,8 +121,9 @@ class Pipeline:
         faces = self._perception(frame)
         perceived = time.perf_counter()
         estimates, waited, failed = self._estimate(t, faces)
+        heard = self._speech.status(t)
         if self._fusion is not None:
-            self._fusion.hear(t, self._speech.status(t), self._mel)
+            self._fusion.hear(t, heard, self._mel)
             estimates = self._fusion(t, faces, estimates)
         inferred = time.perf_counter()
         if estimates:
@@ -125,6 +131,7 @@ class Pipeline:
         entries = self._aggregator.update(t, faces, estimates, engine_failed=failed)
         event = self._event(
             t,
+            heard,
             faces=entries,
             reasons=[] if faces else ["no_face"],
             captured_at=datetime.fromtimestamp(frame.captured_at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
@@ -138,10 +145,10 @@ class Pipeline:
             "inference": round((inferred - perceived - waited) * 1e3, 2),
             "total": round((done - frame.entered) * 1e3, 2),
         }
-        metrics.STAGE_SECONDS.labels("perception").observe(perceived - started)
-        metrics.STAGE_SECONDS.labels("inference").observe(inferred - perceived)
-        metrics.STAGE_SECONDS.labels("aggregation").observe(done - inferred)
-        metrics.FRAMES.labels("event").inc()
+        _PERCEPTION.observe(perceived - started)
+        _INFERENCE.observe(inferred - perceived)
+        _AGGREGATION.observe(done - inferred)
+        _EVENTS.inc()
         return event
 
     def reset_baseline(self) -> None:
@@ -184,10 +191,11 @@ class Pipeline:
     def _stale(self) -> list[str]:
         return ["stale"] if self._state in (State.STALLED, State.RECONNECTING, State.FAILED) else []
 
-    def _event(self, t: float, *, faces: list[dict[str, Any]], reasons: list[str], **more: Any) -> Event:
+    def _event(
+        self, t: float, heard: AudioStatus, *, faces: list[dict[str, Any]], reasons: list[str], **more: Any
+    ) -> Event:
         self._t = t
         self._seq += 1
-        heard = self._speech.status(t)
         audio: dict[str, Any] = {"status": heard.status, "age_ms": heard.age_ms, "level_db": heard.level_db}
         if self._fusion is not None:
             audio["voice"] = self._fusion.entry(t)

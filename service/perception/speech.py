@@ -7,6 +7,7 @@ noise does not; so gain and background matter little.
 
 from collections import deque
 from dataclasses import dataclass
+from math import log10
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ class SpeechDetector:
         self._smooth: NDArray[np.float32] | None = None  # (voice channels,) dB
         self._block: NDArray[np.float32]  # least of the running block
         self._blocks: deque[NDArray[np.float32]] = deque(maxlen=FLOOR_BLOCKS)
+        self._before: NDArray[np.float32] | None = None  # least of the blocks before
         self._loudness = 0.0  # dBFS in the voice's channels, running mean
         self._recent: deque[float] = deque(maxlen=SWING_COLUMNS)
         self._squares: deque[float] = deque(maxlen=LEVEL_COLUMNS)
@@ -70,8 +72,8 @@ class SpeechDetector:
         age_ms = round(age * 1e3)
         if age > LATE:
             return AudioStatus("no_sound", age_ms, None)
-        square = float(np.mean(self._squares)) if self._squares else 0.0
-        level = round(10.0 * float(np.log10(max(square, 1e-10))), 1)
+        square = sum(self._squares) / len(self._squares) if self._squares else 0.0
+        level = round(10.0 * log10(max(square, 1e-10)), 1)
         spoken = round(sum(self._spoken) * HOP / SAMPLE_RATE, 2)
         return AudioStatus("speech" if self._hangover else "silence", age_ms, level, spoken)
 
@@ -89,9 +91,9 @@ class SpeechDetector:
         whole, voice = power.sum(0), power[self._voice].sum(0)
         loudness = 10.0 * np.log10(np.maximum(voice, 1e-12))
         channels = np.ascontiguousarray(db[self._voice].T)
-        for i in range(last - first):
-            self._squares.append(float(whole[i]))
-            self._column(first + i, channels[i], float(loudness[i]))
+        self._squares.extend(whole.tolist())
+        for k, (column, level) in enumerate(zip(channels, loudness.tolist(), strict=True), first):
+            self._column(k, column, level)
         self._next = last
 
     def _column(self, k: int, db: NDArray[np.float32], loudness: float) -> None:
@@ -106,11 +108,12 @@ class SpeechDetector:
             return
         if k % FLOOR_BLOCK == 0:
             self._blocks.append(self._block)
+            self._before = np.minimum.reduce(list(self._blocks))
             self._block = self._smooth.copy()
         np.minimum(self._block, self._smooth, out=self._block)
-        floor = np.minimum.reduce([self._block, *self._blocks])
+        floor = self._block if self._before is None else np.minimum(self._block, self._before)
         self._recent.append(self._loudness)
-        snr = float(np.clip(self._smooth - floor, 0.0, MAX_SNR_DB).mean())
+        snr = float(np.minimum(self._smooth - floor, MAX_SNR_DB).sum()) / len(floor)
         swing = max(self._recent) - min(self._recent)
         heard = snr >= MIN_SNR_DB and swing >= MIN_SWING_DB and self._loudness >= MIN_LEVEL_DB
         self._evidence = self._evidence + 1 if heard else 0
