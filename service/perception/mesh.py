@@ -7,12 +7,12 @@ eyes, half as large again as the face, the picture's border replicated.
 from dataclasses import dataclass
 from math import atan2, cos, exp, hypot, sin
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from service.perception.detector import Detection
 from service.perception.networks import Runs
+from service.perception.warp import draw_view
 
 POINTS = 468
 EYE_OUTER_LEFT, EYE_OUTER_RIGHT = 33, 263  # outer eye corners, image-left and image-right
@@ -74,14 +74,8 @@ def find_mesh(network: Runs, image: NDArray[np.uint8], roi: Roi) -> tuple[NDArra
     # From the network's input to the picture. Pixel 0 of the input lies on the region's corner, as in MediaPipe.
     tx = roi.x - a * half + b * half
     ty = roi.y - b * half - a * half
-    cv2.warpAffine(
-        image,
-        np.array([[a, -b, tx], [b, a, ty]]),
-        (size, size),
-        dst=network.input(),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    reach = (abs(a) + abs(b)) * half
+    draw_view(image, np.array([[a, -b, tx], [b, a, ty]]), (roi.x, roi.y, reach), network.input())
     outputs = network.run()
     points = outputs[0].reshape(POINTS, 3)
     logit = float(outputs[1].reshape(-1)[0])
