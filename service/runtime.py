@@ -25,7 +25,7 @@ from service.inference.multiterm import Multiterm
 from service.inference.options import Options, read_options
 from service.inference.ready import Pending, Superseded
 from service.inference.scheduler import HUNG_AFTER, MAX_BATCH, Scheduler
-from service.inference.standby import Reload, Standby, name_of
+from service.inference.standby import Reload, Standby
 from service.inference.tsav import TSAV
 from service.inference.vgg import VGG
 from service.inference.voice import MODEL as VOICE
@@ -97,11 +97,8 @@ class Runtime:
         self._max_faces = max_faces
         self._sound = sound
         self._scheduler = Scheduler(max_batch, max_wait, hung_after=hung_after)
-        self._standby = Standby(loaded, reload or (lambda _: loaded), self._use, lambda: self._scheduler.stuck)
-        self.info: dict[str, Any] = {}
-        self._use(loaded)
-        if sound is not None:
-            self._scheduler.register(VOICE, sound.loaded.engine, rate=1 / PERIOD)
+        self._standby = self._run(model, loaded, reload or (lambda _: loaded), self._options.rate or RATES[model])
+        self._voice = self._run(VOICE, sound.loaded, sound.reload, 1 / PERIOD) if sound is not None else None
         # More sessions at work than there are cores only hand the interpreter's lock round: eight streams on two cores
         # had a p95 of 125-160 ms with a quarter of the machine idle, and 44-48 ms in turns. A GPU wants all it can get.
         self._turn = Semaphore(cores()) if perception is None else nullcontext()
@@ -112,8 +109,26 @@ class Runtime:
         """The engine that runs, or that ran last, and its weights."""
         return self._standby.loaded
 
+    @property
+    def info(self) -> dict[str, Any]:
+        """What events say of the model."""
+        loaded = self.loaded
+        facts = {
+            "name": self.model,
+            "weights": loaded.weights.version,
+            "engine": loaded.engine.name,
+            "precision": loaded.engine.precision,
+            "trained": loaded.weights.trained,
+        }
+        if self._voice is not None and self._voice.problem is None:
+            facts["voice"] = self._voice.loaded.weights.version
+        elif self.model == DEFAULT_MODEL:
+            facts["missing"] = ["sound"]
+        return facts
+
     def problems(self) -> list[str]:
-        """Why nothing is read, in sentences; none while an engine runs."""
+        """Why no face is read, in sentences; none while an engine runs. Without the voice's engine faces still are, so
+        that nobody should turn away from this service: events say `missing`, metrics that the engine was given up."""
         return [self._standby.problem] if self._standby.problem is not None else []
 
     def pipeline(self, name: str, *, live: bool = False) -> Pipeline:
@@ -136,43 +151,37 @@ class Runtime:
     @property
     def lingers(self) -> bool:
         """Whether, after `close`, a thread is still in native code: an ordinary end of the process would crash."""
-        return self._scheduler.lingers or self._standby.searching
+        searching = self._standby.searching or (self._voice is not None and self._voice.searching)
+        return self._scheduler.lingers or searching
 
     def close(self) -> None:
         """Lets the engine finish what it has, within `CLOSE_TIMEOUT`."""
         self._standby.close()
+        if self._voice is not None:
+            self._voice.close()
         self._scheduler.close(CLOSE_TIMEOUT)
         if self._perception is not None:
             self._perception.close(CLOSE_TIMEOUT)
 
-    def _use(self, loaded: Loaded) -> None:
-        """Runs the model on this engine from now on, and says so."""
-        rate = self._options.rate or RATES[self.model]
-        self._scheduler.register(self.model, loaded.engine, rate=rate, failed=self._given_up)
-        if self.info:
-            log.warning("%s is run by %s from now on", self.model, name_of(loaded.engine))
-        self.info = {
-            "name": self.model,
-            "weights": loaded.weights.version,
-            "engine": loaded.engine.name,
-            "precision": loaded.engine.precision,
-            "trained": loaded.weights.trained,
-        }
-        if self._sound is not None:
-            self.info["voice"] = self._sound.loaded.weights.version
-        elif self.model == DEFAULT_MODEL:
-            self.info["missing"] = ["sound"]
-        self._report(1)
+    def _run(self, model: str, loaded: Loaded, reload: Reload, rate: float) -> Standby:
+        """Runs the requests for `model` on this engine from now on, and on the next one where it fails; metrics say
+        which. `rate`: answers a second that a session wants."""
 
-    def _given_up(self, why: str) -> None:
-        """The engine failed."""
-        self._report(0)
-        self._standby.failed(why)
+        def use(loaded: Loaded) -> None:
+            self._scheduler.register(model, loaded.engine, rate=rate, failed=failed)
+            report(loaded, 1)
 
-    def _report(self, runs: int) -> None:
-        """Whether the engine runs, as a metric."""
-        facts = (self.info[key] for key in ("weights", "engine", "precision"))
-        metrics.ENGINE_INFO.labels(self.model, *facts).set(runs)
+        def failed(why: str) -> None:
+            report(standby.loaded, 0)
+            standby.failed(why)
+
+        def report(loaded: Loaded, runs: int) -> None:
+            engine = loaded.engine
+            metrics.ENGINE_INFO.labels(model, loaded.weights.version, engine.name, engine.precision).set(runs)
+
+        standby = Standby(loaded, reload, use, lambda: self._scheduler.stuck)
+        use(loaded)
+        return standby
 
     def _pipeline(
         self,

@@ -1,6 +1,7 @@
 """The default model's second half: the voice network, what weighs it against the face, and how a session gets it."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from engines.errors import UserError, WeightsError
@@ -15,13 +16,19 @@ FACE_TRUST = Trust(valence=0.877, arousal=0.878, expression=0.666)
 ENGINE = "openvino:fp32"  # a fifth of a millisecond a second of sound: nothing is to be won by fewer bits
 
 
+def load_voice(engine: str = ENGINE) -> Loaded:
+    """The voice network, compiled. Raises `EngineError` or `WeightsError`."""
+    return load(MODEL, engine, threads=1)
+
+
 @dataclass(frozen=True, slots=True)
 class SoundBranch:
-    """Shared by all sessions."""
+    """Shared by all sessions. `reload`: compiles an engine of the voice network by its name."""
 
     loaded: Loaded
     of_face: Trust
     of_voice: Trust
+    reload: Callable[[str], Loaded] = load_voice
 
     def fusion(self, infer: Infer) -> Fusion:
         """Of a new session, whose readings come by `infer`."""
@@ -32,7 +39,7 @@ def load_sound_branch(face: Loaded) -> SoundBranch | None:
     """The branch beside this face network; None, with the reason in the log, where its file is missing, altered or does
     not say how far to trust it: then faces are read alone."""
     try:
-        loaded = load(MODEL, ENGINE, threads=1)
+        loaded = load_voice()
         of_voice = read_trust(loaded.weights.location)
         if of_voice is None:
             raise WeightsError(f"{loaded.weights.file} does not say how it did on validation data.")

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from test_speech import noise, voice
+from test_standby import FAULTS, Compiler, until
 
 from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError
+from service import metrics
 from service.aggregation.fusion import Fusion, fuse
 from service.analyze import events_of_recording
 from service.capture.media import SAMPLE_RATE, Frame, Sound
@@ -219,6 +221,62 @@ def test_the_operator_can_switch_it_off() -> None:
         assert "voice" not in event["audio"]
     finally:
         silent.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_voice_engine_that_fails_is_tried_again_and_faces_are_read_meanwhile(runtime: Runtime, fault: str) -> None:
+    branch = runtime._sound
+    assert branch is not None
+    compiler = Compiler(branch.loaded, fp32=fault)
+    broken = replace(branch, loaded=compiler("openvino:fp32"), reload=compiler)
+    made = Runtime(
+        runtime.model, runtime.loaded, runtime.networks, max_faces=1, hung_after=0.2, sound=broken,
+        reload=lambda name: pytest.fail("the face's engine was replaced"),
+    )  # fmt: skip
+    assert made._voice is not None
+    made._voice._wait = 0.01
+    gauge = metrics.ENGINE_INFO.labels("voice-mt", branch.loaded.weights.version, "openvino", "fp32")
+    try:
+        compiler.allowed.clear()  # no other engine is compiled yet
+        events = _sound_events(made.pipeline("x"), SENTENCE)
+        assert events[0]["model"]["voice"] == branch.loaded.weights.version
+        assert events[-1]["model"]["missing"] == ["sound"]
+        assert "voice" not in events[-1]["model"]
+        assert not any(event["audio"]["voice"] for event in events)
+        assert gauge._value.get() == 0
+        assert made.problems() == [], "the service is ready: faces are read"
+        frame = next(i for i in open_source("demo:", realtime=False).read(threading.Event()) if isinstance(i, Frame))
+        seen = made.pipeline("y").frame(frame).data
+        assert seen["faces"][0]["valence"] is not None
+        AffectEvent.model_validate(seen)
+        for engine in compiler.engines:
+            engine.mended.set()
+        compiler.faults = {}
+        compiler.allowed.set()
+        until(lambda: "voice" in made.info)
+        assert "missing" not in made.info
+        assert compiler.made == ["openvino:fp32"] * 2
+        assert gauge._value.get() == 1
+        assert any(event["audio"]["voice"] for event in _sound_events(made.pipeline("z"), SENTENCE))
+    finally:
+        compiler.allowed.set()
+        for engine in compiler.engines:
+            engine.mended.set()
+        made.close()
+    until(lambda: not made.lingers)
+
+
+def test_closing_ends_the_search_for_a_voice_engine(runtime: Runtime) -> None:
+    branch = runtime._sound
+    assert branch is not None
+    compiler = Compiler(branch.loaded, fp32="raises")
+    broken = replace(branch, loaded=compiler("openvino:fp32"), reload=compiler)
+    made = Runtime(runtime.model, runtime.loaded, runtime.networks, max_faces=1, sound=broken)
+    _sound_events(made.pipeline("x"), SENTENCE)
+    until(lambda: made.lingers)  # it waits for a second before it tries again
+    made.close()
+    until(lambda: not made.lingers)
+    assert compiler.made == ["openvino:fp32"]
 
 
 def test_an_altered_file_is_named_with_both_hashes_and_faces_are_served_alone(

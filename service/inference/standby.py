@@ -65,15 +65,17 @@ class Standby:
         self._over.set()
 
     def _replace(self, why: str) -> None:
-        failed = name_of(self.loaded.engine)
+        failed, model = name_of(self.loaded.engine), self.loaded.weights.model
         while not self._over.is_set():
             if self._left:
                 name = self._left.pop(0)
-                log.error("%s is given up, %s is next: %s", failed, name, why)
+                log.error("%s of %s is given up, %s is next: %s", failed, model, name, why)
             else:
                 name, wait = self._first, self._wait
                 self._wait = min(2 * wait, LONGEST_WAIT)
-                log.error("%s is given up, no other is left, %s is tried in %g s: %s", failed, name, wait, why)
+                log.error(
+                    "%s of %s is given up, no other is left, %s is tried in %g s: %s", failed, model, name, wait, why
+                )
                 if self._over.wait(wait):
                     return
                 if self._stuck() >= MOST_STUCK:
@@ -90,6 +92,7 @@ class Standby:
             else:
                 self.loaded, self._since, self.problem = loaded, time.monotonic(), None
                 self._left = [name for name in self._left if name in following(loaded.engine)]
+                log.warning("%s is run by %s from now on", model, name_of(loaded.engine))
                 self._use(loaded)
                 return
 
