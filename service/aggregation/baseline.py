@@ -37,8 +37,7 @@ class Baseline:
 
     def reset(self) -> None:
         """Forgets everything."""
-        self._weight = np.zeros((2, _BINS))
-        self._moment: NDArray[np.float64] = np.zeros((2, _BINS))  # weight times value
+        self._bins: NDArray[np.float64] = np.zeros((2, 2, _BINS))  # weights, and weights times values, of the pair
         self._seen = 0.0  # s
         self._t: float | None = None
         self._value = None
@@ -49,17 +48,17 @@ class Baseline:
         self._t = t
         self._seen += step
         decay = 0.5 ** (step / HALF_LIFE)
-        self._weight *= decay
-        self._moment *= decay
+        self._bins *= decay
         weight = step * (1.0 if neutral is None else max(neutral, LEAST_WEIGHT))
         for row, x in enumerate((valence, arousal)):
             bin_ = min(int((x + 1.0) * 0.5 * _BINS), _BINS - 1)
-            self._weight[row, bin_] += weight
-            self._moment[row, bin_] += weight * x
+            self._bins[0, row, bin_] += weight
+            self._bins[1, row, bin_] += weight * x
         if self._seen >= WARM_UP:
-            self._value = (self._median(0), self._median(1))
+            self._value = self._medians()
 
-    def _median(self, row: int) -> float:
-        sums = np.cumsum(self._weight[row])
-        middle = int(np.searchsorted(sums, 0.5 * sums[-1]))
-        return float(self._moment[row, middle] / self._weight[row, middle])
+    def _medians(self) -> Pair:
+        sums = self._bins[0].cumsum(1)
+        rows, middles = (0, 1), [int(line.searchsorted(0.5 * line[-1])) for line in sums]
+        weights, moments = self._bins[:, rows, middles].tolist()
+        return moments[0] / weights[0], moments[1] / weights[1]
