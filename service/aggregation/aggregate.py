@@ -173,7 +173,7 @@ def _read(track: _Track, estimate: Estimate) -> None:
         "std": _UNKNOWN if estimate.std is None else _pair(*estimate.std),
         "from_baseline": _pair(*map(_difference, smooth, rest)),
         "expression": expression,
-        "aus": {name: _rounded(min(max(p, 0.0), 1.0), _DIGITS) for name, p in estimate.aus.items()},
+        "aus": {name: round(min(max(p, 0.0), 1.0), _DIGITS) + 0.0 for name, p in estimate.aus.items()},
         "windows": _windows(track, estimate.t),
     }
     if estimate.compound is not None:
@@ -226,7 +226,7 @@ def _expression(probabilities: NDArray[np.float64], other: float | None) -> Entr
 def _finite(estimate: Estimate) -> bool:
     """Whether every number that the model gave is one."""
     given = [estimate.valence, estimate.arousal, estimate.other, *(estimate.std or ()), *estimate.aus.values()]
-    if not all(x is None or isfinite(x) for x in given):
+    if not all(isfinite(x) for x in given if x is not None):
         return False
     expression = estimate.expression
     if expression is not None and not (np.isfinite(expression).all() and expression.max() > 0.0):

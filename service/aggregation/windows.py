@@ -21,8 +21,9 @@ WINDOW_SECONDS = (1.0, 6.0, 12.0)
 # s. Times such as i / 30 carry rounding errors of 1e-15, which must not decide whether a sample is still inside.
 EDGE = 1e-6
 
-# Rows of the sums: count, sum of x, of x², of time, of time², of time times x.
-_N, _X, _XX, _T, _TT, _TX = range(6)
+# Rows of the sums: count, sum of x, of time, of x², of x times time, of time²; what follows are the largest x and -x.
+_N, _X, _T, _XX, _XT, _TT = range(6)
+_SUMS = 6
 _FIRST_CAPACITY = 64
 
 Rows = NDArray[np.float64]
@@ -57,13 +58,10 @@ class TrailingWindows:
         count = len(self._seconds)
         self._heads = [0] * count  # position of each window's oldest sample
         self._splits = [0] * count  # position after the samples of the suffix sums
-        self._bases = [0] * count  # position of the first row of the suffix sums
-        self._suffix_sums = [np.zeros((1, 6, columns)) for _ in range(count)]
-        self._suffix_max = [np.full((1, columns), -np.inf) for _ in range(count)]
-        self._suffix_min = [np.full((1, columns), np.inf) for _ in range(count)]
-        self._new_sums = np.zeros((count, 6, columns))
-        self._new_max = np.full((count, columns), -np.inf)
-        self._new_min = np.full((count, columns), np.inf)
+        self._bases = [0] * count  # position of the first row of the suffixes
+        self._suffixes = [_nothing(1, columns) for _ in range(count)]  # (samples + 1, sums and extremes, columns)
+        self._new = _nothing(count, columns)  # sums and extremes of what came since
+        self._sample = _nothing(count, columns)  # those of the newest sample alone
         self._origin = np.zeros(count)  # s, what times are counted from
         self._offset = np.zeros((count, columns))  # what values are counted from ...
         self._anchored = np.zeros((count, columns), bool)  # ... once one has been seen: far values would cancel out
@@ -80,27 +78,29 @@ class TrailingWindows:
         if not valid.any():
             self.advance(t)
             return
-        row = np.where(valid, row, np.nan)
+        everything = bool(valid.all())
+        if not everything:
+            row = np.where(valid, row, np.nan)
         self._check(t)
         if self._end == len(self._times):
             self._make_room()
         self._times[self._end] = t
         self._values[self._end] = row
         self._end += 1
-        first = valid & ~self._anchored
-        self._offset = np.where(first, row, self._offset)
-        self._anchored |= first
-        x = np.where(valid, row - self._offset, 0.0)  # (windows, columns)
-        tau = np.where(valid, (t - self._origin)[:, None], 0.0)
-        new = self._new_sums
-        new[:, _N] += valid
-        new[:, _X] += x
-        new[:, _XX] += x * x
-        new[:, _T] += tau
-        new[:, _TT] += tau * tau
-        new[:, _TX] += tau * x
-        np.fmax(self._new_max, row, out=self._new_max)
-        np.fmin(self._new_min, row, out=self._new_min)
+        if not self._anchored.all():
+            first = valid & ~self._anchored
+            self._offset = np.where(first, row, self._offset)
+            self._anchored |= first
+        sample = self._sample
+        sample[:, _N] = valid
+        np.subtract(row, self._offset, out=sample[:, _X])
+        sample[:, _T] = (t - self._origin)[:, None]
+        if not everything:
+            sample[:, :_XX, ~valid] = 0.0
+        _products(sample)
+        sample[:, _SUMS], sample[:, _SUMS + 1] = row, -row
+        self._new[:, :_SUMS] += sample[:, :_SUMS]
+        np.fmax(self._new[:, _SUMS:], sample[:, _SUMS:], out=self._new[:, _SUMS:])
         self._evict(t)
 
     def advance(self, t: float) -> None:
@@ -110,27 +110,24 @@ class TrailingWindows:
 
     def statistics(self) -> Statistics:
         """Of the windows that end at the newest time."""
-        rows = [head - base for head, base in zip(self._heads, self._bases, strict=True)]
-        sums = self._new_sums + [part[row] for part, row in zip(self._suffix_sums, rows, strict=True)]
-        high = np.maximum(self._new_max, [part[row] for part, row in zip(self._suffix_max, rows, strict=True)])
-        low = np.minimum(self._new_min, [part[row] for part, row in zip(self._suffix_min, rows, strict=True)])
-        n = sums[:, _N]
+        pieces = zip(self._suffixes, self._heads, self._bases, strict=True)
+        old = np.array([suffix[head - base] for suffix, head, base in pieces])
+        n, x, tau, xx, xt, tt = (self._new[:, :_SUMS] + old[:, :_SUMS]).swapaxes(0, 1)  # (windows, columns) each
         some = np.maximum(n, 1.0)
-        mean = sums[:, _X] / some
-        extent = high - low
+        mean = x / some
+        extent = np.maximum(self._new[:, _SUMS:], old[:, _SUMS:]).sum(1)
         varied = (n > 1) & (extent > 0)  # a constant is constant, whatever rounding says
-        variance = np.where(varied, sums[:, _XX] / some - mean * mean, 0.0)
-        spread = n * sums[:, _TT] - sums[:, _T] ** 2
+        variance = np.where(varied, xx / some - mean * mean, 0.0)
+        spread = n * tt - tau * tau
         usable = varied & (spread > EDGE**2)
-        slope = np.where(usable, n * sums[:, _TX] - sums[:, _T] * sums[:, _X], 0.0) / np.where(usable, spread, 1.0)
+        slope = np.where(usable, n * xt - tau * x, 0.0) / np.where(usable, spread, 1.0)
+        mean += self._offset
+        std = np.sqrt(np.maximum(variance, 0.0))
         empty = n == 0
-        return Statistics(
-            count=n.astype(np.int64),
-            mean=np.where(empty, np.nan, mean + self._offset),
-            std=np.where(empty, np.nan, np.sqrt(np.maximum(variance, 0.0))),
-            range=np.where(empty, np.nan, extent),
-            slope=np.where(empty, np.nan, slope),
-        )
+        if empty.any():
+            for values in (mean, std, extent, slope):
+                values[empty] = np.nan
+        return Statistics(count=n.astype(np.int64), mean=mean, std=std, range=extent, slope=slope)
 
     def _check(self, t: float) -> None:
         if not t >= self._now:
@@ -154,21 +151,20 @@ class TrailingWindows:
         counts = np.maximum(valid.sum(0), 1)
         offset = np.where(valid, values, 0.0).sum(0) / counts
         origin = float(times[-1]) if len(times) else self._now
-        x = np.where(valid, values - offset, 0.0)
-        tau = np.where(valid, (times - origin)[:, None], 0.0)
-        moments = np.zeros((len(times) + 1, 6, values.shape[1]))  # the last row is the sum of nothing
-        moments[:-1] = np.stack([valid, x, x * x, tau, tau * tau, tau * x], axis=1)
-        high = np.full((len(times) + 1, values.shape[1]), -np.inf)
-        low = np.full_like(high, np.inf)
-        high[:-1] = np.where(valid, values, -np.inf)
-        low[:-1] = np.where(valid, values, np.inf)
-        self._suffix_sums[window] = np.cumsum(moments[::-1], axis=0)[::-1]
-        self._suffix_max[window] = np.maximum.accumulate(high[::-1])[::-1]
-        self._suffix_min[window] = np.minimum.accumulate(low[::-1])[::-1]
+        suffix = _nothing(len(times) + 1, values.shape[1])  # its last row stays that
+        samples = suffix[:-1]
+        samples[:, _N] = valid
+        samples[:, _X] = np.where(valid, values - offset, 0.0)
+        samples[:, _T] = np.where(valid, (times - origin)[:, None], 0.0)
+        _products(samples)
+        samples[:, _SUMS] = np.where(valid, values, -np.inf)
+        samples[:, _SUMS + 1] = np.where(valid, -values, -np.inf)
+        backwards = suffix[::-1]
+        backwards[:, :_SUMS].cumsum(0, out=backwards[:, :_SUMS])
+        np.maximum.accumulate(backwards[:, _SUMS:], out=backwards[:, _SUMS:])
+        self._suffixes[window] = suffix
         self._bases[window], self._splits[window] = head, end
-        self._new_sums[window] = 0.0
-        self._new_max[window] = -np.inf
-        self._new_min[window] = np.inf
+        self._new[window] = _nothing(1, values.shape[1])[0]
         self._origin[window], self._offset[window] = origin, offset
         self._anchored[window] = valid.any(0)
 
@@ -185,3 +181,16 @@ class TrailingWindows:
         self._heads = [head - moved for head in self._heads]
         self._splits = [split - moved for split in self._splits]
         self._bases = [base - moved for base in self._bases]
+
+
+def _nothing(rows: int, columns: int) -> Rows:
+    """Sums and extremes (rows, 8, columns) of no sample."""
+    empty = np.zeros((rows, _SUMS + 2, columns))
+    empty[:, _SUMS:] = -np.inf
+    return empty
+
+
+def _products(samples: Rows) -> None:
+    """Fills in the squares and the product of x and time."""
+    np.multiply(samples[:, _X : _T + 1], samples[:, _X, None], out=samples[:, _XX : _XT + 1])
+    np.multiply(samples[:, _T], samples[:, _T], out=samples[:, _TT])

@@ -60,22 +60,22 @@ class FaceMT:
         expression = outputs["expression"].astype(np.float32)
         basic = expression[:, :seven]
         basic = basic / np.maximum(basic.sum(1, keepdims=True), 1e-9)
-        affect = np.clip(outputs["valence_arousal"], -1.0, 1.0)
-        std = outputs["std"]
         aus = 1.0 / (1.0 + np.exp(-outputs["aus"].astype(np.float64)))
+        numbers = (outputs["valence_arousal"], outputs["std"], expression[:, seven:].sum(1), expression.max(1), aus)
+        rows = zip(faces, basic, *(values.tolist() for values in numbers), strict=True)
         return {
             face.track: Estimate(
                 track=face.track,
                 t=t,
-                valence=float(affect[i, 0]),
-                arousal=float(affect[i, 1]),
-                std=(float(std[i, 0]), float(std[i, 1])),
-                expression=basic[i],
-                other=float(expression[i, seven:].sum()),
-                certainty=float(expression[i].max()),
-                aus={au: float(p) for au, p in zip(self._names.aus, aus[i], strict=True)},
+                valence=min(max(valence, -1.0), 1.0),
+                arousal=min(max(arousal, -1.0), 1.0),
+                std=(valence_std, arousal_std),
+                expression=shares,
+                other=other,
+                certainty=certainty,
+                aus=dict(zip(self._names.aus, units, strict=True)),
             )
-            for i, face in enumerate(faces)
+            for face, shares, (valence, arousal), (valence_std, arousal_std), other, certainty, units in rows
         }
 
     def unanswered(self) -> None:
