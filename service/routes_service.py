@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from service.events import event_schema
 from service.live import Running
 from service.problem import problems
+from service.runtime import commercial
 
 router = APIRouter(tags=["service"])
 
@@ -36,6 +37,7 @@ class Model(BaseModel):
     engine: str
     precision: str
     trained: bool = Field(description="False: its numbers mean nothing")
+    commercial: bool = Field(description="Whether the licences of its weights are known to allow commercial use")
 
 
 class ModelList(BaseModel):
@@ -74,7 +76,10 @@ def metrics(request: Request) -> Response:
 @router.get("/v1/models", summary="Loaded models", responses=problems(401, 403))
 def models(live: Running) -> ModelList:
     """The models that read the faces, their engines, and the licences of the weights."""
-    return ModelList(models=[Model.model_validate(live.runtime.info)], licences=live.runtime.licences())
+    info = live.runtime.info  # of a worker it has the answer already
+    return ModelList(
+        models=[Model.model_validate({"commercial": commercial(info), **info})], licences=live.runtime.licences()
+    )
 
 
 @router.get("/v1/schema", summary="Schema of the event", responses=problems(401, 403))

@@ -1,7 +1,7 @@
 """What all sessions share: compiled networks, the engine, the scheduler, and the facts about the model that runs."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import nullcontext
 from threading import Semaphore
@@ -67,6 +67,13 @@ RATES = {  # answers a second that a session wants, where no option says otherwi
     "descriptors-ensemble": descriptors.RATE,
     multiterm.MODEL: multiterm.RATE,
 }
+
+
+def commercial(info: Mapping[str, Any]) -> bool:
+    """Whether the licences of the weights that `info` (see `Runtime.info`) names allow commercial use; of those that a
+    user brought along nobody here can say, so no."""
+    allowed = {entry.version: entry.commercial for entry in weights.entries() if entry.version}
+    return all(allowed.get(info[part], False) for part in ("weights", "voice") if part in info)
 
 
 class Runtime:

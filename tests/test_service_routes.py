@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,9 +14,11 @@ from pydantic import SecretStr
 from redis_server import free_port, redis_in
 from websockets.sync.client import connect
 
+from engines import weights
 from engines.errors import UserError
 from service import openapi
 from service.publish import redis_sink
+from service.runtime import Runtime, commercial
 from service.settings import Settings
 
 
@@ -100,7 +103,8 @@ def test_metrics_speak_openmetrics_when_asked(server: LiveServer) -> None:
 
 def test_models_say_what_runs_and_under_which_licence(server: LiveServer) -> None:
     with server.client() as http:
-        assert http.get("/v1/models").json() == {"models": [MODEL], "licences": ["face-mt-0: Apache-2.0"]}
+        models = [MODEL | {"commercial": False}]  # of weights that nobody here knows
+        assert http.get("/v1/models").json() == {"models": models, "licences": ["face-mt-0: Apache-2.0"]}
 
 
 def test_the_schema_is_a_schema_and_describes_events(server: LiveServer) -> None:
@@ -154,3 +158,18 @@ def test_sources_of_the_settings_are_opened_whatever_the_api_may_open() -> None:
     with serving(source=["desk=file:clip.mp4?loop=1", "demo:"], allowed_sources=[]) as running:
         listed = httpx.get(f"{running.url}/v1/sessions").json()["sessions"]
     assert [(info["id"], info["source"]) for info in listed] == [("desk", "file:clip.mp4?loop=1"), ("s2", "demo:")]
+
+
+def test_commercial_use_is_allowed_where_all_weights_that_are_named_allow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [replace(weights.entry("face-mt"), version=name, commercial=name != "c") for name in ("a", "b", "c")]
+    monkeypatch.setattr(weights, "entries", lambda: tuple(known))
+    assert commercial({"weights": "a"})
+    assert commercial({"weights": "a", "voice": "b"})
+    assert not commercial({"weights": "a", "voice": "c"})
+    assert not commercial({"weights": "c"})
+    assert not commercial({"weights": "brought-along"})
+
+
+def test_the_default_weights_are_not_for_commercial_use_and_events_do_not_say_so(runtime: Runtime) -> None:
+    assert not commercial(runtime.info)
+    assert "commercial" not in runtime.info
