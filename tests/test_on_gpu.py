@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines import tensorrt, torch_cuda, weights
-from engines.engine import Engine
+from engines import export, load, quantize, split, tensorrt, torch_cuda, weights
+from engines.engine import SOUND_EMBEDDING
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine
 from engines.probe import faces
+from engines.split import Typed
 from engines.tensorrt import TensorRtEngine
 from engines.torch_cuda import TorchEngine
 from engines.verify import compare
@@ -21,7 +22,7 @@ from service.perception.networks import Networks
 from service.perception.perceive import perceive_still
 
 FACES = {"face": faces(21)}
-Make = Callable[[Path, str], Engine]
+Make = Callable[[Path, str], Typed]
 BACKENDS: dict[str, tuple[Callable[[], tuple[str, ...]], Make]] = {
     "tensorrt": (tensorrt.precisions, lambda path, precision: TensorRtEngine(path, precision=precision)),
     "torch": (torch_cuda.precisions, lambda path, precision: TorchEngine(path, precision=precision)),
@@ -85,3 +86,39 @@ def test_tensorrt_and_torch_share_the_gpu_from_many_threads() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert max(pool.map(call, range(400))) < 1e-3
+
+
+@pytest.mark.timeout(900)
+def test_tsav_in_two_parts_gives_what_the_cpu_gives(backend: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from live_models import live_of
+
+    path = tmp_path / "tsav.onnx"
+    export.write(live_of("tsav"), path)
+    rng = np.random.default_rng(0)
+    given = {
+        "clip": rng.integers(0, 256, (5, 8, 112, 112, 4), np.uint8),
+        "sound": rng.standard_normal((5, 1, 64, 1001), np.float32),
+    }
+    engine = split.opened(path, lambda part: BACKENDS[backend][1](part, "fp32"))
+    whole = engine(given)
+    for name, values in OpenVinoEngine(path, caching=False)(given).items():
+        np.testing.assert_allclose(whole[name], values, atol=1e-3)
+    again = engine({"clip": given["clip"], SOUND_EMBEDDING: whole[SOUND_EMBEDDING]})
+    for name, values in again.items():
+        np.testing.assert_allclose(values, whole[name], atol=1e-5)
+
+
+@pytest.mark.timeout(900)
+def test_8_bits_that_were_calibrated_for_tensorrt_are_within_the_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        tensorrt.precisions()
+    except EngineError as error:
+        pytest.skip(f"needs a GPU: {error}")
+    if not quantize.available():
+        pytest.skip("needs the extra quantize")
+    monkeypatch.setenv("AFFECTSTREAM_CACHE", str(tmp_path))
+    record = load.build("face-mt", "tensorrt:int8")
+    assert record.fit, record.figures
