@@ -150,6 +150,8 @@ class OpenVinoEngine:
             raise EngineError(f"{self._label} takes the inputs {sorted(self.inputs)}, but was given {sorted(inputs)}.")
         for name, shape in self.inputs.items():
             given = inputs[name].shape
+            if given[1:] == shape[1:] and len(given) == len(shape):
+                continue  # as nearly always
             if len(given) != len(shape) or any(d not in (-1, g) for d, g in zip(shape[1:], given[1:], strict=True)):
                 raise EngineError(f"{self._label} takes {name!r} of shape {shape}, but was given {given}.")
         sizes = {values.shape[0] for values in inputs.values()}

@@ -259,9 +259,10 @@ class MelStream:
         last = self._end // HOP
         if last <= self._next:
             return
-        begin = (self._next - 1) * HOP - self._base
-        frames = np.lib.stride_tricks.sliding_window_view(self._samples[begin : last * HOP - self._base], WINDOW)[::HOP]
-        self._db[:, np.arange(self._next, last) % self._ring] = decibels(_power(frames))
+        columns = range(self._next, last)
+        begins = [(column - 1) * HOP - self._base for column in columns]
+        frames = np.array([self._samples[begin : begin + WINDOW] for begin in begins])
+        self._db[:, np.array(columns) % self._ring] = decibels(_power(frames))
         self._next = last
 
     def _copy(self, window: NDArray[np.float32], at: int, first: int, last: int) -> None:
