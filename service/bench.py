@@ -156,7 +156,7 @@ def _service(clip: Path, *, streams: int) -> Iterator[tuple[_Process, str]]:
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
     for n in range(streams):
         command += ["--source", f"b{n}=file:{clip}?loop=1"]
-    environment = {**os.environ, "AFFECTSTREAM_MAX_SESSIONS": str(streams)}
+    environment = {**os.environ, "AFFECTSTREAM_MAX_SESSIONS": str(max(streams, 16))}
     begin = time.monotonic()
     process = _Process(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process.create_time_monotonic = begin

@@ -16,7 +16,7 @@ from service.worker_process import Worker
 
 log = logging.getLogger(__name__)
 
-STEADY = 10.0  # s that a worker ran before it broke, from which its sources are opened anew
+STEADY = 5.0  # s that a worker ran before it broke, from which its sources are opened anew
 _NOTHING_YET: dict[str, Any] = {
     "fps": 0.0, "latency_ms": {"p50": None, "p95": None}, "dropped": {}, "faces": 0, "events": 0, "reconnects": 0,
     "uptime_s": 0.0,

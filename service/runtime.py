@@ -34,6 +34,7 @@ from service.perception.face import Face
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks
 from service.perception.perceive import Perception, perceive_still
 from service.pipeline import Pipeline
+from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL
 from service.sound_branch import SoundBranch, load_sound_branch
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,6 @@ ANSWER_WITHIN = 1.0  # s that a live event waits for the engine; it goes on with
 CLOSE_TIMEOUT = 0.5  # s; requests still waiting then are of an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
 PROBE_SAMPLES = 16  # that a reduced precision is compared on at its first start here; `engines build` takes more
-DEFAULT_MODEL = "face-mt"
-DEFAULT_ENGINE = "openvino"
 
 # The papers' systems; those that are not named are of the VGG family. None of them keeps up with every camera.
 PAPERS: dict[str, Callable[[Loaded, Options], Adapter]] = {

@@ -22,6 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from engines.errors import UserError
 from service.fleet import Fleet, workers_for
 from service.merged_metrics import merged
+from service.remote_sessions import STEADY
 from service.settings import load_settings
 
 
@@ -172,7 +173,7 @@ def test_a_worker_that_breaks_takes_nothing_along() -> None:
         with listen(running) as stream:
             first(stream, session="two", state="live")
             victim = max(workers(running), key=lambda worker: worker.create_time())
-            time.sleep(max(0.0, 11.0 - (time.time() - victim.create_time())))  # it ran steadily for a while
+            time.sleep(max(0.0, STEADY + 1.0 - (time.time() - victim.create_time())))  # it ran steadily for a while
             victim.send_signal(signal.SIGKILL)
             failed = first(stream, state="failed")
             assert failed["session"] == "two"
