@@ -35,7 +35,7 @@ def quantise(weights: Path, data: Path, out: Path) -> dict[str, float]:
     """Writes the 8-bit version of `weights` to `out`; returns its differences on FER+ validation faces."""
     faces = np.repeat(_calibration(data)[..., None], 3, axis=3)
     model = onnx.load(str(weights))
-    small = _packed(_by_lines(quantised(model, {"face": faces}, _float_nodes(model), thorough=True)))
+    small = _pooled(_by_lines(_packed(quantised(model, {"face": faces}, _float_nodes(model), thorough=True))))
     onnx.checker.check_model(small)
     aside = out.with_suffix(".part")
     aside.write_bytes(small.SerializeToString())
@@ -65,6 +65,10 @@ def _packed(model: onnx.ModelProto) -> onnx.ModelProto:
         packed = np.clip(levels, limits.min, limits.max).astype(zero.dtype)
         model.graph.initializer.append(numpy_helper.from_array(packed, node.output[0]))
         model.graph.node.remove(node)
+    return _without_unused(model)
+
+
+def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
     used = {name for node in model.graph.node for name in node.input}
     for tensor in [t for t in model.graph.initializer if t.name not in used]:
         model.graph.initializer.remove(tensor)
@@ -93,7 +97,19 @@ def _by_lines(model: onnx.ModelProto) -> onnx.ModelProto:
     over_rows.output[0] = over_columns.output[0]
     graph.node.remove(over_columns)
     del graph.value_info[:]  # shapes that are no longer true
-    return model
+    return _without_unused(model)
+
+
+def _pooled(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with the gates' means as pooling, for which OpenVINO brings no grid into another order first."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in inferred}
+    for node in [n for n in model.graph.node if n.op_type == "ReduceMean"]:
+        if next(a.i for a in node.attribute if a.name == "keepdims"):
+            grid = shapes[node.input[0]][2:]
+            made = onnx.helper.make_node("AveragePool", [node.input[0]], node.output, name=node.name, kernel_shape=grid)
+            node.CopyFrom(made)
+    return _without_unused(model)
 
 
 def compare(weights: Path, small: Path, data: Path) -> dict[str, float]:
