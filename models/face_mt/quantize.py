@@ -79,6 +79,8 @@ def _by_lines(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with the three colours of a pixel summed by the product that averages over columns.
 
     A sum over three neighbours fills no vector: with the product that followed it took a tenth of the network's time.
+    It rounds in another order: in 4 of 300 frames of the demo a grey level fell on the other side of its 8-bit step,
+    which moved valence and arousal by 0.0003 at most; the distance to float32 stayed the same.
     """
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
