@@ -16,7 +16,7 @@ from service.perception.detector import Detection
 from service.perception.face import Face
 from service.perception.mesh import MARGIN, Roi, find_mesh, roi_from_detection, roi_from_mesh
 from service.perception.networks import Networks
-from service.perception.scan import Schedule, close_rois, look, region_around, tiles_of
+from service.perception.scan import Look, Schedule, close_rois, looks_of, region_around, take
 from service.perception.track import MEMORY, Sighting, Track
 
 MAX_FACES = 20
@@ -125,13 +125,12 @@ class Perception:
     def _candidates(self, image: NDArray[np.uint8], t: float, first: bool) -> list[Roi]:
         """Regions in which a face may be, best first."""
         height, width = image.shape[:2]
-        tiles = tiles_of(width, height)
-        regions = [None, *tiles]
-        due = [regions[index] for index in self._schedule.due(t, len(regions), bool(self._tracks))]
+        looks = looks_of(width, height)
+        due = [looks[index] for index in self._schedule.due(t, len(looks), bool(self._tracks))]
         around = self._search(t, width, height)
         detections: list[Detection] = []
-        for region in [around, *due] if around else due:
-            detections += look(self._networks, image, region)
+        for look in [Look(around), *due] if around else due:
+            detections += take(look, self._networks, image)
         detections.sort(key=lambda detection: -detection.score * detection.box[2])  # the nearest are the first of few
         rois = [roi_from_detection(detection) for detection in detections]
         return close_rois(self._networks, image) if first and not rois else rois

@@ -1,8 +1,9 @@
 """Where to look for faces, and when: the whole picture, overlapping tiles for small faces, and around lost ones.
 
-One look at the whole picture reaches faces of about 7 % of its longer side. Tiles reach further, at the price of one
-more look each, so they are spread over the frames: about twice a second everything has been seen once. Only the media
-clock counts, so a recording is looked at exactly as the live stream was.
+One look at the whole picture reaches faces of about 7 % of its longer side, and another one those that fill it. Tiles
+reach further, at the price of one more look each. Looks are spread over the frames, so that none takes much longer than
+the others: about twice a second everything has been seen once. Only the media clock counts, so a recording is looked
+at exactly as the live stream was.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,19 @@ MAX_LOOKS = 2  # detector passes in one frame after the first
 CLOSE_SCORE = 0.3  # of a detection in the thorough first look at a picture's middle
 CLOSE_PAD = 0.25  # border over side; the detectors know faces with something around them
 CLOSE_SIDE = 1.25  # region over picture, for a face that fills it
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A pass of a detector over a part of the picture, None for all of it; `near`: for faces that fill it."""
+
+    region: Region | None
+    near: bool = False
+
+
+def looks_of(width: int, height: int) -> list[Look]:
+    """All there is to look at in a picture of that size."""
+    return [Look(None), Look(None, near=True), *map(Look, tiles_of(width, height))]
 
 
 def tiles_of(width: int, height: int) -> list[Region]:
@@ -81,12 +95,9 @@ class Schedule:
         return chosen
 
 
-def look(networks: Networks, image: NDArray[np.uint8], region: Region | None) -> list[Detection]:
-    """Faces in `region`, or in the whole picture by both detectors: far ones first, then those that fill it."""
-    found = detect(networks.full_range, image, region)
-    if region is None:
-        found += detect(networks.short_range, image)
-    return found
+def take(look: Look, networks: Networks, image: NDArray[np.uint8]) -> list[Detection]:
+    """The faces that a look finds in (height, width, 3) RGB `image`."""
+    return detect(networks.short_range if look.near else networks.full_range, image, look.region)
 
 
 def close_rois(networks: Networks, image: NDArray[np.uint8]) -> list[Roi]:
