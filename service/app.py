@@ -20,7 +20,6 @@ from service.live import Live, RuntimeFactory, SessionsFactory, SinksFactory, lo
 from service.openapi import describe
 from service.problem import answer_malformed, answer_user_error
 from service.publish import websocket
-from service.publish.redis_sink import check_url
 from service.routes_pages import pages
 from service.settings import Settings
 
@@ -39,6 +38,8 @@ def create_app(
     leaves it in `app.state.failure`. `drain(app)` ends everything ahead of the server's own shutdown.
     Raises `UserError` for a malformed Redis URL, ICE server or allowed origin."""
     if settings.redis is not None:
+        from service.publish.redis_sink import check_url
+
         check_url(settings.redis.get_secret_value())
     ice_servers(settings.ice_servers)  # complains now of one that is none
 

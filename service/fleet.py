@@ -71,8 +71,8 @@ class Fleet:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Returns when there is a worker that takes sessions. Raises `UserError` if it cannot be started."""
-        self.ready(self.free(lambda worker: 0))
+        """Starts the first worker; `ready` tells when it takes sessions."""
+        self.free(lambda worker: 0)
 
     def free(self, load: Callable[[Worker], int]) -> Worker:
         """The worker with the least `load`; a new one where all have some and there may be more."""
@@ -82,8 +82,9 @@ class Fleet:
                 least = self._start_one()
         return least
 
-    def ready(self, worker: Worker) -> None:
-        """Waits until `worker` takes sessions. Raises `UserError` if it cannot be started."""
+    def ready(self, worker: Worker | None = None) -> None:
+        """Waits until `worker`, or the first one, takes sessions. Raises `UserError` if it cannot be started."""
+        worker = worker or self.workers[0]
         try:
             worker.wait()
             self._problem = None

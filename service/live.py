@@ -13,7 +13,6 @@ from starlette.requests import HTTPConnection
 
 from service.capture.media import Frame, State
 from service.publish.hub import Hub
-from service.publish.redis_sink import RedisSink
 from service.runtime import Runtime, load_runtime
 from service.sessions import Sessions, split_name
 from service.settings import Settings
@@ -172,8 +171,10 @@ def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
     return Sessions(runtime, hub.publish, hub.forget, limit=settings.max_sessions)
 
 
-def redis(settings: Settings, hub: Hub) -> list[RedisSink]:
+def redis(settings: Settings, hub: Hub) -> Sequence[Sink]:
     """The sinks that the settings name."""
+    from service.publish.redis_sink import RedisSink  # a tenth of a second of every start, and few have Redis
+
     return [RedisSink(settings.redis.get_secret_value(), hub)] if settings.redis is not None else []
 
 

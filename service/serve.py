@@ -5,17 +5,16 @@ import errno
 import logging
 import os
 import socket
-
-from fastapi import FastAPI
+from typing import TYPE_CHECKING
 
 from engines.errors import UserError
-from service import forward, merged_metrics
-from service.app import create_app
 from service.fleet import Fleet, workers_for
-from service.live import load
-from service.remote_sessions import RemoteSessions
-from service.server import Server, configuration
 from service.settings import LOOPBACK, Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from service.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +34,9 @@ def serve(settings: Settings) -> int:
 
 
 def _alone(settings: Settings, listener: socket.socket) -> int:
+    from service.app import create_app
+    from service.live import load
+
     app = create_app(settings, runtime_factory=lambda _: runtime)
     server = _server(app, settings, listener)
     runtime = load(settings)  # not in the loop, where fetching weights could not be interrupted
@@ -48,6 +50,11 @@ def _alone(settings: Settings, listener: socket.socket) -> int:
 
 def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> int:
     with Fleet(settings, workers) as fleet:
+        fleet.start()  # and while it does, the web application is imported: half of the time until the first event
+        from service import forward, merged_metrics
+        from service.app import create_app
+        from service.remote_sessions import RemoteSessions
+
         app = create_app(
             settings,
             runtime_factory=lambda _: fleet,
@@ -55,11 +62,13 @@ def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> 
             routers=[forward.router, merged_metrics.router],
         )
         server = _server(app, settings, listener)
-        fleet.start()
+        fleet.ready()
         return _run(server, app, listener)
 
 
-def _server(app: FastAPI, settings: Settings, listener: socket.socket) -> Server:
+def _server(app: "FastAPI", settings: Settings, listener: socket.socket) -> "Server":
+    from service.server import Server, configuration
+
     config = configuration(app, settings)
 
     def ready() -> None:
@@ -70,7 +79,7 @@ def _server(app: FastAPI, settings: Settings, listener: socket.socket) -> Server
     return Server(config, ready)
 
 
-def _run(server: Server, app: FastAPI, listener: socket.socket) -> int:
+def _run(server: "Server", app: "FastAPI", listener: socket.socket) -> int:
     asyncio.run(server.run_until_told(app, listener))
     failure: UserError | None = app.state.failure
     if failure is not None and not server.told:

@@ -210,11 +210,10 @@ def test_no_worker_outlives_the_service(number: int, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_start_gets_its_own_sentence() -> None:
-    with (
-        Fleet(load_settings(model="tsav", workers=2), 2) as fleet,
-        pytest.raises(UserError, match="weights import tsav"),
-    ):
+    with Fleet(load_settings(model="tsav", workers=2), 2) as fleet:
         fleet.start()
+        with pytest.raises(UserError, match="weights import tsav"):
+            fleet.ready()
 
 
 def test_workers_are_for_small_models_on_a_cpu() -> None:
