@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import nullcontext
-from threading import Semaphore
 from typing import Any
 
 from engines import weights
@@ -36,6 +35,7 @@ from service.perception.perceive import Perception, perceive_still
 from service.pipeline import Pipeline
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL
 from service.sound_branch import SoundBranch, load_sound_branch
+from service.turn import FairTurn
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Runtime:
         self._voice = self._run(VOICE, sound.loaded, sound.reload, 1 / PERIOD) if sound is not None else None
         # More sessions at work than there are cores only hand the interpreter's lock round: eight streams on two cores
         # had a p95 of 125-160 ms with a quarter of the machine idle, and 44-48 ms in turns. A GPU wants all it can get.
-        self._turn = Semaphore(cores()) if perception is None else nullcontext()
+        self._turn = FairTurn(cores()) if perception is None else nullcontext()
         self._scheduler.start()
 
     @property
