@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from engines.errors import UserError
+from service import metrics
 from service.events import Event
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL, Settings
 from service.worker_process import Worker
@@ -173,6 +174,7 @@ class Fleet:
         worker = Worker(self._settings, core, self._folder / str(self._started), level)
         self._started += 1
         self._workers.append(worker)
+        metrics.WORKERS.set(len(self._workers))
         self._listen(worker)
         return worker
 
@@ -180,6 +182,7 @@ class Fleet:
         with self._lock:
             if worker in self._workers:
                 self._workers.remove(worker)
+            metrics.WORKERS.set(len(self._workers))
             self._problem = None if self._workers else why
         worker.end(0)
 

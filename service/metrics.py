@@ -15,6 +15,7 @@ EVENT_LATENCY = Histogram(
     "affect_event_latency_seconds", "From the decoded frame's entering to the hub", buckets=_EVENT_SECONDS
 )
 SESSIONS = Gauge("affect_sessions", "Open sessions")
+WORKERS = Gauge("affect_workers", "Processes that read faces; 0 where the service reads them itself")
 FACES = Gauge("affect_faces", "Faces in view, over all sessions")
 SUBSCRIBERS = Gauge("affect_subscribers", "Subscribers now", ["sink"])
 EVENTS_DROPPED = Counter("affect_events_dropped", "Events that a slow sink lost", ["sink"])

@@ -132,6 +132,7 @@ def test_metrics_are_those_of_all_processes(running: Process) -> None:
     values = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
     assert values["affect_sessions",] == 2
     assert values["affect_faces",] == 2
+    assert values["affect_workers",] == 2
     assert values["affect_frames_total", "event"] > max(figure["events"] for figure in figures)
     engine = [sample.value for sample in samples if sample.name == "affect_engine_info"]
     assert engine == [1, 1]  # the faces' and the voice's
