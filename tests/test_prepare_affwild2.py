@@ -67,7 +67,7 @@ def test_a_video_becomes_crops_masks_landmarks_and_mel_columns(prepared):
 def test_networks_learn_from_what_was_prepared(prepared, tmp_path):
     recipe = Recipe(
         network="tsav", score="total_2020", tasks={"va": 1.0, "expression": 1.0, "au": 1.0}, options={"width": 4},
-        epochs=8, batch=8, stride=8, learning_rate=2e-3, filter=True, pseudo_valence=True,
+        epochs=8, batch=8, stride=8, learning_rate=5e-4, filter=True, pseudo_valence=True,
     )  # fmt: skip
     result = train.train(recipe, prepared, tmp_path, progress=False)
     assert result["score"] > result["before"] + 0.05
