@@ -28,6 +28,7 @@ from engines import machine
 from engines.errors import UserError
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
+from service.settings import DEFAULT_SESSIONS
 
 PACKAGES = ("openvino", "av", "numpy", "opencv-python-headless")  # whose versions are told
 CLIP_SECONDS = 20
@@ -183,7 +184,7 @@ def _service(clip: Path, *, streams: int) -> Iterator[tuple[_Process, str]]:
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
     for n in range(streams):
         command += ["--source", f"b{n}=file:{clip}?loop=1"]
-    environment = {**os.environ, "AFFECTSTREAM_MAX_SESSIONS": str(max(streams, 16))}
+    environment = {**os.environ, "AFFECTSTREAM_MAX_SESSIONS": str(max(streams, DEFAULT_SESSIONS))}
     begin = time.monotonic()
     process = _Process(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process.create_time_monotonic = begin

@@ -13,8 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from engines.errors import UserError
 from service import metrics
@@ -47,8 +46,6 @@ def workers_for(settings: Settings) -> int:
 class Fleet:
     """Up to `most` workers. Stands for the service's runtime, which each of them has one of. Thread-safe."""
 
-    lingers = False  # what hangs, hangs in a worker, which is ended by force
-
     def __init__(self, settings: Settings, most: int) -> None:
         self._settings = settings
         self._most = most
@@ -61,15 +58,6 @@ class Fleet:
         self._listen: Callable[[Worker], object] = lambda worker: None  # until there is a loop
         short = len(tempfile.gettempdir()) <= _LONGEST_FOLDER
         self._folder = Path(tempfile.mkdtemp(prefix="affectstream-", dir=None if short else "/tmp"))  # noqa: S108
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
         """Starts the first worker; `ready` tells when it takes sessions."""
@@ -154,7 +142,7 @@ class Fleet:
             worker.tell()
 
     def close(self) -> None:
-        """Ends all workers, by force after `STOP_WITHIN`."""
+        """Ends all workers, by force after `STOP_WITHIN`. Calling it again does nothing."""
         self.tell()
         enders = [threading.Thread(target=worker.end, args=(STOP_WITHIN,)) for worker in self.workers]
         for ender in enders:
@@ -163,6 +151,7 @@ class Fleet:
             ender.join()
         with self._lock:
             self._workers.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start_one(self) -> Worker:
         """With the lock held."""

@@ -7,11 +7,10 @@ import httpx
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
-from engines.errors import UserError
 from service.live import Live, Running
 from service.register import TooMany, UnknownSession
 from service.remote_sessions import RemoteSession, RemoteSessions
-from service.worker_process import Worker
+from service.worker_process import Worker, answering
 
 _TOLD = ("content-type", "if-match")  # headers of a request that mean something to a worker
 _GIVEN = ("content-type", "location", "etag", "accept-patch", "accept-post", "allow", "link")  # of its answer
@@ -61,7 +60,8 @@ async def preview(id: str, request: Request, live: Running) -> Response:
     if live.crowded:
         raise TooMany(f"{live.settings.max_subscribers} clients are watching, as many as this server allows")
     asked = worker.client.build_request("GET", _path(request), timeout=None)
-    answer = await worker.client.send(asked, stream=True)
+    with answering():
+        answer = await worker.client.send(asked, stream=True)
     if answer.is_error:
         await answer.aread()
         return _answer(answer)
@@ -79,12 +79,9 @@ async def _parts(answer: httpx.Response, live: Live) -> AsyncIterator[bytes]:
 
 async def _ask(worker: Worker, request: Request) -> Response:
     headers = {name: request.headers[name] for name in _TOLD if name in request.headers}
-    try:
-        answer = await worker.client.request(
-            request.method, _path(request), content=await request.body(), headers=headers
-        )
-    except httpx.HTTPError as error:
-        raise UserError(f"the worker process does not answer ({type(error).__name__}); try again") from None
+    body = await request.body()
+    with answering():
+        answer = await worker.client.request(request.method, _path(request), content=body, headers=headers)
     return _answer(answer)
 
 

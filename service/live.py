@@ -173,9 +173,11 @@ def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
 
 def redis(settings: Settings, hub: Hub) -> Sequence[Sink]:
     """The sinks that the settings name."""
-    from service.publish.redis_sink import RedisSink  # a tenth of a second of every start, and few have Redis
+    if settings.redis is None:
+        return []
+    from service.publish.redis_sink import RedisSink  # a tenth of a second of a start, and few have Redis
 
-    return [RedisSink(settings.redis.get_secret_value(), hub)] if settings.redis is not None else []
+    return [RedisSink(settings.redis.get_secret_value(), hub)]
 
 
 async def start(

@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from engines.errors import UserError
@@ -49,7 +50,7 @@ def _alone(settings: Settings, listener: socket.socket) -> int:
 
 
 def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> int:
-    with Fleet(settings, workers) as fleet:
+    with closing(Fleet(settings, workers)) as fleet:
         fleet.start()  # and while it does, the web application is imported: half of the time until the first event
         from service import forward, merged_metrics
         from service.app import create_app

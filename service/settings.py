@@ -11,6 +11,7 @@ from engines.errors import UserError
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 DEFAULT_MODEL = "face-mt"
 DEFAULT_ENGINE = "openvino"
+DEFAULT_SESSIONS = 16
 
 
 class Settings(BaseSettings):
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
     workers: int = Field(
         0, ge=0, le=256, description="Processes that read faces; 0: one for each core, as sessions come"
     )
-    max_sessions: int = Field(16, ge=1, description="Sessions open at once")
+    max_sessions: int = Field(DEFAULT_SESSIONS, ge=1, description="Sessions open at once")
     max_subscribers: int = Field(64, ge=1, description="WebSocket and preview clients at once")
     max_request_bytes: int = Field(65_536, ge=1024, description="Largest request body and WebSocket message")
     voice: bool = Field(True, description="Read the voice too, and fuse it into the only face in view")

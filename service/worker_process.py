@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,15 @@ ALONE: dict[str, object] = {
 ANSWER_WITHIN = 30.0  # s, for a request to a worker: opening a camera takes as long as its driver does
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request, and they name sessions
 _KINDS: dict[int, type[UserError]] = {404: UnknownSession, 409: NameTaken, 429: TooMany}
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Around a request to a worker: raises `UserError` if it does not answer."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise UserError(f"the worker process does not answer ({type(error).__name__}); try again") from None
 
 
 class Worker:
@@ -77,10 +86,8 @@ class Worker:
 
     def request(self, method: str, path: str, **more: Any) -> Any:
         """The JSON of its answer. Raises `UserError` for what it refuses, and if it does not answer."""
-        try:
+        with answering():
             answer = self._client.request(method, path, **more)
-        except httpx.HTTPError as error:
-            raise UserError(f"the worker process does not answer ({type(error).__name__}); try again") from None
         if answer.is_client_error:
             raise _KINDS.get(answer.status_code, UserError)(answer.json().get("detail", answer.text))
         return answer.json() if answer.content else None

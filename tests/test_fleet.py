@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ def test_no_worker_outlives_the_service(number: int, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_start_gets_its_own_sentence() -> None:
-    with Fleet(load_settings(model="tsav", workers=2), 2) as fleet:
+    with closing(Fleet(load_settings(model="tsav", workers=2), 2)) as fleet:
         fleet.start()
         with pytest.raises(UserError, match="weights import tsav"):
             fleet.ready()
