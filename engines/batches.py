@@ -9,7 +9,7 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 
 # A batch between two of these is filled up with rows that nobody reads.
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,3 +18,21 @@ def cache_dir() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "affectstream"
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Waits until no other process of this user is inside for the same `name`. Where there can be no lock, as on
+    Windows or in a folder that cannot be written, nobody waits."""
+    lock = None
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        lock = (cache_dir() / f"{name}.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.close()

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from engines.convolutions import FUSED, How, convolution
 from engines.errors import EngineError
 
 _TYPES = {
@@ -27,6 +28,9 @@ _CONVOLUTIONS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}  # by the dimensions of 
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 _MAX_POOLS = {3: F.max_pool1d, 4: F.max_pool2d, 5: F.max_pool3d}  # by the dimensions of the input
 _AVERAGE_POOLS = {3: F.avg_pool1d, 4: F.avg_pool2d, 5: F.avg_pool3d}
+
+# Inputs that are read as numbers, by operation and place: on the device, reading them would wait for it.
+_NUMBERS = {"Pad": (2,), "Resize": (1, 2)}
 
 Facts = dict[str, Any]  # a node's attributes
 
@@ -59,6 +63,10 @@ class OnnxModule(nn.Module):
                 results = operation(facts, *(constants[name] if name else None for name in inputs))
                 constants.update(zip(outputs, results if isinstance(results, tuple) else (results,), strict=True))
                 continue
+            for place in _NUMBERS.get(node.op_type, ()):
+                if place < len(inputs) and inputs[place] in constants:
+                    self._shapes[number := f"{inputs[place]} as a number"] = constants[inputs[place]]
+                    inputs[place] = number
             self._nodes.append((operation, facts, inputs, outputs))
             kept.update(inputs)
             if node.op_type == "Gather" and inputs[1] in constants and constants[inputs[1]].ndim:
@@ -171,6 +179,15 @@ def _conv(facts: Facts, x: Tensor, weight: Tensor, bias: Tensor | None = None) -
         groups=facts.get("group", 1),
     )  # fmt: skip
     return made
+
+
+def _fused_conv(
+    facts: Facts, x: Tensor, weight: Tensor, bias: Tensor | None = None, shortcut: Tensor | None = None
+) -> Tensor:
+    ones = [1] * (weight.ndim - 2)
+    x, padding = _padded(x, facts.get("pads", [0] * 2 * len(ones)), 0.0)
+    how = How(facts.get("strides", ones), padding, facts.get("dilations", ones), bool(facts["relu"]))
+    return convolution(x, weight, bias, shortcut, how)
 
 
 def _pool(x: Tensor, facts: Facts, filler: float) -> tuple[Tensor, dict[str, Any]]:
@@ -306,6 +323,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Erf": lambda facts, x: x.erf(),
     "Exp": lambda facts, x: x.exp(),
     "Expand": lambda facts, x, shape: x.expand(np.broadcast_shapes(tuple(x.shape), tuple(_ints(shape)))),
+    FUSED: _fused_conv,
     "Flatten": lambda facts, x: x.reshape(prod(x.shape[: facts.get("axis", 1)]), -1),
     "Gather": _gather,
     "Gemm": _gemm,

