@@ -31,6 +31,11 @@ class Engine(Protocol):
         """Outputs by name for `inputs` by name; all share the batch size of axis 0. The arrays are the caller's."""
 
 
+def is_finite(outputs: Mapping[str, NDArray[np.generic]]) -> bool:
+    """Whether no output holds NaN or Inf."""
+    return all(bool(np.isfinite(values).all()) for values in outputs.values() if values.dtype.kind == "f")
+
+
 def require_finite(outputs: Mapping[str, NDArray[np.generic]], who: str) -> None:
     """Raises `EngineError` when an output holds NaN or Inf: such a number must never become an estimate."""
     for name, values in outputs.items():

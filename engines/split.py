@@ -31,8 +31,9 @@ class Typed(Engine, Protocol):
 class SplitEngine:
     """What leads to the embedding, and the `rest`, which takes it as an input; both of one backend and precision.
 
-    Takes `inputs`, and gives `sound_embedding` beside the other outputs; or takes `sound_embedding` in place of the
-    inputs that lead to it, and gives the others alone."""
+    Takes `inputs`, and gives `sound_embedding` beside the other outputs. Or takes `sound_embedding` as well, which is
+    given back: then `inputs` that lead to it come for those rows alone, in their order, whose embedding is NaN.
+    `kept`: numbers of an embedding."""
 
     def __init__(self, sound: Typed, rest: Typed) -> None:
         self._sound, self._rest = sound, rest
@@ -40,13 +41,21 @@ class SplitEngine:
         both = {**rest.inputs, **sound.inputs}
         self.inputs = {name: shape for name, shape in both.items() if name != SOUND_EMBEDDING}
         self.types = {name: {**rest.types, **sound.types}[name] for name in self.inputs}
+        self.kept = rest.inputs[SOUND_EMBEDDING][1]
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names or shapes."""
-        if SOUND_EMBEDDING in inputs:
-            return self._rest(inputs)
-        kept = self._sound({k: v for k, v in inputs.items() if k in self._sound.inputs})
-        return self._rest({k: v for k, v in inputs.items() if k not in self._sound.inputs} | kept) | kept
+        heard = {k: v for k, v in inputs.items() if k in self._sound.inputs}
+        seen: Arrays = {k: v for k, v in inputs.items() if k not in heard}
+        if SOUND_EMBEDDING not in inputs:
+            kept = self._sound(heard)
+        else:
+            kept = {SOUND_EMBEDDING: inputs[SOUND_EMBEDDING]}
+            unread = np.isnan(kept[SOUND_EMBEDDING]).any(1)
+            if unread.any():
+                kept = {SOUND_EMBEDDING: kept[SOUND_EMBEDDING].copy()}
+                kept[SOUND_EMBEDDING][unread] = self._sound(heard)[SOUND_EMBEDDING]
+        return self._rest(seen | kept) | kept
 
 
 def opened(path: Path, open_: Callable[[Path], Typed]) -> Typed:

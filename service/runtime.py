@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from engines import weights
+from engines.batches import SIZES
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.imported import SYSTEMS
@@ -226,15 +227,15 @@ def load_runtime(
     max_faces: int = 20,
     untrained: bool = False,
     model_options: Sequence[str] = (),
-    max_batch: int = MAX_BATCH,
+    max_batch: int = 0,
     max_wait: float = 0.0,
     voice: bool = True,
     sessions: int = 1,
 ) -> Runtime:
     """Compiles, verifies and warms everything up. `untrained`: a system without weights may run on random ones.
-    `model_options`: NAME=VALUE texts, see `service.inference.options`. `max_batch`, `max_wait` (s): see
-    `service.inference.scheduler`. `voice`: the default model hears too. `sessions`: how many there may be at once.
-    Raises `UserError` for an unknown model, engine or option, or weights that cannot be had."""
+    `model_options`: NAME=VALUE texts, see `service.inference.options`. `max_batch` (0: what suits the engine),
+    `max_wait` (s): see `service.inference.scheduler`. `voice`: the default model hears too. `sessions`: how many there
+    may be at once. Raises `UserError` for an unknown model, engine or option, or weights that cannot be had."""
     model = model or DEFAULT_MODEL
     if model not in ADAPTERS:
         raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")
@@ -251,13 +252,14 @@ def load_runtime(
     perception = None
     if loaded.engine.name in gpu_perception.BACKENDS:  # where such a one could not be had, OpenVINO's was loaded
         perception = gpu_perception.move_to(networks, loaded.engine.name)
+        max_batch = max_batch or SIZES[-1]
     runtime = Runtime(
         model,
         loaded,
         networks,
         max_faces=max_faces,
         options=options,
-        max_batch=max_batch,
+        max_batch=max_batch or MAX_BATCH,
         max_wait=max_wait,
         reload=compiled,
         perception=perception,

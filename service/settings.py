@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(65_536, ge=1024, description="Largest request body and WebSocket message")
     voice: bool = Field(True, description="Read the voice too, and fuse it into the only face in view")
     max_faces: int = Field(20, ge=1, le=100, description="Faces read per frame")
-    max_batch: int = Field(16, ge=1, le=1024, description="Faces per engine call, over all sessions")
+    max_batch: int = Field(0, ge=0, le=1024, description="Faces per engine call, over all sessions; 0: 16, on a GPU 64")
     max_wait_ms: float = Field(0, ge=0, le=100, description="Milliseconds that a batch may wait for other sessions")
 
     @field_validator("allowed_origins", "allowed_sources", "source", "ice_servers", "model_option", mode="before")

@@ -96,7 +96,7 @@ def run(made: Adapter, name: str, items: Any) -> dict[tuple[float, int], tuple[I
             continue
         answered = made.estimates(t, list(item), engine(asked))
         for i, estimate in enumerate(answered.values()):
-            found[(estimate.t, estimate.track)] = ({k: v[i] for k, v in asked.items()}, estimate)
+            found[(estimate.t, estimate.track)] = ({k: v[i] for k, v in asked.items() if len(v)}, estimate)
     return found
 
 

@@ -150,7 +150,7 @@ def test_tsav_hears_twice_a_second_and_sees_five_times():
     found = run(adapter("tsav"), "tsav", items)
     read = [t for (t, _), (asked, _) in found.items() if "sound" in asked]
     assert read == pytest.approx([0.0, 0.6, 1.0, 1.6, 2.0, 2.6, 3.0], abs=0.001)
-    assert all(("sound" in asked) != ("sound_embedding" in asked) for asked, _ in found.values())
+    assert all(np.isnan(asked["sound_embedding"]).all() == ("sound" in asked) for asked, _ in found.values())
     for (t, _), (_, estimate) in list(found.items())[::2]:
         when = max(x for x in read if x <= t)
         assert t - when < 0.5
@@ -170,7 +170,7 @@ def test_tsav_hears_anew_when_others_come_or_go_and_reads_silence_once():
     for t, faces in alone:
         asked = made.inputs(t, company(t, faces), MelStream())
         if asked is not None:
-            read += [round(t, 1)] * ("sound" in asked)
+            read += [round(t, 1)] * (len(asked["sound"]) > 0)
             made.estimates(t, company(t, faces), loaded("tsav").engine(asked))
     assert read == [0.0, 0.6, 0.8, 2.4, 2.6, 3.0]
 
@@ -180,7 +180,7 @@ def test_tsav_asks_with_the_sound_until_that_was_answered():
     asked = []
     for t, item in seen(1.0):
         if not isinstance(item, Sound) and (given := made.inputs(t, item, MelStream())) is not None:
-            asked.append("sound" in given)
+            asked.append(len(given["sound"]) > 0)
             made.unanswered()
     assert asked == [True] * 5
 
@@ -191,7 +191,7 @@ def test_tsav_bridges_short_gaps_and_shows_longer_ones_as_black():
     for t, item in items:
         made.inputs(t, list(item), MelStream())
         made.estimates(t, [], {"valence_arousal": np.zeros((0, 2))})
-    clip = made._clips.clip(1, items[-1][0])  # slots at -0.43, -0.23, -0.03, 0.17, 0.37, 0.57, 0.77, 0.97
+    (clip,) = made._clips.clips([1], items[-1][0])  # slots at -0.43, -0.23, -0.03, 0.17, 0.37, 0.57, 0.77, 0.97
     assert [bool(slot.any()) for slot in clip] == [False, False, False, True, True, False, False, True]
 
 

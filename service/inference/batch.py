@@ -26,6 +26,6 @@ def split(outputs: Arrays, shares: list[Share]) -> list[Arrays]:
         return [outputs]
     results, start = [], 0
     for share in shares:
-        results.append({k: v[start : start + share.rows].copy() for k, v in outputs.items()})
+        results.append({k: v[start : start + share.rows] for k, v in outputs.items()})
         start += share.rows
     return results

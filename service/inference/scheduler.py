@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Arrays, Engine, require_finite
+from engines.engine import Arrays, Engine, is_finite, require_finite
 from engines.errors import EngineError
 from service import metrics
 from service.inference.batch import join, split
@@ -216,9 +216,11 @@ class Scheduler:
     def _run(self, call: _Call) -> None:
         started = self._clock()
         results: list[Arrays] = []
+        finite = False
         failure: EngineError | None = None
         try:
-            results = split(call.engine(join(call.shares)), call.shares)
+            outputs = call.engine(join(call.shares))
+            results, finite = split(outputs, call.shares), is_finite(outputs)
         except Exception as error:
             # The outermost frame of every engine: whatever went wrong in there ends these requests, not the service.
             log.exception("the engine of %s failed on %d rows", call.model, call.rows)
@@ -235,7 +237,7 @@ class Scheduler:
             return
         metrics.STAGE_SECONDS.labels("engine").observe(seconds)
         metrics.BATCH_SIZE.observe(call.rows)
-        faults = [self._finish(share, result) for share, result in zip(call.shares, results, strict=True)]
+        faults = [self._finish(share, result, finite) for share, result in zip(call.shares, results, strict=True)]
         metrics.PREDICTIONS.labels(call.model).inc(
             sum(share.rows for share, fault in zip(call.shares, faults, strict=True) if fault is None)
         )
@@ -244,11 +246,12 @@ class Scheduler:
         else:
             self._strike(call, "nan", str(faults[0]))
 
-    def _finish(self, share: Share, result: Arrays) -> EngineError | None:
-        """Hands a share's outputs on; what is wrong with them, if something is."""
+    def _finish(self, share: Share, result: Arrays, finite: bool) -> EngineError | None:
+        """Hands a share's outputs on; what is wrong with them, if something is. `finite`: no batch-mate's is NaN."""
         request = share.request
         try:
-            require_finite(result, f"The engine of {request.model!r}")
+            if not finite:
+                require_finite(result, f"The engine of {request.model!r}")
         except EngineError as error:
             log.error("%s", error)
             with self._changed:

@@ -46,7 +46,8 @@ class Clips:
     def push(self, t: float, faces: Sequence[Face]) -> None:
         """Takes in the faces of the frame at `t`; forgets what no clip reaches any more, and tracks that are gone."""
         for face in faces:
-            picture = np.dstack((face.crop, face.mask))
+            picture = np.empty((*face.mask.shape, 4), np.uint8)
+            picture[..., :3], picture[..., 3] = face.crop, face.mask
             self._tracks.setdefault(face.track, deque()).append(_Seen(t, picture))
         for track, seen in list(self._tracks.items()):
             while seen and t - seen[0].t > self._reach:
@@ -54,16 +55,19 @@ class Clips:
             if not seen or t - seen[-1].t > FORGET:
                 del self._tracks[track]
 
-    def clip(self, track: int, t: float) -> NDArray[np.uint8]:
-        """(8, 112, 112, 4): the face at t - 1.4 s, ..., t; black where there was none."""
-        clip = np.zeros((CLIP_FRAMES, 112, 112, 4), np.uint8)
-        for slot in range(CLIP_FRAMES):
-            wanted = t - (CLIP_FRAMES - 1 - slot) * CLIP_STEP
-            # Times later than `t` itself are only there when `t` lies back.
-            newest = next((seen for seen in reversed(self._tracks.get(track, ())) if seen.t <= wanted + NEAREST), None)
-            if newest is not None and wanted - newest.t <= HOLD:
-                clip[slot] = newest.picture
-        return clip
+    def clips(self, tracks: Sequence[int], t: float) -> NDArray[np.uint8]:
+        """(N, 8, 112, 112, 4): each face at t - 1.4 s, ..., t; black where there was none."""
+        clips = np.empty((len(tracks), CLIP_FRAMES, 112, 112, 4), np.uint8)
+        for clip, track in zip(clips, tracks, strict=True):
+            seen, place = self._tracks.get(track, ()), -1
+            for slot in reversed(range(CLIP_FRAMES)):
+                wanted = t - (CLIP_FRAMES - 1 - slot) * CLIP_STEP
+                # Times later than `t` itself are only there when `t` lies back.
+                while -place <= len(seen) and seen[place].t > wanted + NEAREST:
+                    place -= 1
+                found = -place <= len(seen) and wanted - seen[place].t <= HOLD
+                clip[slot] = seen[place].picture if found else 0
+        return clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,28 +91,33 @@ class TSAV:
         self._turns = Turns(options.rate or RATE)
         self._clips = Clips(self._delay)
         self._sound_period = 1.0 / (options.sound_rate or SOUND_RATE)
-        self._reuses = isinstance(loaded.engine, SplitEngine)
+        engine = loaded.engine
+        self._unread = np.full(engine.kept, np.nan, np.float32) if isinstance(engine, SplitEngine) else None
         self._heard: _Heard | None = None
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """`clip`: (N, 8, 112, 112, 4) uint8, and `sound`: (N, 1, 64, 1001) or `sound_embedding`: (N, 512) float32; or
-        None between two turns."""
+        """`clip`: (N, 8, 112, 112, 4) uint8, and `sound`: (N, 1, 64, 1001) float32; or none of that (0, ...) with
+        `sound_embedding`: (N, 512) float32; None between two turns. One kind of question for the scheduler, so that
+        both are read in one batch: `engines.split`."""
         self._clips.push(t, faces)
         if not faces or t < self._delay or not self._turns.take(t):
             return None
-        given: Arrays = {"clip": np.stack([self._clips.clip(face.track, t - self._delay) for face in faces])}
+        given: Arrays = {"clip": self._clips.clips([face.track for face in faces], t - self._delay)}
         silence = len(faces) > 1
         if self._heard is not None and self._recent(self._heard, t, silence):
+            given["sound"] = np.empty((0, 1, *_SILENCE.shape), np.float32)
             given[SOUND_EMBEDDING] = np.repeat(self._heard.embedding[None], len(faces), axis=0)
-        else:
-            sound = _SILENCE if silence else mel.window(t, self._mode)
-            given["sound"] = np.repeat(sound[None, None], len(faces), axis=0)
+            return given
+        sound = _SILENCE if silence else mel.window(t, self._mode)
+        given["sound"] = np.repeat(sound[None, None], len(faces), axis=0)
+        if self._unread is not None:
+            given[SOUND_EMBEDDING] = np.repeat(self._unread[None], len(faces), axis=0)
         return given
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face."""
         self._turns.answered()
-        if self._reuses and SOUND_EMBEDDING in outputs and len(faces):
+        if self._unread is not None and len(faces):
             self._heard = _Heard(t, len(faces) > 1, outputs[SOUND_EMBEDDING][0])
         return estimates_of(t - self._delay, faces, outputs)
 
