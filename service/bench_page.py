@@ -1,4 +1,4 @@
-"""A page for docs/benchmarks out of a report of `bench engines` or `bench streams`, with its plots beside it."""
+"""A page for docs/benchmarks out of a report of `bench engines`, `gpu` or `streams`, with its plots beside it."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,22 +16,23 @@ def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
     """Writes `out` (.md), the report as `out` with .json, and a plot as `out` with .png. Raises `UserError` for a
     report that has no page, without matplotlib, and where nothing can be written."""
     if what not in _PAGES:
-        raise UserError(f"bench {what} writes no page; --out is for {' and '.join(_PAGES)}.")
+        raise UserError(f"bench {what} writes no page; --out is for {', '.join(_PAGES)}.")
     if find_spec("matplotlib") is None:
         raise UserError("Plots need matplotlib: pip install 'affectstream[train]'.")
     title, plot = _PAGES[what]
     machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
-    rows = [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in report["rows"]]
+    judged = {
+        (row["model"], row["backend"], row["precision"]): row for row in report["rows"] if row.get("errors") is not None
+    }
     errors = [
-        f"- {row['model']} {row['backend']} {row['precision']}, {row['samples']} samples: "
+        f"- {model} {backend} {precision}, {row['samples']} samples: "
         + (", ".join(f"{key} {value:g}" for key, value in row["errors"].items()) or "the reference itself")
-        for row in report["rows"]
-        if row.get("errors") is not None and row["threads"] == 1
+        for (model, backend, precision), row in judged.items()
     ]
     parts = [
         f"# {title}, {date.today().isoformat()}",
         f"`affectstream bench {what}`: {machine}.",
-        "\n".join(_table(rows)),
+        *("\n".join(table(rows)) for rows in tables(report)),
         *(["Outputs against the fp32 reference:", "\n".join(errors)] if errors else []),
         *(["\n".join(f"- {sentence}" for sentence in report["refused"])] if report.get("refused") else []),
         f"![{title}]({out.with_suffix('.png').name})",
@@ -45,7 +46,15 @@ def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
         raise UserError(f"{out} cannot be written: {error.strerror or error}.") from error
 
 
-def _table(rows: list[dict[str, Any]]) -> Iterable[str]:
+def tables(report: Mapping[str, Any]) -> Iterable[list[dict[str, Any]]]:
+    """The tables of a report, without what is too long for a cell."""
+    for part in ("rows", "convolutions", "streams"):
+        if report.get(part):
+            yield [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in report[part]]
+
+
+def table(rows: list[dict[str, Any]]) -> Iterable[str]:
+    """Lines of Markdown."""
     yield "| " + " | ".join(rows[0]) + " |"
     yield "|" + "---|" * len(rows[0])
     for row in rows:
@@ -86,7 +95,25 @@ def _plot_streams(rows: list[dict[str, Any]], out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
+def _plot_gpu(rows: list[dict[str, Any]], out: Path) -> None:
+    """Predictions a second over the batch, a line for each engine."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for key in dict.fromkeys((row["backend"], row["precision"], row["sound"]) for row in rows):
+        mine = [row for row in rows if (row["backend"], row["precision"], row["sound"]) == key]
+        label = f"{key[0]} {key[1]}" + (", sound kept" if key[2] == "kept" else "")
+        axes.plot([row["batch"] for row in mine], [row["per_second"] for row in mine], "o-", label=label)
+    axes.set(xlabel="faces in a batch", ylabel="predictions/s", xscale="log", ylim=(0, None))
+    axes.set_xticks(batches := sorted({row["batch"] for row in rows}), [str(batch) for batch in batches])
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(out, dpi=110)
+
+
 _PAGES = {
+    "gpu": ("Predictions of a GPU", _plot_gpu),
     "engines": ("One prediction in every engine", _plot_engines),
     "streams": ("A frame's cost with sessions, faces and resolution", _plot_streams),
 }

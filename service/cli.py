@@ -154,10 +154,14 @@ def _bench(args: argparse.Namespace) -> int:
             from service.bench_streams import streams
 
             report = streams(args.model[0] if args.model else None)
+        case "gpu":
+            from service.bench_predictions import gpu
+
+            report = gpu(args.model[0] if args.model else None, args.streams, args.workers)
         case _:
             from service.bench import live
 
-            report = live(args.input, minutes=args.minutes, streams=args.streams)
+            report = live(args.input, minutes=args.minutes, streams=args.streams or 12)
     if args.out is not None:
         from service.bench_page import write_page
 
@@ -165,7 +169,10 @@ def _bench(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report, indent=1))
     else:
-        _table([{k: v for k, v in row.items() if not isinstance(v, dict)} for row in report["rows"]], as_json=False)
+        from service.bench_page import tables
+
+        for rows in tables(report):
+            _table(rows, as_json=False)
     return 0
 
 
@@ -251,12 +258,13 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure this machine")
     bench.set_defaults(run=_bench)
-    bench.add_argument("what", choices=("live", "perception", "models", "engines", "streams"))
+    bench.add_argument("what", choices=("live", "perception", "models", "engines", "streams", "gpu"))
     bench.add_argument("--model", action="append", default=[], help="models, engines: only this one; may be repeated")
     bench.add_argument("--input", help="a 30 fps clip (the demo, written to a temporary file)")
     bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run")
-    bench.add_argument("--streams", type=int, default=12, help="most streams to try")
-    bench.add_argument("--out", type=Path, metavar="FILE", help="engines, streams: a page (.md) with plots beside it")
+    bench.add_argument("--streams", type=int, help="live: most streams to try (12); gpu: sessions (200)")
+    bench.add_argument("--workers", type=int, help="gpu: processes that share it (8)")
+    bench.add_argument("--out", type=Path, metavar="FILE", help="engines, streams, gpu: a page (.md) with plots beside")
     bench.add_argument("--json", action="store_true")
     return parser
 
