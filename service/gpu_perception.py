@@ -2,7 +2,7 @@
 
 Chosen with an engine that runs on a GPU; otherwise every session's thread runs them on the CPU by itself. The CPU's
 networks stay at hand: an engine is compared with them on a real picture before it is used, and where it fails later
-they take over for good. No GPU has confirmed this with one: see docs/gpu.md.
+they take over for good. Confirmed with torch on one GPU: see docs/gpu.md.
 """
 
 import logging
