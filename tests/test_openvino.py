@@ -132,6 +132,13 @@ def test_an_unknown_operator_is_a_sentence(tmp_path: Path) -> None:
         OpenVinoEngine(path)
 
 
+def test_beside_8_bits_floating_point_is_bf16_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has, expected in ((("FP32", "INT8"), "f32"), (("BF16", "FP32", "INT8"), "bf16")):
+        monkeypatch.setattr(openvino, "capabilities", lambda has=has: has)
+        assert [openvino.arithmetic(precision) for precision in ("fp32", "int8")] == ["f32", expected]
+        assert expected in openvino.device()  # so that engines compared in the other one are compared anew
+
+
 def test_an_unknown_precision_is_a_sentence() -> None:
     with pytest.raises(EngineError, match="no precision 'fp8' in OpenVINO; choose one of auto, fp32, bf16, int8"):
         resolve_precision("fp8")
