@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,18 +169,20 @@ class Event:
     data: dict[str, Any]
     landmarks: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # track -> (68, 2) pixels
 
-    @classmethod
-    def from_text(cls, text: str, landmarks: dict[int, NDArray[np.float32]]) -> Self:
-        """The event that another process encoded as `text`, which goes out as it is."""
-        data = json.loads(text)
-        event = cls(data["session"], data["seq"], data, landmarks)
-        vars(event)["text"] = text
-        return event
+    @cached_property
+    def state(self) -> str:
+        """Of the session."""
+        return str(self.data["state"])
+
+    @cached_property
+    def detail(self) -> str | None:
+        """The sentence of a change of state; None otherwise."""
+        return self.data.get("detail")
 
     @property
     def of_media(self) -> bool:
         """Whether a picture or sound was behind it, not only a change of state."""
-        return "detail" not in self.data
+        return self.detail is None
 
     @cached_property
     def text(self) -> str:

@@ -47,8 +47,8 @@ class RemoteSession:
     def take(self, event: Event) -> None:
         """Notes what an event says of the session."""
         self.last = event
-        self.state = State(event.data["state"])
-        self.detail = event.data.get("detail", self.detail)
+        self.state = State(event.state)
+        self.detail = self.detail if event.detail is None else event.detail
         if self.over:
             self.gone.set()
 

@@ -1,6 +1,5 @@
 """`affectstream serve`: the service until it is told to stop, in this process alone or with workers."""
 
-import asyncio
 import errno
 import logging
 import os
@@ -81,7 +80,7 @@ def _server(app: "FastAPI", settings: Settings, listener: socket.socket) -> "Ser
 
 
 def _run(server: "Server", app: "FastAPI", listener: socket.socket) -> int:
-    asyncio.run(server.run_until_told(app, listener))
+    server.run_told(app, listener)
     failure: UserError | None = app.state.failure
     if failure is not None and not server.told:
         raise failure

@@ -59,6 +59,12 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._ready = ready
 
+    def run_told(self, app: FastAPI, listener: socket.socket) -> None:
+        """`run_until_told` in a loop of its own, of uvicorn's choosing: uvloop where there is one, which hands an
+        event on for less."""
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            runner.run(self.run_until_told(app, listener))
+
     async def run_until_told(self, app: FastAPI, listener: socket.socket) -> None:
         """Serves `app` on `listener` until SIGINT or SIGTERM; drains it first then."""
         told = asyncio.Event()

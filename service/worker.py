@@ -5,7 +5,6 @@ standard input begins with a line of JSON, the settings, and stays open as long 
 output go events (`service.publish.relay`).
 """
 
-import asyncio
 import json
 import logging
 import os
@@ -59,7 +58,7 @@ def _serve(given: dict[str, Any], path: str, pipe: IO[bytes]) -> int:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         server = Server(configuration(app, settings), ready=lambda: _tell(pipe, READY))
-        asyncio.run(server.run_until_told(app, listener))
+        server.run_told(app, listener)
     if runtime.lingers:
         logging.shutdown()
         os._exit(0)  # an engine call that did not come back would bring an ordinary end down

@@ -99,11 +99,24 @@ def test_the_loop_is_woken_once_per_batch() -> None:
         loop.call_soon_threadsafe = counting  # type: ignore[method-assign]
         hub = Hub(loop)
         hub.subscribe(maxlen=1000)
-        for seq in range(300):
-            hub.publish(event(seq))
+        session = threading.Thread(target=lambda: [hub.publish(event(seq)) for seq in range(300)])
+        session.start()
+        session.join()
         return calls
 
     assert asyncio.run(run()) == 1
+
+
+def test_a_loop_that_publishes_itself_is_not_woken() -> None:
+    async def run() -> int:
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe = None  # type: ignore[method-assign, assignment]
+        hub = Hub(loop)
+        with hub.subscribe() as subscription:
+            asyncio.get_running_loop().call_later(0.01, hub.publish, event(7))
+            return (await subscription.take(1))[0].seq
+
+    assert asyncio.run(run()) == 7
 
 
 def test_a_late_joiner_gets_the_last_event_of_each_matching_session_at_once() -> None:

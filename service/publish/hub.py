@@ -189,5 +189,8 @@ class Hub:
             one._ready.set()
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        if asyncio._get_running_loop() is self._loop:  # already awake, and waking it would cost two system calls
+            self._loop.call_soon(function, *arguments)
+            return
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be woken
             self._loop.call_soon_threadsafe(function, *arguments)

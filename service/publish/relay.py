@@ -1,15 +1,17 @@
 """Events from a worker process to the service in front of it, through a pipe: finished JSON, landmarks beside it.
 
 Each message is its length in four bytes, big endian, and as many bytes. The first one tells whether the worker is
-ready; all others are events: a JSON object of landmarks by track (float32 in base64), a line feed, the event's JSON.
+ready; all others are events: a JSON object of what the service in front needs to know, a line feed, the landmarks of
+the tracks that it names (68 points each, float32), the event's JSON, which is passed on unread.
 """
 
 import asyncio
 import json
-from base64 import b64decode, b64encode
+from functools import cached_property
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.events import Event
 from service.publish.hub import Hub
@@ -19,6 +21,8 @@ LENGTH_BYTES = 4
 BUFFER = 4096  # events kept while the service in front does not read: its loop has much to do
 BATCH = 64  # events a write
 DRAIN_TIMEOUT = 1.0  # s that closing waits for what is buffered
+_POINTS, _FLOAT = (68, 2), np.dtype("<f4")  # of a face
+_POINTS_BYTES = 68 * 2 * 4
 
 
 class RelaySink:
@@ -70,21 +74,51 @@ async def next_message(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
+class Relayed(Event):
+    """An event that another process encoded. It goes out as it is; what is in it is read only where somebody asks."""
+
+    def __init__(self, head: dict[str, Any], points: bytes, text: str) -> None:
+        self._tracks: list[int]
+        self._points: bytes
+        vars(self).update(
+            session=head["session"],
+            seq=head["seq"],
+            state=head["state"],
+            detail=head["detail"],
+            text=text,
+            _tracks=head["tracks"],
+            _points=points,
+        )
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """See `Event`."""
+        read: dict[str, Any] = json.loads(self.text)
+        return read
+
+    @cached_property
+    def landmarks(self) -> dict[int, NDArray[np.float32]]:
+        """See `Event`."""
+        points = np.frombuffer(self._points, _FLOAT).reshape(-1, *_POINTS).astype(np.float32)
+        return dict(zip(self._tracks, points, strict=True))
+
+
 def pack(event: Event) -> bytes:
     """The body of an event's message."""
-    landmarks = {
-        track: b64encode(np.ascontiguousarray(points, "<f4").tobytes()).decode()
-        for track, points in event.landmarks.items()
+    head = {
+        "session": event.session,
+        "seq": event.seq,
+        "state": event.state,
+        "detail": event.detail,
+        "tracks": [*event.landmarks],
     }
-    return json.dumps(landmarks).encode() + b"\n" + event.text.encode()
+    points = b"".join(np.ascontiguousarray(points, _FLOAT).tobytes() for points in event.landmarks.values())
+    return json.dumps(head).encode() + b"\n" + points + event.text.encode()
 
 
 def unpack(body: bytes) -> Event:
     """The event in a message's body."""
-    head, _, text = body.partition(b"\n")
-    landmarks: dict[str, Any] = json.loads(head)
-    points = {
-        int(track): np.frombuffer(b64decode(given), "<f4").reshape(-1, 2).astype(np.float32)
-        for track, given in landmarks.items()
-    }
-    return Event.from_text(text.decode(), points)
+    line, _, rest = body.partition(b"\n")
+    head = json.loads(line)
+    length = len(head["tracks"]) * _POINTS_BYTES
+    return Relayed(head, rest[:length], rest[length:].decode())
