@@ -1,7 +1,6 @@
 """`affectstream bench live`: what the whole service costs on this machine, measured from outside."""
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 import av
 import numpy as np
+import orjson
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from tqdm import tqdm
@@ -219,7 +219,7 @@ def _listen(url: str) -> Iterator[_Received]:
 
 
 def _note(received: _Received, text: str | bytes) -> None:
-    event = json.loads(text)
+    event = orjson.loads(text)
     if event["timing_ms"] is not None:
         received.sessions.append(event["session"])
         entered = datetime.fromisoformat(event["captured_at"]).timestamp()

@@ -1,6 +1,7 @@
 """The hub: bounded queues, oldest dropped and counted, one wake-up a batch, late joiners, sessions forgotten."""
 
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -208,3 +209,8 @@ def test_a_queue_gives_the_newest_events_in_order_and_counts_the_rest(maxlen: in
         assert len(subscription) == len(model)
 
     asyncio.run(run())
+
+
+def test_a_sentence_that_is_not_utf_8_goes_out_all_the_same() -> None:
+    detail = "There is no file /tmp/\udcff; check the path."  # as Python spells a name of other bytes
+    assert json.loads(Event("desk", 0, {"detail": detail}).text)["detail"] == detail

@@ -25,8 +25,7 @@ class AffectFilter:
     def __call__(self, t: float, valence: float | None, arousal: float | None) -> tuple[float | None, float | None]:
         """Smoothed (valence, arousal) at `t` seconds; None stays None."""
         smoothed = [
-            None if x is None else min(max(float(self._filters[i](x, t)), -1.0), 1.0)
-            for i, x in enumerate((valence, arousal))
+            None if x is None else min(max(self._filters[i](x, t), -1.0), 1.0) for i, x in enumerate((valence, arousal))
         ]
         return smoothed[0], smoothed[1]
 

@@ -25,6 +25,7 @@ _TEXT_DECODERS = ("ansi", "bintext", "xbin", "idf")  # FFmpeg draws text files a
 _DAMAGED_IN_A_ROW = 100  # unreadable packets after which the rest is given up
 _DAMAGED = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError)
 _LARGE = 2_500_000  # pixels: above this (1080p stays below) decoding takes more than one thread
+_DECODE, _CONVERT = map(metrics.STAGE_SECONDS.labels, ("decode", "convert"))
 FALLBACK_PERIOD = 1 / 25  # seconds between pictures where the container tells no rate
 
 
@@ -156,7 +157,7 @@ def decode(media: Media) -> Iterator[Picture | Samples]:
             continue
         in_a_row = 0
         if packet.stream is media.video:
-            metrics.STAGE_SECONDS.labels("decode").observe(time.perf_counter() - began)
+            _DECODE.observe(time.perf_counter() - began)
         for frame in frames:
             if isinstance(frame, VideoFrame):
                 if frame.is_corrupt:
@@ -192,7 +193,7 @@ class PictureConverter:
             self._matrix = _display_matrix(frame)
         if self._matrix is not None:
             image = upright(image, self._matrix)
-        metrics.STAGE_SECONDS.labels("convert").observe(time.perf_counter() - began)
+        _CONVERT.observe(time.perf_counter() - began)
         return image
 
 

@@ -33,6 +33,7 @@ SLOWER, FIRST = 10.0, 3.0
 STRIKES = 3  # calls in a row that raised, or gave only NaN
 FAULTS = ("error", "nan", "hung")  # what may be wrong with a call
 RATE = 30.0  # answers a second that a model is wanted to give each session, where nothing else is said
+_WAITED, _CALLED = map(metrics.STAGE_SECONDS.labels, ("queue", "engine"))
 _LOOKS = 20  # of the watchdog at one call; counted, because time also passes while the whole process is stopped
 _IDLE = 1.0  # s; how long a thread waits for work at once
 
@@ -210,7 +211,7 @@ class Scheduler:
             return False
         if share.start == 0:
             request.pending.waited = now - request.arrived
-            metrics.STAGE_SECONDS.labels("queue").observe(request.pending.waited)
+            _WAITED.observe(request.pending.waited)
         return True
 
     def _run(self, call: _Call) -> None:
@@ -235,7 +236,7 @@ class Scheduler:
             self._fail_all(call, failure)
             self._strike(call, "error", str(failure))
             return
-        metrics.STAGE_SECONDS.labels("engine").observe(seconds)
+        _CALLED.observe(seconds)
         metrics.BATCH_SIZE.observe(call.rows)
         faults = [self._finish(share, result, finite) for share, result in zip(call.shares, results, strict=True)]
         metrics.PREDICTIONS.labels(call.model).inc(

@@ -6,11 +6,11 @@ the tracks that it names (68 points each, float32), the event's JSON, which is p
 """
 
 import asyncio
-import json
 from functools import cached_property
 from typing import IO, Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from service.events import Event
@@ -93,7 +93,7 @@ class Relayed(Event):
     @cached_property
     def data(self) -> dict[str, Any]:
         """See `Event`."""
-        read: dict[str, Any] = json.loads(self.text)
+        read: dict[str, Any] = orjson.loads(self.text)
         return read
 
     @cached_property
@@ -113,12 +113,12 @@ def pack(event: Event) -> bytes:
         "tracks": [*event.landmarks],
     }
     points = b"".join(np.ascontiguousarray(points, _FLOAT).tobytes() for points in event.landmarks.values())
-    return json.dumps(head).encode() + b"\n" + points + event.text.encode()
+    return orjson.dumps(head) + b"\n" + points + event.text.encode()
 
 
 def unpack(body: bytes) -> Event:
     """The event in a message's body."""
     line, _, rest = body.partition(b"\n")
-    head = json.loads(line)
+    head = orjson.loads(line)
     length = len(head["tracks"]) * _POINTS_BYTES
     return Relayed(head, rest[:length], rest[length:].decode())
