@@ -83,6 +83,7 @@ class Hub:
         self._loop = loop
         self._lock = threading.Lock()  # held for as long as it takes to append, never while encoding or waiting
         self._subscriptions: list[Subscription] = []
+        self._taps: list[Callable[[Event], None]] = []
         self._last: dict[str, Event] = {}
         self._woken = False  # a wake-up is on its way to the loop
         self._closed = False
@@ -104,8 +105,14 @@ class Hub:
                     self._push(one, event)
             wake = bool(self._subscriptions) and not self._woken
             self._woken |= wake
+        for take in self._taps:
+            take(event)
         if wake:
             self._call(self._wake)
+
+    def tap(self, take: Callable[[Event], None]) -> None:
+        """From now on `take` has every event at once, in the thread that publishes it. It must not wait."""
+        self._taps.append(take)
 
     def subscribe(
         self,

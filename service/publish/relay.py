@@ -6,6 +6,10 @@ the tracks that it names (68 points each, float32), the event's JSON, which is p
 """
 
 import asyncio
+import contextlib
+import os
+import threading
+from collections import deque
 from functools import cached_property
 from typing import IO, Any
 
@@ -13,46 +17,82 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from service import metrics
 from service.events import Event
 from service.publish.hub import Hub
 
 SINK = "relay"
 LENGTH_BYTES = 4
 BUFFER = 4096  # events kept while the service in front does not read: its loop has much to do
-BATCH = 64  # events a write
 DRAIN_TIMEOUT = 1.0  # s that closing waits for what is buffered
 _POINTS, _FLOAT = (68, 2), np.dtype("<f4")  # of a face
 _POINTS_BYTES = 68 * 2 * 4
 
 
 class RelaySink:
-    """Subscribes to the hub of a worker and writes to `pipe` until closed. Made and used on the hub's loop."""
+    """Writes a worker's events to `pipe` until closed, each in the thread that published it: woken for every one of
+    them, the loop would cost more than the write. It helps where the pipe is full, for no session waits."""
 
     problem = None  # whoever reads the other end knows better
 
     def __init__(self, pipe: IO[bytes], hub: Hub) -> None:
-        self._pipe = pipe
-        self._subscription = hub.subscribe(maxlen=BUFFER, sink=SINK)
-        self._task = asyncio.create_task(self._run(), name="relay")
+        """Made and closed on the hub's loop."""
+        self._pipe = pipe.fileno()
+        os.set_blocking(self._pipe, False)
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()  # held for as long as it takes to write what the pipe has room for
+        self._waiting: deque[bytes] = deque()  # the first may be the rest of a message
+        self._written = asyncio.Event()  # while it is not, the loop is told, or about to be, of room in the pipe
+        self._written.set()
+        self._closed = False
+        hub.tap(self._take)
 
     async def close(self) -> None:
         """Writes what is buffered, if it is read within `DRAIN_TIMEOUT`."""
-        self._subscription.close()
-        await asyncio.wait([self._task], timeout=DRAIN_TIMEOUT)
-        self._task.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._written.wait(), DRAIN_TIMEOUT)
+        with self._lock:
+            self._closed = True
+            self._waiting.clear()
+        self._loop.remove_writer(self._pipe)
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, self._pipe)
-        writer = asyncio.StreamWriter(transport, protocol, None, loop)
+    def _take(self, event: Event) -> None:
+        packed = message(pack(event))
+        with self._lock:
+            if self._closed:
+                return
+            if len(self._waiting) > BUFFER:
+                del self._waiting[1]  # the oldest that was not begun
+                metrics.EVENTS_DROPPED.labels(SINK).inc()
+            self._waiting.append(packed)
+            if not self._written.is_set() or self._write():
+                return
+            self._written.clear()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is about to end
+            self._loop.call_soon_threadsafe(self._loop.add_writer, self._pipe, self._go_on)
+
+    def _go_on(self) -> None:
+        """There is room in the pipe again."""
+        with self._lock:
+            if self._closed or self._write():
+                self._written.set()
+                self._loop.remove_writer(self._pipe)
+
+    def _write(self) -> bool:
+        """Writes until the pipe is full, which is false, or nothing waits."""
         try:
-            while batch := await self._subscription.take(BATCH):
-                writer.write(b"".join(message(pack(event)) for event in batch))
-                await writer.drain()
-        except ConnectionError:
-            return  # nobody reads any more; the worker is about to be ended
-        finally:
-            writer.close()
+            while self._waiting:
+                rest = self._waiting[0][os.write(self._pipe, self._waiting[0]) :]
+                if rest:
+                    self._waiting[0] = rest
+                else:
+                    self._waiting.popleft()
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:  # nobody reads any more; the worker is about to be ended
+            self._closed = True
+            self._waiting.clear()
+        return True
 
 
 def message(body: bytes) -> bytes:
