@@ -18,6 +18,9 @@ from service.capture.resample import Samples
 
 _CUT = 0.3  # seconds: a recording that ends this much before it said it would was cut short
 _READ_AHEAD = 2.0  # seconds of one kind that may wait for the other
+# s by which sound may come early where there are pictures: it is read with the next of those, and to wake for each of
+# its pieces is dearer than to decode them.
+_SOUND_AHEAD = 0.05
 _WAITING_BYTES = 128 << 20  # of decoded pictures that may wait for sound
 
 
@@ -100,6 +103,7 @@ def streams_of(container: av.container.InputContainer, name: str) -> Media:
 def play(media: Media, clock: SessionClock, pace: Pace, stop: threading.Event) -> Iterator[Frame | Sound]:
     """Frames and sound of a recording in the order of the clock, at its pace."""
     convert = PictureConverter()
+    ahead = _SOUND_AHEAD if media.video is not None else 0.0
     for item, t in in_order(media, clock):
         if isinstance(item, Picture):
             if not pace.wait(t, stop):
@@ -108,7 +112,7 @@ def play(media: Media, clock: SessionClock, pace: Pace, stop: threading.Event) -
             entered, captured_at = time.perf_counter(), time.time()
             yield Frame(convert(item.frame), t, entered, captured_at)
         else:
-            if not pace.wait(t + len(item.samples) / SAMPLE_RATE, stop):
+            if not pace.wait(t + len(item.samples) / SAMPLE_RATE - ahead, stop):
                 return
             yield Sound(item.samples, t)
 
