@@ -111,9 +111,6 @@ def play(media: Media, clock: SessionClock, pace: Pace, stop: threading.Event) -
             # Converted once it is due: a frame enters the process, as a camera's would, at its own time.
             entered, captured_at = time.perf_counter(), time.time()
             yield Frame(convert(item.frame), t, entered, captured_at)
-            # The next one is decoded when it is due, or nearly: earlier it would only push this one out of the cache.
-            if not pace.wait(t + min(item.period, ahead), stop):
-                return
         else:
             if not pace.wait(t + len(item.samples) / SAMPLE_RATE - ahead, stop):
                 return
