@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -318,6 +318,7 @@ def test_every_request_is_answered_once_nobody_starves_and_no_wait_grows(
     waits=st.booleans(),
     fast=st.integers(0, 3),
 )
+@example(count=4, max_batch=4, cost=0.05, waits=False, fast=0)  # a batch that holds all only every other time
 def test_overload_lowers_every_session_alike(count: int, max_batch: int, cost: float, waits: bool, fast: int) -> None:
     """Far more is asked than can be run, by some sessions more often than by others: rates stay a step apart."""
     sessions = [Watching(str(n), 0, 1, 1 / 60 if n < fast else 1 / 30, waits) for n in range(count)]

@@ -51,6 +51,7 @@ class Request:
     taken: int = 0  # rows handed to the engine so far
     parts: list[Arrays] = field(default_factory=list)
     start: float = 0.0  # s of the clock that stands still; when its session's turn begins
+    turns: int = 0  # that its session had so far
     since: float = 0.0  # s, when it arrived, or the first of those in whose place it is
     kind: tuple[object, ...] = ()  # what requests must share to run in one batch
 
@@ -64,9 +65,10 @@ class Request:
         return int(next(iter(self.inputs.values())).shape[0])
 
     @property
-    def deadline(self) -> tuple[float, float]:
-        """The order of requests; of two that are alike the one that came first."""
-        return self.start + self.period, self.since
+    def deadline(self) -> tuple[float, int, float]:
+        """The order of requests; of those that are alike the one whose session had the fewest turns, then the one that
+        came first: where a batch just misses holding all, it must not leave the same one out each time."""
+        return self.start + self.period, self.turns, self.since
 
     @property
     def key(self) -> Key:
@@ -100,6 +102,7 @@ class Ready:
         self._begun: dict[Key, Request] = {}  # of which some rows were run
         self._clock = 0.0  # s, of the clock that stands still
         self._next: dict[Key, float] = {}  # s of that clock; when a session may begin again
+        self._turns: dict[Key, int] = {}  # that each session had
         self._owed: dict[Key, Request] = {}  # that were given up; the one that follows has their place
         self._seen: dict[Key, float] = {}  # last request
         self._row_seconds: dict[str, float] = {}  # model -> what a row of it costs
@@ -112,9 +115,10 @@ class Ready:
         if not len(self):
             self._clock = max(self._clock, request.arrived)
         old = self._waiting.pop(request.key, None)
-        before = old or self._owed.pop(request.key, None)
-        if before is not None:
-            request.start, request.since = before.start, before.since
+        owed = old or self._owed.pop(request.key, None)
+        request.turns = self._turns.get(request.key, 0)
+        if owed is not None:
+            request.start, request.since = owed.start, owed.since
         else:
             request.start = max(self._clock, self._next.get(request.key, 0.0))
         self._waiting[request.key] = request
@@ -146,6 +150,7 @@ class Ready:
             request.taken += rows
             self.discard(request)
             self._next[request.key] = request.start + request.period
+            self._turns[request.key] = self._turns.get(request.key, 0) + 1
             if request.taken < request.rows:
                 request.start += request.period
                 self._begun[request.key] = request
@@ -193,6 +198,7 @@ class Ready:
         for key in [k for k, seen in self._seen.items() if now - seen > FORGET and k not in self._waiting]:
             del self._seen[key]
             self._next.pop(key, None)
+            self._turns.pop(key, None)
             self._owed.pop(key, None)
 
     def _end_of_use(self, request: Request) -> float:
