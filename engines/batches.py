@@ -1,6 +1,6 @@
 """Batches as engines with fixed sizes run them: what is given is checked, cut, and filled up to the next size."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +35,20 @@ def in_sizes(
     rows: int,
     inputs: Mapping[str, NDArray[np.generic]],
     run: Callable[[Mapping[str, NDArray[np.generic]], int], Arrays],
+    sizes: Sequence[int] = SIZES,
 ) -> Arrays:
-    """Outputs of `run` for each piece of `inputs` and the size in `SIZES` that holds it, put together again.
+    """Outputs of `run` for each piece of `inputs` and the one of `sizes`, smallest first, that holds it, put together
+    again.
 
     No rows are run as one row of zeros, which gives the outputs' shapes and types."""
     if not rows:
         zeros = {name: np.zeros((1, *values.shape[1:]), values.dtype) for name, values in inputs.items()}
         return {name: values[:0] for name, values in run(zeros, 1).items()}
     parts = []
-    for start in range(0, rows, SIZES[-1]):
-        piece = {name: values[start : start + SIZES[-1]] for name, values in inputs.items()}
+    for start in range(0, rows, sizes[-1]):
+        piece = {name: values[start : start + sizes[-1]] for name, values in inputs.items()}
         count = len(next(iter(piece.values())))
-        parts.append(run(piece, next(size for size in SIZES if size >= count)))
+        parts.append(run(piece, next(size for size in sizes if size >= count)))
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

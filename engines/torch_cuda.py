@@ -7,7 +7,7 @@ only when this engine is asked for, and uses the device's primary context, as `e
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -102,7 +102,9 @@ class TorchEngine:
         torch = _torch()
         try:
             with self._lock, torch.inference_mode():
-                return in_sizes(rows, inputs, self._on_gpu or self._on_cpu)
+                if self._on_gpu is None:
+                    return in_sizes(rows, inputs, self._on_cpu)
+                return in_sizes(rows, inputs, self._on_gpu, self._on_gpu.sizes)
         except torch.OutOfMemoryError as error:
             raise EngineError(f"The GPU has no memory left for {self._label}; close what else uses it.") from error
         except RuntimeError as error:
@@ -157,14 +159,24 @@ class _OnGpu:
             self._stream.synchronize()
         return {name: value[:rows].numpy().copy() for name, value in size.found.items()}
 
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Batch sizes that there is memory for."""
+        return sorted(self._recorded)
+
     def record(self) -> None:
         """All sizes, the largest first, whose memory serves the others: a call in service that waited for kernels to be
-        chosen would be taken for one that hangs. Processes that share the GPU do so one after another, for they choose
-        by measuring."""
+        chosen would be taken for one that hangs. Those that the GPU has no memory for are left out. Processes that
+        share the GPU do so one after another, for they choose by measuring."""
         torch = self._torch
         with alone("gpu"), torch.inference_mode(), torch.cuda.stream(self._stream):
             for batch in reversed(SIZES):
-                self._recorded[batch] = self._record(batch)
+                try:
+                    self._recorded[batch] = self._record(batch)
+                except torch.OutOfMemoryError:
+                    if batch == SIZES[0]:
+                        raise
+                    torch.cuda.empty_cache()
 
     def compile_if_faster(self, what: str) -> None:
         """Lets torch.compile try a short network at one size; where it is faster there, at all sizes now, which takes
@@ -173,9 +185,9 @@ class _OnGpu:
 
         torch = self._torch
         with torch.inference_mode(), torch.cuda.stream(self._stream):
-            if self._seconds(self._recorded[_MEASURED]) > _SHORT:
+            if _MEASURED not in self._recorded or self._seconds(self._recorded[_MEASURED]) > _SHORT:
                 return
-            for batch in (_MEASURED, *(size for size in SIZES if size != _MEASURED)):
+            for batch in (_MEASURED, *(size for size in self.sizes if size != _MEASURED)):
                 kept = self._recorded[batch] = faster(
                     self._recorded[batch],
                     lambda batch=batch: self._record(batch, compiled=True),  # type: ignore[misc]

@@ -134,7 +134,7 @@ class StandIn:
 
         self.cuda = SimpleNamespace(
             Stream=lambda: SimpleNamespace(synchronize=lambda: None), stream=lambda _: nullcontext(),
-            graph_pool_handle=lambda: 1, CUDAGraph=Graph, graph=graph,
+            graph_pool_handle=lambda: 1, empty_cache=lambda: None, CUDAGraph=Graph, graph=graph,
         )  # fmt: skip
 
     def compile(self, module: torch.nn.Module) -> Timed:
@@ -185,3 +185,26 @@ def test_any_batch_comes_out_right_and_nothing_is_compiled_in_service(
     assert (cuda.compilations, cuda.recorded) == (compilations, recorded)
     kept = compiled if compilations == len(SIZES) and compiled is not None else plain
     assert cuda.clock - before == pytest.approx(7 * kept)
+
+
+def test_sizes_that_a_gpu_has_no_memory_for_are_left_out(tmp_path: Path) -> None:
+    class Hungry(Timed):
+        def forward(self, *given: torch.Tensor) -> dict[str, torch.Tensor]:
+            if len(given[0]) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(*given)
+
+    cuda = StandIn(None)
+    inner = OnnxModule(onnx.load(str(write_network(tmp_path / "small.onnx")))).eval()
+    most = 8
+    engine = torch_cuda._OnGpu(cuda, Hungry(cuda, inner, 1.0), {"crop": (-1, 4)}, {"crop": "float32"})
+    engine.record()
+    engine.compile_if_faster("small.onnx in bf16")
+    assert engine.sizes == [1, 2, 4, 8]
+    crop = np.random.default_rng(0).standard_normal((21, 4)).astype(np.float32)
+    with torch.inference_mode():
+        found = in_sizes(21, {"crop": crop}, engine, engine.sizes)
+    np.testing.assert_allclose(found["valence_arousal"], np.maximum(crop @ WEIGHT, 0), atol=1e-6)
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        torch_cuda._OnGpu(cuda, Hungry(cuda, inner, 1.0), {"crop": (-1, 4)}, {"crop": "float32"}).record()
