@@ -5,22 +5,22 @@ of medians. The limit is a large matrix product in the same precision, thread fo
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
-from tqdm import tqdm
 
-from engines import imported, load, machine, weights
+from engines import load, machine
+from engines.bench_lanes import Eager, Lane, facts_of, take_turns
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, precisions
-from engines.verify import Figures, compare
+from engines.verify import compare
 
 MODELS = ("tsav", "face-mt")  # the heaviest of the papers' systems that runs live, and the default
 GOAL = "tsav in int8 on two cores: at least 8 times eager torch, and 20 predictions/s"
@@ -33,20 +33,9 @@ _ROWS, _INNER, _COLUMNS = 1024, 2048, 2048  # of the matrix product
 _TORCH, _PEAK = "torch eager", "peak"
 
 
-@dataclass
-class _Lane:
-    """One call that takes its turn, and the milliseconds it took."""
-
-    backend: str
-    precision: str
+@dataclass(kw_only=True)
+class _Lane(Lane):
     threads: int
-    call: Callable[[], Any]
-    facts: dict[str, Any] = field(default_factory=dict)
-    spent: list[float] = field(default_factory=list)
-
-    @property
-    def ms(self) -> float:
-        return float(np.median(self.spent))
 
 
 def engines(
@@ -66,16 +55,17 @@ def engines(
 def _rows(name: str, probe: load.Probe | None, refused: list[str]) -> list[dict[str, Any]]:
     import torch
 
+    threads_before = torch.get_num_threads()
     yardstick = load.Yardstick(load.weights_of(name, untrained=True), probe)
     inputs = yardstick.inputs
     one = {key: values[-1:] for key, values in inputs.items()}
-    eager = _eager(name, yardstick.reference, list(one))
-    operations = _operations(eager, one)
+    eager = Eager(name, yardstick.reference, list(one))
+    operations, _ = eager.operations(one)
     counts = tuple(dict.fromkeys((1, os.cpu_count() or 1)))
     as_engine = _AsEngine(eager)
     found = compare(yardstick.truth, as_engine, {key: values[:FEW] for key, values in inputs.items()})
     lanes = [
-        _Lane(_TORCH, "fp32", n, lambda n=n: eager(one, n), _facts(found))  # type: ignore[misc]
+        _Lane(backend=_TORCH, precision="fp32", threads=n, call=partial(_on, n, eager, one), facts=facts_of(found))
         for n in counts
     ]
     for precision in precisions():
@@ -86,11 +76,13 @@ def _rows(name: str, probe: load.Probe | None, refused: list[str]) -> list[dict[
             continue
         for n in counts:
             engine = load.BACKENDS[load.REFERENCE].open(entry, precision, n, 1)
-            lanes.append(_Lane("openvino", precision, n, lambda engine=engine: engine(one), _facts(figures)))  # type: ignore[misc]
-            lanes.append(_Lane(_PEAK, precision, n, _product(precision, n)))
-    threads_before = torch.get_num_threads()
+            call = partial(engine, one)
+            lanes += [
+                _Lane(backend="openvino", precision=precision, threads=n, call=call, facts=facts_of(figures)),
+                _Lane(backend=_PEAK, precision=precision, threads=n, call=_product(precision, n)),
+            ]
     try:
-        _take_turns(lanes, name)
+        take_turns(lanes, warm_up=WARM_UP, fewest=FEWEST, most=MOST, seconds=SECONDS, name=name)
     finally:
         torch.set_num_threads(threads_before)
     of = {(lane.backend, lane.precision, lane.threads): lane for lane in lanes}
@@ -125,39 +117,11 @@ def _row(lane: _Lane, eager: _Lane, peak: _Lane, operations: int) -> dict[str, A
     }
 
 
-def _facts(figures: Figures) -> dict[str, Any]:
-    errors = {key: float(f"{value:.4g}") for key, value in figures.values.items()}
-    return {"verified": figures.excess is None, "errors": errors, "samples": figures.samples}
+def _on(threads: int, eager: Eager, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    import torch
 
-
-def _take_turns(lanes: Sequence[_Lane], name: str) -> None:
-    for lane in lanes:
-        for _ in range(WARM_UP):
-            lane.call()
-    begin = time.perf_counter()
-    for done in tqdm(range(MOST), desc=name, unit="round", disable=None):
-        if done >= FEWEST and time.perf_counter() - begin > SECONDS:
-            break
-        for lane in lanes:
-            started = time.perf_counter()
-            lane.call()
-            lane.spent.append((time.perf_counter() - started) * 1e3)
-
-
-class _Eager:
-    """A torch module run as it is, on arrays by name."""
-
-    def __init__(self, module: Any, names: Sequence[str]) -> None:
-        self.module = module
-        self._names = names
-
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]], threads: int) -> Arrays:
-        import torch
-
-        torch.set_num_threads(threads)
-        with torch.inference_mode():
-            outputs = self.module(*(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self._names))
-            return {key: value.numpy() for key, value in outputs.items()}
+    torch.set_num_threads(threads)
+    return eager(inputs)
 
 
 class _AsEngine:
@@ -167,35 +131,11 @@ class _AsEngine:
     precision = "fp32"
     inputs: Mapping[str, tuple[int, ...]] = {}
 
-    def __init__(self, eager: _Eager) -> None:
+    def __init__(self, eager: Eager) -> None:
         self._eager = eager
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        return self._eager(inputs, os.cpu_count() or 1)
-
-
-def _eager(name: str, reference: weights.Weights, inputs: list[str]) -> _Eager:
-    """The network in torch: a paper's system as it is defined, any other from its ONNX file."""
-    try:
-        if name in imported.SYSTEMS:
-            live = imported.network(name)
-            return _Eager(live.module, list(live.inputs))
-        import onnx
-
-        from engines.onnx_torch import OnnxModule
-
-        return _Eager(OnnxModule(onnx.load(str(weights.verified(reference)))).eval(), inputs)
-    except ImportError:
-        raise EngineError("Measuring against PyTorch needs it: pip install 'affectstream[train]'.") from None
-
-
-def _operations(eager: _Eager, one: Arrays) -> int:
-    """Floating-point operations of one prediction, a multiplication and an addition counted as two."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        eager(one, 1)
-    return int(counter.get_total_flops())
+        return _on(os.cpu_count() or 1, self._eager, inputs)
 
 
 def _product(precision: str, threads: int) -> Callable[[], Any]:

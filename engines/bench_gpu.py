@@ -5,16 +5,16 @@ on the same GPU at the same batch; all calls take turns. The limit is a large ma
 What the convolutions alone reach is read from the profiler, without a CUDA graph, which hides whose kernel is whose.
 """
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engines import imported, load, machine, torch_cuda, weights
+from engines import load, machine, torch_cuda, weights
+from engines.bench_lanes import Eager, Lane, facts_of, take_turns
 from engines.engine import SOUND_EMBEDDING, Arrays, Engine
 from engines.errors import EngineError
 from engines.verify import compare
@@ -22,24 +22,18 @@ from engines.verify import compare
 MODEL = "tsav"
 GOAL = "tsav on one H200: 200 streams at 30 predictions/s, half of the measured bf16 peak in its convolutions"
 BATCHES = (1, 4, 16, 64)
-BACKENDS = ("tensorrt", "torch")
 WARM_UP = 3  # calls of each that are not measured
 MOST = 20  # rounds
+FEWEST = 3
 SECONDS = 6.0  # spent on the rounds of a batch size
 _SIDE = 8192  # of the matrix product
+_TORCH = "torch eager"
 _TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
-@dataclass
-class _Lane:
-    """One call that takes its turn, and the milliseconds it took."""
-
-    backend: str
-    precision: str
-    sound: str
-    call: Callable[[], Any]
-    facts: dict[str, Any] = field(default_factory=dict)
-    spent: list[float] = field(default_factory=list)
+@dataclass(kw_only=True)
+class _Lane(Lane):
+    sound: str  # "read", or "kept" and given back
 
 
 def engines(name: str = MODEL) -> dict[str, Any]:
@@ -51,15 +45,15 @@ def engines(name: str = MODEL) -> dict[str, Any]:
     facts = machine.facts(("torch", "numpy")) | {"gpu": torch_cuda.device(), "cuda": torch.version.cuda}
     yardstick = load.Yardstick(load.weights_of(name, untrained=True), None)
     inputs = yardstick.inputs
-    eager = _Eager(imported.network(name).module if name in imported.SYSTEMS else None, yardstick.reference)
-    operations, convolutions = _operations(eager, {key: values[:1] for key, values in inputs.items()})
+    eager = Eager(name, yardstick.reference, list(inputs))
+    operations, convolutions = eager.operations({key: values[:1] for key, values in inputs.items()})
     refused: list[str] = []
     found = _opened(yardstick, refused)
     peaks = {precision: _peak(precision) for precision in _TYPES}
     rows = []
     for batch in BATCHES:
         given = {key: np.resize(values, (batch, *values.shape[1:])) for key, values in inputs.items()}
-        lanes = _measured(eager.cuda(), found, given)
+        lanes = _measured(f"{name}, {batch} at once", eager.cuda(), found, given)
         rows += [_row(name, lane, batch, operations, peaks[lane.precision]) for lane in lanes]
     _ratios(rows)
     facts["peak TFLOP/s"] = {precision: round(value, 1) for precision, value in peaks.items()}
@@ -73,7 +67,7 @@ def engines(name: str = MODEL) -> dict[str, Any]:
 def _opened(yardstick: load.Yardstick, refused: list[str]) -> list[tuple[Engine, dict[str, Any]]]:
     """Every engine that this GPU has, with how it compares; one that is beyond the limits is measured all the same."""
     made = []
-    for backend in BACKENDS:
+    for backend in load.ON_GPU:
         try:
             precisions = [p for p in load.BACKENDS[backend].precisions() if p in _TYPES]
         except EngineError as error:
@@ -81,32 +75,24 @@ def _opened(yardstick: load.Yardstick, refused: list[str]) -> list[tuple[Engine,
             continue
         for precision in precisions:
             engine = load.BACKENDS[backend].open(yardstick.reference, precision, 0, 1)
-            figures = compare(yardstick.truth, engine, yardstick.inputs)
-            errors = {key: float(f"{value:.4g}") for key, value in figures.values.items()}
-            facts = {"verified": figures.excess is None, "errors": errors, "samples": figures.samples}
-            made.append((engine, facts))
+            made.append((engine, facts_of(compare(yardstick.truth, engine, yardstick.inputs))))
     return made
 
 
-def _measured(eager: "_Eager", found: list[tuple[Engine, dict[str, Any]]], given: Arrays) -> list[_Lane]:
-    lanes = [_Lane("torch eager", "fp32", "read", lambda: eager(given))]
+def _measured(name: str, eager: Eager, found: list[tuple[Engine, dict[str, Any]]], given: Arrays) -> list[_Lane]:
+    lanes = [_Lane(backend=_TORCH, precision="fp32", sound="read", call=partial(eager, given))]
     for engine, facts in found:
+        asked = {"read": given}
         outputs = engine(given)
-        lanes.append(_Lane(engine.name, engine.precision, "read", lambda e=engine: e(given), facts))  # type: ignore[misc]
         if SOUND_EMBEDDING in outputs:
-            kept = {"clip": given["clip"], SOUND_EMBEDDING: outputs[SOUND_EMBEDDING]}
-            lanes.append(_Lane(engine.name, engine.precision, "kept", lambda e=engine, k=kept: e(k), facts))  # type: ignore[misc]
-    for lane in lanes:
-        for _ in range(WARM_UP):
-            lane.call()
-    begin = time.perf_counter()
-    for done in range(MOST):
-        if done >= 3 and time.perf_counter() - begin > SECONDS:
-            break
-        for lane in lanes:
-            started = time.perf_counter()
-            lane.call()
-            lane.spent.append((time.perf_counter() - started) * 1e3)
+            asked["kept"] = {"clip": given["clip"], SOUND_EMBEDDING: outputs[SOUND_EMBEDDING]}
+        lanes += [
+            _Lane(
+                backend=engine.name, precision=engine.precision, sound=sound, call=partial(engine, inputs), facts=facts
+            )
+            for sound, inputs in asked.items()
+        ]
+    take_turns(lanes, warm_up=WARM_UP, fewest=FEWEST, most=MOST, seconds=SECONDS, name=name)
     return lanes
 
 
@@ -126,46 +112,9 @@ def _row(name: str, lane: _Lane, batch: int, operations: int, peak: float) -> di
 
 
 def _ratios(rows: list[dict[str, Any]]) -> None:
-    eager = {row["batch"]: row["ms"] for row in rows if row["backend"] == "torch eager"}
+    eager = {row["batch"]: row["ms"] for row in rows if row["backend"] == _TORCH}
     for row in rows:
         row["ratio"] = round(eager[row["batch"]] / row["ms"], 2)
-
-
-class _Eager:
-    """The network in torch as it is defined, float32, on arrays by name."""
-
-    def __init__(self, module: Any, reference: weights.Weights) -> None:
-        if module is None:
-            import onnx
-
-            from engines.onnx_torch import OnnxModule
-
-            module = OnnxModule(onnx.load(str(weights.verified(reference)))).eval()
-        self._module, self._device = module, "cpu"
-
-    def cuda(self) -> "_Eager":
-        """Itself, on the GPU from now on."""
-        self._module, self._device = self._module.cuda(), "cuda"
-        return self
-
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        import torch
-
-        with torch.inference_mode():
-            given = (torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in inputs.values())
-            return {key: value.cpu().numpy() for key, value in self._module(*given).items()}
-
-
-def _operations(eager: _Eager, one: Arrays) -> tuple[int, int]:
-    """Floating-point operations of one prediction, a multiplication and an addition counted as two: all, and those of
-    convolutions."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        eager(one)
-    every = counter.get_flop_counts()["Global"]
-    return int(sum(every.values())), int(every.get(torch.ops.aten.convolution, 0))
 
 
 def _peak(precision: str) -> float:

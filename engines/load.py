@@ -45,6 +45,7 @@ BACKENDS: Mapping[str, Backend] = {
     "tensorrt": Backend(tensorrt.precisions, tensorrt.opened, tensorrt.version, tensorrt.device, Scheme.AROUND_ZERO),
     "torch": Backend(torch_cuda.precisions, torch_cuda.opened, torch_cuda.version, torch_cuda.device),
 }
+ON_GPU = tuple(name for name in BACKENDS if name != REFERENCE)
 
 
 @dataclass(frozen=True, slots=True)

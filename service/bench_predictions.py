@@ -18,7 +18,7 @@ import numpy as np
 from engines import bench_gpu
 from engines.batches import SIZES
 from engines.errors import EngineError
-from engines.load import Loaded, load
+from engines.load import ON_GPU, Loaded, load
 from engines.probe import faces
 from service.capture.demo import demo_voice
 from service.capture.media import Sound
@@ -50,9 +50,7 @@ def gpu(model: str | None = None, sessions: int | None = None, processes: int | 
     """The whole of `affectstream bench gpu`: engines by batch, then sessions. Raises `EngineError` without a GPU."""
     model = model or bench_gpu.MODEL
     report = bench_gpu.engines(model)
-    fastest = max(
-        (row for row in report["rows"] if row["backend"] in bench_gpu.BACKENDS), key=lambda r: r["per_second"]
-    )
+    fastest = max((row for row in report["rows"] if row["backend"] in ON_GPU), key=lambda r: r["per_second"])
     engine = f"{fastest['backend']}:{fastest['precision']}"
     return report | {"streams": [streams(model, engine, sessions or SESSIONS, processes or PROCESSES)]}
 

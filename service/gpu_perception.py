@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import weights
+from engines.batches import SIZES
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.mediapipe_onnx import INPUT, onnx_file
@@ -23,8 +24,7 @@ from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks,
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("tensorrt", "torch")  # that run on a GPU
-MAX_BATCH = 64  # pictures of an engine call; as many sessions come together while the engine is busy
+MAX_BATCH = SIZES[-1]  # pictures of an engine call; as many sessions come together while the engine is busy
 MAX_DIFFERENCE = 0.05  # from the CPU's outputs: pixels of boxes and points, logits
 
 

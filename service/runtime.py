@@ -7,11 +7,10 @@ from contextlib import nullcontext
 from typing import Any
 
 from engines import weights
-from engines.batches import SIZES
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.imported import SYSTEMS
-from engines.load import Loaded, load
+from engines.load import ON_GPU, Loaded, load
 from engines.openvino import cores, threads_for
 from service import gpu_perception, metrics
 from service.calibrate import probe_of
@@ -250,9 +249,9 @@ def load_runtime(
 
     loaded, networks = compiled(engine or DEFAULT_ENGINE), Networks()
     perception = None
-    if loaded.engine.name in gpu_perception.BACKENDS:  # where such a one could not be had, OpenVINO's was loaded
+    if loaded.engine.name in ON_GPU:  # where such a one could not be had, OpenVINO's was loaded
         perception = gpu_perception.move_to(networks, loaded.engine.name)
-        max_batch = max_batch or SIZES[-1]
+        max_batch = max_batch or gpu_perception.MAX_BATCH
     runtime = Runtime(
         model,
         loaded,

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from engines import bench_gpu, load, split, torch_cuda, weights
+from engines.bench_lanes import Eager
 from engines.load import Backend
 from engines.torch_cuda import TorchEngine
 from service import bench_predictions
@@ -36,7 +37,7 @@ def test_every_engine_is_measured_beside_eager_torch(
     monkeypatch.setattr(torch.nn.Module, "cuda", lambda self: self)
     monkeypatch.setattr(torch.Tensor, "cuda", lambda self: self)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(bench_gpu._Eager, "cuda", lambda self: self)
+    monkeypatch.setattr(Eager, "cuda", lambda self: self)
     monkeypatch.setattr(bench_gpu, "_peak", lambda precision: 1.0)
     monkeypatch.setattr(bench_gpu, "MOST", 3)
     monkeypatch.setattr(bench_gpu, "BATCHES", (1, 2))

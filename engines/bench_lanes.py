@@ -1,0 +1,99 @@
+"""What `bench engines` and `bench gpu` share: calls that take turns, and eager torch, to which others are ratios."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from engines import imported, weights
+from engines.engine import Arrays
+from engines.errors import EngineError
+from engines.verify import Figures
+
+
+@dataclass(kw_only=True)
+class Lane:
+    """One call that takes its turn, and the milliseconds it took. `facts`: for its row."""
+
+    backend: str
+    precision: str
+    call: Callable[[], Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    spent: list[float] = field(default_factory=list)
+
+    @property
+    def ms(self) -> float:
+        """The median."""
+        return float(np.median(self.spent))
+
+
+def take_turns(lanes: Sequence[Lane], *, warm_up: int, fewest: int, most: int, seconds: float, name: str) -> None:
+    """Calls all in turn, round after round, so that what else the machine does meets them alike: `most` rounds, fewer
+    where they take longer than `seconds`, `fewest` in any case. `warm_up`: calls of each before."""
+    for lane in lanes:
+        for _ in range(warm_up):
+            lane.call()
+    begin = time.perf_counter()
+    for done in tqdm(range(most), desc=name, unit="round", disable=None):
+        if done >= fewest and time.perf_counter() - begin > seconds:
+            break
+        for lane in lanes:
+            started = time.perf_counter()
+            lane.call()
+            lane.spent.append((time.perf_counter() - started) * 1e3)
+
+
+def facts_of(figures: Figures) -> dict[str, Any]:
+    """What a row tells of a comparison."""
+    errors = {key: float(f"{value:.4g}") for key, value in figures.values.items()}
+    return {"verified": figures.excess is None, "errors": errors, "samples": figures.samples}
+
+
+class Eager:
+    """A network in torch as it is, on arrays by name: a paper's system as it is defined, any other from its ONNX file.
+
+    Raises `EngineError` without torch or onnx."""
+
+    def __init__(self, name: str, reference: weights.Weights, inputs: Sequence[str]) -> None:
+        try:
+            if name in imported.SYSTEMS:
+                live = imported.network(name)
+                self.module, self._names = live.module, list(live.inputs)
+            else:
+                import onnx
+
+                from engines.onnx_torch import OnnxModule
+
+                self.module = OnnxModule(onnx.load(str(weights.verified(reference)))).eval()
+                self._names = list(inputs)
+        except ImportError:
+            raise EngineError("Measuring against PyTorch needs it: pip install 'affectstream[train]'.") from None
+        self._device = "cpu"
+
+    def cuda(self) -> Self:
+        """Itself, on the GPU from now on."""
+        self.module, self._device = self.module.cuda(), "cuda"
+        return self
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Outputs by name."""
+        import torch
+
+        with torch.inference_mode():
+            given = (torch.from_numpy(np.ascontiguousarray(inputs[name])).to(self._device) for name in self._names)
+            return {key: value.cpu().numpy() for key, value in self.module(*given).items()}
+
+    def operations(self, one: Arrays) -> tuple[int, int]:
+        """Floating-point operations of one prediction, a multiplication and an addition counted as two: all, and those
+        of convolutions."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            self(one)
+        counts = counter.get_flop_counts()["Global"]
+        return int(counter.get_total_flops()), int(counts.get(torch.ops.aten.convolution, 0))
