@@ -8,7 +8,8 @@
   dimensions are better. And a first convolution of stride 2 over one to four channels leaves matrix units empty:
   squares of 2 x 2 pixels become four times as many channels, and the kernel half as wide (`convolution`).
 
-What each of them brings is in docs/gpu.md. Used by `engines.torch_cuda`; needs torch and onnx.
+What each of them brings is in docs/benchmarks, the page of the H200. Used by `engines.torch_cuda`; needs torch and
+onnx.
 """
 
 from collections.abc import Callable, Sequence

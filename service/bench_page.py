@@ -32,7 +32,7 @@ def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
     parts = [
         f"# {title}, {date.today().isoformat()}",
         f"`affectstream bench {what}`: {machine}.",
-        *("\n".join(table(rows)) for rows in tables(report)),
+        *("\n".join(_table(rows)) for rows in tables(report)),
         *(["Outputs against the fp32 reference:", "\n".join(errors)] if errors else []),
         *(["\n".join(f"- {sentence}" for sentence in report["refused"])] if report.get("refused") else []),
         f"![{title}]({out.with_suffix('.png').name})",
@@ -53,8 +53,7 @@ def tables(report: Mapping[str, Any]) -> Iterable[list[dict[str, Any]]]:
             yield [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in report[part]]
 
 
-def table(rows: list[dict[str, Any]]) -> Iterable[str]:
-    """Lines of Markdown."""
+def _table(rows: list[dict[str, Any]]) -> Iterable[str]:
     yield "| " + " | ".join(rows[0]) + " |"
     yield "|" + "---|" * len(rows[0])
     for row in rows:
