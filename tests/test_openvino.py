@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from engines import openvino
 from engines.errors import EngineError
@@ -139,6 +140,38 @@ def test_beside_8_bits_floating_point_is_bf16_where_the_cpu_has_it(monkeypatch: 
         assert expected in openvino.device()  # so that engines compared in the other one are compared anew
 
 
+def test_an_8_bit_network_that_cannot_have_bf16_has_float32_beside_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 128, (8, 1, 3, 3)).astype(np.int8)
+    constants = {
+        "scale": np.float32(0.02), "zero": np.int8(38), "step": np.float32(0.05), "nothing": np.uint8(0),
+        "weight": weight, "weight_scale": np.full(8, 0.001, np.float32), "weight_zero": np.zeros(8, np.int8),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["sound", "scale", "zero"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "scale", "zero"], ["seen"]),
+        helper.make_node("DequantizeLinear", ["weight", "weight_scale", "weight_zero"], ["kernel"], axis=0),
+        helper.make_node("Conv", ["seen", "kernel"], ["product"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["product"], ["inner"]),
+        helper.make_node("QuantizeLinear", ["inner", "step", "nothing"], ["steps"]),
+        helper.make_node("DequantizeLinear", ["steps", "step", "nothing"], ["stepped"]),
+        helper.make_node("GlobalMaxPool", ["stepped"], ["most"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "signed",
+        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["batch", 1, 16, 16])],
+        [helper.make_tensor_value_info("most", TensorProto.FLOAT, ["batch", 8, 1, 1])],
+        [onnx.numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()],
+    )
+    path = tmp_path / "signed.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)]), path)
+    sound = rng.standard_normal((3, 1, 16, 16)).astype(np.float32)
+    most = OpenVinoEngine(path, precision="int8")({"sound": sound})["most"]
+    exact = ReferenceEvaluator(str(path)).run(None, {"sound": sound})[0]
+    np.testing.assert_allclose(most, exact, atol=0.051)  # a step, where rounding went the other way
+
+
 def test_an_unknown_precision_is_a_sentence() -> None:
     with pytest.raises(EngineError, match="no precision 'fp8' in OpenVINO; choose one of auto, fp32, bf16, int8"):
         resolve_precision("fp8")
@@ -161,7 +194,7 @@ def test_a_warm_start_reads_the_compiled_network_from_the_cache(network: Path, c
     OpenVinoEngine(network)
     compiled = sorted((cache / "openvino").glob("*.blob"))
     assert compiled
-    assert OpenVinoEngine(network)._compiled.get_property("LOADED_FROM_CACHE")
+    assert OpenVinoEngine(network)._graphs.of(1).compiled.get_property("LOADED_FROM_CACHE")
     assert sorted((cache / "openvino").glob("*.blob")) == compiled
 
 
