@@ -66,6 +66,8 @@ class Record:
             "serves": "yes" if self.fit else f"refused: {self.figures.excess}",
             "against fp32": str(self.figures),
             "samples": str(self.figures.samples),
+            "compared": time.strftime("%Y-%m-%d %H:%M", time.localtime(self.built)),
+            "device": self.device,
         }
 
 
