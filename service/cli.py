@@ -259,7 +259,9 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure this machine")
     bench.set_defaults(run=_bench)
     bench.add_argument("what", choices=("live", "perception", "models", "engines", "streams", "gpu"))
-    bench.add_argument("--model", action="append", default=[], help="models, engines: only this one; may be repeated")
+    bench.add_argument(
+        "--model", action="append", default=[], help="only this one (streams, gpu: which); models, engines: repeatable"
+    )
     bench.add_argument("--input", help="a 30 fps clip (the demo, written to a temporary file)")
     bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run")
     bench.add_argument("--streams", type=int, help="live: most streams to try (12); gpu: sessions (200)")

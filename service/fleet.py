@@ -11,7 +11,9 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from service.worker_process import Worker
 
 log = logging.getLogger(__name__)
 
+STEADY = 5.0  # s that a worker ran before it broke, from which another one takes its place
 STOP_WITHIN = 1.0  # s that the workers have to end once their sessions are over
 _LONGEST_FOLDER = 60  # characters; a socket's path may have a hundred or so
 
@@ -97,6 +100,8 @@ class Fleet:
                 log.error("a worker process ended: %s", how)
                 self._remove(worker, f"the worker process ended ({how})")
                 broke(worker, how)
+                if not self.workers and time.monotonic() - worker.since > STEADY:
+                    await self._start_anew()
 
         def begin(worker: Worker) -> None:
             task = loop.create_task(listen(worker))
@@ -152,6 +157,11 @@ class Fleet:
         with self._lock:
             self._workers.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _start_anew(self) -> None:
+        """No session may come by itself while `problems` tells everybody to stay away."""
+        with suppress(UserError):  # what `problems` says then
+            await asyncio.to_thread(self.ready, self.free(lambda worker: 0))
 
     def _start_one(self) -> Worker:
         """With the lock held."""

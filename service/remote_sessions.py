@@ -9,14 +9,13 @@ from typing import Any
 from engines.errors import UserError
 from service.capture.media import Frame, State
 from service.events import Event
-from service.fleet import Fleet
+from service.fleet import STEADY, Fleet
 from service.publish.hub import Hub
 from service.register import Register
 from service.worker_process import Worker
 
 log = logging.getLogger(__name__)
 
-STEADY = 5.0  # s that a worker ran before it broke, from which its sources are opened anew
 _NOTHING_YET: dict[str, Any] = {
     "fps": 0.0, "latency_ms": {"p50": None, "p95": None}, "dropped": {}, "faces": 0, "events": 0, "reconnects": 0,
     "uptime_s": 0.0,

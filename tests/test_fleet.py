@@ -21,9 +21,8 @@ from webrtc_peer import Beeps, MovingPicture, make_offer
 from websockets.sync.client import ClientConnection, connect
 
 from engines.errors import UserError
-from service.fleet import Fleet, workers_for
+from service.fleet import STEADY, Fleet, workers_for
 from service.merged_metrics import merged
-from service.remote_sessions import STEADY
 from service.settings import load_settings
 
 
@@ -190,6 +189,19 @@ def test_a_worker_that_breaks_takes_nothing_along() -> None:
         code, log = running.stop(signal.SIGTERM)
     assert code == 0, log
     assert "Traceback" not in log
+
+
+def test_another_worker_takes_the_place_of_the_only_one_though_no_session_does() -> None:
+    with process("--workers", "2") as running, running.client() as client:
+        running.wait(client)
+        (only,) = workers(running)
+        time.sleep(max(0.0, STEADY + 1.0 - (time.time() - only.create_time())))
+        only.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while only in (now := workers(running)) or not now or client.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline, client.get("/readyz").text
+            time.sleep(0.1)
+        assert len(now) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
