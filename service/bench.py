@@ -26,6 +26,7 @@ from websockets.sync.client import connect
 
 from engines import machine
 from engines.errors import UserError
+from service.bench_cores import Cores
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
 from service.settings import DEFAULT_SESSIONS
@@ -53,11 +54,12 @@ class _Received:
 def live(clip: str | None = None, *, minutes: float = 1.0, streams: int = 12) -> dict[str, Any]:
     """Measures one stream for `minutes`, then more and more streams up to `streams`. Takes a clip of 30 fps; without
     one, the demo is encoded into a temporary file. Raises `UserError` if the service does not start."""
-    with tempfile.TemporaryDirectory(prefix="affectstream-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="affectstream-bench-") as folder, contextlib.closing(Cores()) as cores:
         path = Path(clip).resolve() if clip else encode_demo(Path(folder) / "demo.mp4")
         if not path.is_file():
             raise UserError(f"{path}: no such file; give a 30 fps clip with --input")
-        rows = _one_stream(path, minutes) + _many_streams(path, streams)
+        rows = _one_stream(path, minutes, cores) + _many_streams(path, streams, cores)
+        rows.append(_row("work by which the cores' speed is told, at its fastest", 1e3 * cores.best, "ms of CPU", ""))
     return {"machine": machine.facts(PACKAGES), "clip": path.name if clip else "demo, 640x360, 30 fps", "rows": rows}
 
 
@@ -85,7 +87,7 @@ def encode_demo(path: Path) -> Path:
     return path
 
 
-def _one_stream(clip: Path, minutes: float) -> list[dict[str, Any]]:
+def _one_stream(clip: Path, minutes: float, cores: Cores) -> list[dict[str, Any]]:
     with _service(clip, streams=1) as (process, url):
         with _listen(url) as received:
             first = _wait_for_event(received, process) - process.create_time_monotonic
@@ -108,6 +110,7 @@ def _one_stream(clip: Path, minutes: float) -> list[dict[str, Any]]:
         _row("serve to first event, warm caches", first, "s", "< 3"),
         _row("events", len(totals) / spent, "1/s", "30"),
         _row("CPU", 100 * busy / spent, "% of a core", "< 25"),
+        _slowest_core("", cores.speeds(begin, begin + spent)),
         *(_row(f"  time in {stage}", 100 * share, "% of a core", "") for stage, share in sorted(shares.items())),
         _row("frame to event, p50", p50, "ms", ""),
         _row("frame to event, p95", p95, "ms", "< 60"),
@@ -118,7 +121,7 @@ def _one_stream(clip: Path, minutes: float) -> list[dict[str, Any]]:
     ]
 
 
-def _many_streams(clip: Path, most: int) -> list[dict[str, Any]]:
+def _many_streams(clip: Path, most: int, cores: Cores) -> list[dict[str, Any]]:
     """More and more streams, until so many are not carried in any of `TRIES`: what else a machine does, and those that
     share its processor, can only make it slower."""
     rows: list[dict[str, Any]] = []
@@ -126,13 +129,14 @@ def _many_streams(clip: Path, most: int) -> list[dict[str, Any]]:
     for count in [n for n in (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32) if n <= most]:
         tries: list[_Try] = []
         while len(tries) < TRIES and not any(one.carried for one in tries):
-            tries.append(_try(clip, count))
+            tries.append(_try(clip, count, cores))
         best = max(tries, key=lambda one: one.slowest)
         of = f"{count} streams (try {tries.index(best) + 1} of {len(tries)})"
         rows.append(_row(f"{of}: slowest", best.slowest, "events/s", "> 29.7"))
         rows.append(_row(f"{of}: frame to subscriber, p95", best.p95, "ms", "< 80"))
         rows.append(_row(f"{of}: CPU", best.cpu, "% of a core", ""))
         rows.append(_row(f"{of}: CPU of an event", best.event_ms, "ms", ""))
+        rows.append(_slowest_core(f"{of}: ", best.speeds))
         if not best.carried:
             break
         carried = count
@@ -147,13 +151,14 @@ class _Try:
     p95: float  # ms, from the decoded frame to the subscriber
     cpu: float  # % of a core
     event_ms: float  # of CPU
+    speeds: list[float]  # of the cores, see `Cores.speeds`
 
     @property
     def carried(self) -> bool:
         return self.slowest >= CLIP_FPS * (1 - MOST_DROPS)
 
 
-def _try(clip: Path, count: int) -> _Try:
+def _try(clip: Path, count: int, cores: Cores) -> _Try:
     with _service(clip, streams=count) as (process, url), _listen(url) as received:
         _wait_for_event(received, process)
         time.sleep(WARM_UP)
@@ -165,11 +170,15 @@ def _try(clip: Path, count: int) -> _Try:
                 if begin <= at < begin + spent]  # fmt: skip
     rates = [sum(1 for s, _ in kept if s == f"b{n}") / spent for n in range(count)]
     p95 = float(np.percentile([ms for _, ms in kept], 95))
-    return _Try(min(rates), p95, 100 * busy / spent, 1e3 * busy / len(kept))
+    return _Try(min(rates), p95, 100 * busy / spent, 1e3 * busy / len(kept), cores.speeds(begin, begin + spent))
 
 
 def _row(what: str, value: float, unit: str, goal: str) -> dict[str, Any]:
     return {"what": what, "value": round(float(value), 2), "unit": unit, "goal": goal}
+
+
+def _slowest_core(of: str, speeds: list[float]) -> dict[str, Any]:
+    return _row(f"{of}speed of the slowest core", 100 * min(speeds, default=np.nan), "% of the fastest seen", "")
 
 
 class _Process(subprocess.Popen[bytes]):

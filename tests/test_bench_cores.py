@@ -1,0 +1,29 @@
+"""The cores' speed beside a benchmark: each is looked at, and what takes twice the time is half as fast."""
+
+import time
+from contextlib import closing
+
+import pytest
+
+from service import bench_cores
+from service.bench_cores import Cores, _Look
+
+
+def test_each_core_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_cores, "EVERY", 0.01)
+    with closing(Cores()) as cores:
+        begin = time.monotonic()
+        while len({look.core for look in cores._looks}) < len(bench_cores.cores()):
+            assert time.monotonic() - begin < 10
+            time.sleep(0.01)
+        speeds = cores.speeds(begin, time.monotonic())
+    assert len(speeds) == len(bench_cores.cores())
+    assert cores.best > 0
+
+
+def test_a_speed_is_a_part_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_cores, "EVERY", 100.0)
+    with closing(Cores()) as cores:
+        cores._looks += [_Look(float(t), t % 2, 0.001 if t % 2 == 0 or t < 20 else 0.002) for t in range(100)]
+        assert cores.speeds(0, 100) == pytest.approx([1.0, 0.5])
+        assert cores.speeds(0, 19) == pytest.approx([1.0, 1.0])
