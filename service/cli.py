@@ -216,7 +216,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--max-request-bytes", type=int, metavar="N")
     serve.add_argument("--max-faces", type=int, metavar="N", help="faces read per frame (20)")
     serve.add_argument("--max-batch", type=int, metavar="N", help="faces per engine call, over all sessions (16)")
-    serve.add_argument("--max-wait-ms", type=float, metavar="MS", help="that a batch may wait for other sessions (0)")
+    serve.add_argument(
+        "--max-wait-ms", type=float, metavar="MS", help="that a batch may wait for other sessions (20; GPU 0)"
+    )
 
     analyze = commands.add_parser("analyze", help="the same for a video, a picture or a folder of pictures")
     analyze.set_defaults(run=_analyze)

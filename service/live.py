@@ -161,7 +161,7 @@ def load(settings: Settings) -> Runtime:
         model_options=settings.model_option,
         voice=settings.voice,
         max_batch=settings.max_batch,
-        max_wait=settings.max_wait_ms / 1e3,
+        max_wait=None if settings.max_wait_ms is None else settings.max_wait_ms / 1e3,
         sessions=settings.max_sessions,
     )
 

@@ -15,6 +15,7 @@ from engines.openvino import cores, threads_for
 from service import gpu_perception, metrics
 from service.calibrate import probe_of
 from service.capture.media import Frame
+from service.cpu_share import CpuShare
 from service.inference import descriptors, feature_engine, mimamo, multiterm, tsav, vgg
 from service.inference.adapter import Adapter
 from service.inference.descriptors import Descriptors
@@ -40,6 +41,7 @@ from service.turn import FairTurn
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN = 1.0  # s that a live event waits for the engine; it goes on without, whether that hangs or is slow
+MAX_WAIT = 0.02  # s that a batch waits for other sessions on a busy CPU; half of a frame's 33 ms is left to read it
 CLOSE_TIMEOUT = 0.5  # s; requests still waiting then are of an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
 PROBE_SAMPLES = 16  # that a reduced precision is compared on at its first start here; `engines build` takes more
@@ -87,7 +89,7 @@ class Runtime:
         max_faces: int,
         options: Options | None = None,
         max_batch: int = MAX_BATCH,
-        max_wait: float = 0.0,
+        max_wait: float = MAX_WAIT,
         hung_after: float = HUNG_AFTER,
         reload: Reload | None = None,
         sound: SoundBranch | None = None,
@@ -102,12 +104,12 @@ class Runtime:
         self._options = options or Options()
         self._max_faces = max_faces
         self._sound = sound
-        self._scheduler = Scheduler(max_batch, max_wait, hung_after=hung_after)
+        self._scheduler = Scheduler(max_batch, max_wait, hung_after=hung_after, busy=CpuShare().busy)
         self._standby = self._run(model, loaded, reload or (lambda _: loaded), self._options.rate or RATES[model])
         self._voice = self._run(VOICE, sound.loaded, sound.reload, 1 / PERIOD) if sound is not None else None
         # More sessions at work than there are cores only hand the interpreter's lock round: eight streams on two cores
         # had a p95 of 125-160 ms with a quarter of the machine idle, and 44-48 ms in turns. A GPU wants all it can get.
-        self._turn = FairTurn(cores()) if perception is None else nullcontext()
+        self._turn = FairTurn(cores()) if perception is None else None
         self._scheduler.start()
 
     @property
@@ -174,7 +176,9 @@ class Runtime:
         which. `rate`: answers a second that a session wants."""
 
         def use(loaded: Loaded) -> None:
-            self._scheduler.register(model, loaded.engine, rate=rate, failed=failed)
+            # Others' faces are worth a wait to the small network, which is half as dear in a batch of four. A large one
+            # is busy for so long that batches grow by themselves, and nobody else asks of a voice at the same time.
+            self._scheduler.register(model, loaded.engine, rate=rate, alone=model != DEFAULT_MODEL, failed=failed)
             report(loaded, 1)
 
         def failed(why: str) -> None:
@@ -198,20 +202,25 @@ class Runtime:
         patient: bool = True,
     ) -> Pipeline:
         adapter = ADAPTERS[self.model](self.loaded, self._options)
-        infer = self._infer(self.model, name, patient)
-        fusion = self._sound.fusion(self._infer(VOICE, name, patient)) if self._sound is not None else None
         turn = None if patient else self._turn
+        infer = self._infer(self.model, name, patient, turn)
+        fusion = self._sound.fusion(self._infer(VOICE, name, patient)) if self._sound is not None else None
         return Pipeline(name, perception, adapter, infer, lambda: self.info, ask=ask, fusion=fusion, turn=turn)
 
     def _ask(self, session: str) -> Callable[[Arrays], Pending]:
         return lambda inputs: self._scheduler.submit(self.model, inputs, session=session)
 
-    def _infer(self, model: str, session: str, patient: bool) -> Callable[[Arrays], tuple[Arrays, float]]:
+    def _infer(
+        self, model: str, session: str, patient: bool, turn: FairTurn | None = None
+    ) -> Callable[[Arrays], tuple[Arrays, float]]:
+        """`turn`: handed on while the engine works."""
+
         def infer(inputs: Arrays) -> tuple[Arrays, float]:
             pending = self._scheduler.submit(model, inputs, session=session, patient=patient)
             try:
                 # A recording waits for every answer, and the watchdog sees to it that there is one.
-                return pending.result(None if patient else ANSWER_WITHIN), pending.waited
+                with turn.away() if turn is not None else nullcontext():
+                    return pending.result(None if patient else ANSWER_WITHIN), pending.waited
             except FutureTimeout:
                 pending.cancel()
                 raise Superseded(f"There was no answer within {ANSWER_WITHIN:g} s, while its value is held.") from None
@@ -227,14 +236,15 @@ def load_runtime(
     untrained: bool = False,
     model_options: Sequence[str] = (),
     max_batch: int = 0,
-    max_wait: float = 0.0,
+    max_wait: float | None = None,
     voice: bool = True,
     sessions: int = 1,
 ) -> Runtime:
     """Compiles, verifies and warms everything up. `untrained`: a system without weights may run on random ones.
     `model_options`: NAME=VALUE texts, see `service.inference.options`. `max_batch` (0: what suits the engine),
-    `max_wait` (s): see `service.inference.scheduler`. `voice`: the default model hears too. `sessions`: how many there
-    may be at once. Raises `UserError` for an unknown model, engine or option, or weights that cannot be had."""
+    `max_wait` (s; None: what suits the engine): see `service.inference.scheduler`. `voice`: the default model hears
+    too. `sessions`: how many there may be at once. Raises `UserError` for an unknown model, engine or option, or
+    weights that cannot be had."""
     model = model or DEFAULT_MODEL
     if model not in ADAPTERS:
         raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")
@@ -252,6 +262,7 @@ def load_runtime(
     if loaded.engine.name in ON_GPU:  # where such a one could not be had, OpenVINO's was loaded
         perception = gpu_perception.move_to(networks, loaded.engine.name)
         max_batch = max_batch or gpu_perception.MAX_BATCH
+        max_wait = max_wait or 0.0  # it is so busy that batches grow by themselves
     runtime = Runtime(
         model,
         loaded,
@@ -259,7 +270,7 @@ def load_runtime(
         max_faces=max_faces,
         options=options,
         max_batch=max_batch or MAX_BATCH,
-        max_wait=max_wait,
+        max_wait=MAX_WAIT if max_wait is None else max_wait,
         reload=compiled,
         perception=perception,
         sound=load_sound_branch(loaded) if voice and model == DEFAULT_MODEL else None,

@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     voice: bool = Field(True, description="Read the voice too, and fuse it into the only face in view")
     max_faces: int = Field(20, ge=1, le=100, description="Faces read per frame")
     max_batch: int = Field(0, ge=0, le=1024, description="Faces per engine call, over all sessions; 0: 16, on a GPU 64")
-    max_wait_ms: float = Field(0, ge=0, le=100, description="Milliseconds that a batch may wait for other sessions")
+    max_wait_ms: float | None = Field(
+        None, ge=0, le=100, description="Milliseconds a busy process lets a batch wait for other sessions (20; GPU 0)"
+    )
 
     @field_validator("allowed_origins", "allowed_sources", "source", "ice_servers", "model_option", mode="before")
     @classmethod

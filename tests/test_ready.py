@@ -53,6 +53,25 @@ def test_a_batch_waits_for_active_sessions_but_not_longer_than_it_may() -> None:
     assert len(queue.take(0.6)) == 1
 
 
+def test_nobody_waits_while_there_is_cpu_to_spare_or_for_a_model_that_wants_it_alone() -> None:
+    busy = True
+    queue = Ready(16, 0.01, 1.0, busy=lambda: busy)
+    queue.took("m", 1, 1e-6)
+    for session in "ab":
+        queue.add(request(session, 0.0))
+    assert len(queue.take(0.0)) == 2
+    queue.add(request("a", 0.1))
+    assert queue.take(0.1) == []
+    busy = False
+    assert len(queue.take(0.101)) == 1
+    busy = True
+    alone = request("b", 0.12)
+    alone.alone = True
+    queue.add(alone)
+    assert queue.due() == pytest.approx(0.12)
+    assert [share.request for share in queue.take(0.12)] == [alone]
+
+
 def test_the_earliest_deadline_goes_first() -> None:
     queue = ready(max_batch=1)
     for session, period in (("patient", 0.9), ("steady", 0.3), ("hasty", 0.1)):

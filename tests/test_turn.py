@@ -56,9 +56,42 @@ def test_no_more_than_so_many_have_it(at_once: int) -> None:
     assert most == at_once
 
 
+def test_whoever_was_away_is_next_before_those_that_only_begin() -> None:
+    turn, order = FairTurn(1), list[str]()
+    answered = threading.Event()
+
+    def begun() -> None:
+        with turn:
+            order.append("begun")
+            with turn.away():
+                answered.wait(10)
+            order.append("finished")
+
+    def begins() -> None:
+        with turn:
+            order.append("another")
+
+    first, second = threading.Thread(target=begun), threading.Thread(target=begins)
+    first.start()
+    while order != ["begun"]:
+        time.sleep(0.001)
+    with turn:  # it is somebody else's meanwhile
+        second.start()
+        while not turn._waiting:
+            time.sleep(0.001)
+        answered.set()
+        while not turn._back:
+            time.sleep(0.001)
+    for worker in (first, second):
+        worker.join(10)
+    assert order == ["begun", "finished", "another"]
+
+
 def test_an_error_gives_the_turn_back() -> None:
     turn = FairTurn(1)
     with pytest.raises(RuntimeError), turn:
+        raise RuntimeError
+    with pytest.raises(RuntimeError), turn, turn.away():
         raise RuntimeError
     with turn:
         pass

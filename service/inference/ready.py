@@ -8,7 +8,7 @@ takes the place of the one that still waits; so does the one that follows a requ
 more rows than a batch holds is run in parts, each of which is a turn of its session.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
@@ -39,7 +39,8 @@ class Pending(Future[Arrays]):
 @dataclass(eq=False, slots=True)
 class Request:
     """Rows of one session for one model. `arrived`: seconds of a monotonic clock. `period`: seconds after which the
-    session would like to ask again, and have its answer. `patient`: it is of use however late, as a recording's are."""
+    session would like to ask again, and have its answer. `patient`: it is of use however late, as a recording's are.
+    `alone`: it waits for no others to share its batch."""
 
     model: str
     inputs: Mapping[str, NDArray[np.generic]]
@@ -47,6 +48,7 @@ class Request:
     arrived: float
     period: float
     patient: bool = False
+    alone: bool = False
     pending: Pending = field(default_factory=Pending)
     taken: int = 0  # rows handed to the engine so far
     parts: list[Arrays] = field(default_factory=list)
@@ -92,12 +94,16 @@ class Share:
 
 class Ready:
     """The requests that wait. `max_batch`: rows of an engine call. `max_wait`: seconds that a batch may wait to grow.
-    `drop_after`: seconds, beyond its period, after which a request that has not begun is of no use."""
+    `drop_after`: seconds, beyond its period, after which a request that has not begun is of no use. `busy`: whether a
+    larger batch is worth the wait just now."""
 
-    def __init__(self, max_batch: int, max_wait: float, drop_after: float) -> None:
+    def __init__(
+        self, max_batch: int, max_wait: float, drop_after: float, busy: Callable[[], bool] = lambda: True
+    ) -> None:
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._drop_after = drop_after
+        self._busy = busy
         self._waiting: dict[Key, Request] = {}
         self._begun: dict[Key, Request] = {}  # of which some rows were run
         self._clock = 0.0  # s, of the clock that stands still
@@ -177,7 +183,7 @@ class Ready:
         """When `take` or `expire` may have something without a new request; None: never."""
         if self._begun:
             return -inf
-        return min((min(r.arrived + self._max_wait, self._end_of_use(r)) for r in self._waiting.values()), default=None)
+        return min((min(self._grown(r), self._end_of_use(r)) for r in self._waiting.values()), default=None)
 
     def discard(self, request: Request) -> None:
         """Forgets a request whose part failed, or that nobody waits for any more."""
@@ -204,6 +210,10 @@ class Ready:
     def _end_of_use(self, request: Request) -> float:
         return inf if request.patient else request.arrived + request.period + self._drop_after
 
+    def _grown(self, request: Request) -> float:
+        """When a batch waits for others no longer, because of this request."""
+        return request.arrived + (0.0 if request.alone else self._max_wait)
+
     def _room(self, model: str) -> int:
         """Rows of the next batch: no call may keep the others waiting for long. The first one tells the cost."""
         cost = self._row_seconds.get(model)
@@ -213,10 +223,10 @@ class Ready:
 
     def _may_grow(self, same: list[Request], now: float) -> bool:
         """Waiting pays only while a session that is active on this model has nothing in the batch yet."""
-        if any(now >= r.arrived + self._max_wait for r in same):
+        if any(now >= self._grown(r) for r in same):
             return False
         if sum(r.rows - r.taken for r in same) >= self._room(same[0].model):
             return False
         model = same[0].model
         active = {session for (of, session), seen in self._seen.items() if of == model and now - seen <= ACTIVE}
-        return not active <= {r.session for r in same}
+        return not active <= {r.session for r in same} and self._busy()

@@ -46,6 +46,7 @@ def _ignore(why: str) -> None:
 class _Model:
     engine: Engine | None
     period: float  # s, between two requests of a session that is not held up
+    alone: bool  # a request waits for no others
     failed: Callable[[str], None]
     why: str = ""  # there is no engine
     strikes: int = 0
@@ -64,7 +65,8 @@ class _Call:
 
 class Scheduler:
     """Batches across sessions and models. `max_batch`: rows of an engine call at most. `max_wait`: seconds that a batch
-    may wait for the next request of sessions that are known to be active; a lone session never waits. `drop_after`:
+    may wait, while the process is `busy`, for the next request of sessions that are known to be active; a lone session
+    never waits. `drop_after`:
     seconds beyond its model's period after which a request that still waits fails with `Superseded`. `hung_after`:
     seconds after which a call is given up, unless longer ones are known. `clock`: seconds, monotonic.
 
@@ -77,9 +79,10 @@ class Scheduler:
         *,
         drop_after: float = DROP_AFTER,
         hung_after: float = HUNG_AFTER,
+        busy: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ready = Ready(max_batch, max_wait, drop_after)
+        self._ready = Ready(max_batch, max_wait, drop_after, busy)
         self._hung_after = hung_after
         self._clock = clock
         self._models: dict[str, _Model] = {}
@@ -106,16 +109,23 @@ class Scheduler:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def register(
-        self, model: str, engine: Engine, *, rate: float = RATE, failed: Callable[[str], None] = _ignore
+        self,
+        model: str,
+        engine: Engine,
+        *,
+        rate: float = RATE,
+        alone: bool = False,
+        failed: Callable[[str], None] = _ignore,
     ) -> None:
         """Runs the requests for `model` on `engine` from now on. `rate`: answers a second that each session wants,
-        which sets the deadlines of its requests. `failed`: called once, from any thread and with a sentence,
-        when the engine is given up; until the next one is registered the model's requests fail with that sentence."""
+        which sets the deadlines of its requests. `alone`: they wait for no others. `failed`: called once, from any
+        thread and with a sentence, when the engine is given up; until the next one is registered the model's requests
+        fail with that sentence."""
         metrics.PREDICTIONS.labels(model)  # there at zero: a rate would miss a series' first count
         for reason in FAULTS:
             metrics.ENGINE_FAILURES.labels(model, reason)
         with self._changed:
-            self._models[model] = _Model(engine, 1.0 / rate, failed)
+            self._models[model] = _Model(engine, 1.0 / rate, alone, failed)
             self._ready.forget(model)
 
     def submit(
@@ -135,7 +145,7 @@ class Scheduler:
         found = self._models.get(model)
         if found is None:
             raise EngineError(f"There is no engine for the model {model!r}; known are: {', '.join(self._models)}.")
-        request = Request(model, inputs, session, now, found.period, patient)
+        request = Request(model, inputs, session, now, found.period, patient, found.alone or patient)
         if not inputs or request.rows < 1:
             raise EngineError(f"A request for {model!r} holds no rows.")
         with self._changed:

@@ -1,0 +1,26 @@
+"""How much of its cores this process uses."""
+
+import time
+
+from engines.openvino import cores
+
+OVER = 0.5  # s that a share is measured over
+BUSY = 0.6  # of all cores, from which on throughput counts for more than a few milliseconds
+
+
+class CpuShare:
+    """Asked from one thread at a time."""
+
+    def __init__(self) -> None:
+        self._cores = cores()
+        self._at, self._used = time.monotonic(), time.process_time()
+        self.share = 0.0  # of all cores, 0..1, in the last `OVER` seconds or more
+
+    def busy(self) -> bool:
+        """Whether it is `BUSY`."""
+        now = time.monotonic()
+        if now - self._at >= OVER:
+            used = time.process_time()
+            self.share = (used - self._used) / ((now - self._at) * self._cores)
+            self._at, self._used = now, used
+        return self.share >= BUSY
