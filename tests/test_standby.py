@@ -142,6 +142,29 @@ def test_a_live_session_goes_on_while_the_engine_hangs(runtime: Runtime, frames:
         assert pipeline.frame(frames[2]).data["faces"][0]["age_ms"] == 0
 
 
+def test_another_session_has_its_turn_while_the_engine_works(
+    runtime: Runtime, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.runtime.cores", lambda: 1)
+    compiler = Compiler(runtime.loaded)
+    with running(compiler, runtime, hung_after=60.0) as made:
+        one, another = (made.pipeline(name, live=True) for name in ("one", "another"))
+
+        def reads() -> None:
+            with one.turn:
+                one.frame(frames[0])
+
+        compiler.engines[0].fault = "hangs"
+        waiting = threading.Thread(target=reads)
+        waiting.start()
+        until(lambda: made._scheduler._call is not None)
+        with another.turn:
+            assert waiting.is_alive()
+        compiler.engines[0].mended.set()
+        waiting.join(10)
+        assert not waiting.is_alive()
+
+
 def test_readiness_says_when_no_engine_runs(runtime: Runtime, frames: list[Frame]) -> None:
     compiler = Compiler(runtime.loaded, int8="raises")
 
