@@ -101,7 +101,7 @@ class Fleet:
                 self._remove(worker, f"the worker process ended ({how})")
                 broke(worker, how)
                 if not self.workers and time.monotonic() - worker.since > STEADY:
-                    await self._start_anew()
+                    await asyncio.to_thread(self._start_anew)
 
         def begin(worker: Worker) -> None:
             task = loop.create_task(listen(worker))
@@ -158,10 +158,10 @@ class Fleet:
             self._workers.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def _start_anew(self) -> None:
-        """No session may come by itself while `problems` tells everybody to stay away."""
+    def _start_anew(self) -> None:
+        """No session may come by itself while `problems` tells everybody to stay away. Blocks."""
         with suppress(UserError):  # what `problems` says then
-            await asyncio.to_thread(self.ready, self.free(lambda worker: 0))
+            self.ready(self.free(lambda worker: 0))
 
     def _start_one(self) -> Worker:
         """With the lock held."""

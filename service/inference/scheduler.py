@@ -66,9 +66,9 @@ class _Call:
 class Scheduler:
     """Batches across sessions and models. `max_batch`: rows of an engine call at most. `max_wait`: seconds that a batch
     may wait, while the process is `busy`, for the next request of sessions that are known to be active; a lone session
-    never waits. `drop_after`:
-    seconds beyond its model's period after which a request that still waits fails with `Superseded`. `hung_after`:
-    seconds after which a call is given up, unless longer ones are known. `clock`: seconds, monotonic.
+    never waits. `drop_after`: seconds beyond its model's period after which a request that still waits fails with
+    `Superseded`. `hung_after`: seconds after which a call is given up, unless longer ones are known. `clock`: seconds,
+    monotonic.
 
     Nothing runs before `start`; `step` runs a batch by hand."""
 
