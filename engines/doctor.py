@@ -7,8 +7,9 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 
-from engines import cuda, weights
+from engines import weights
 from engines.cache import cache_dir
+from engines.gpu import cuda
 from engines.load import expected, models
 from engines.openvino import capabilities, core, precisions
 

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from engines import imported, openvino, openvino_split, quantize, records, tensorrt, torch_cuda, weights
+from engines import openvino, openvino_split, quantize, records, weights
 from engines.batches import SIZES
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
+from engines.gpu import tensorrt, torch_cuda
 from engines.openvino import OpenVinoEngine
+from engines.papers import imported
 from engines.probe import probe as default_probe
 from engines.quantize import Scheme
 from engines.split import SplitEngine

@@ -12,21 +12,21 @@ __all__ = ["ModelError", "available", "create"]
 
 # name -> (module, constructor); modules are imported only when their network is asked for.
 _NETWORKS: dict[str, tuple[str, str]] = {
-    "tsav": ("models.tsav", "TSAV"),
-    "mimamo": ("models.mimamo", "MIMAMO"),
-    "ferplus-resnet50": ("models.ferplus_resnet50", "FerPlusResNet50"),
-    "descriptors": ("models.descriptors", "Descriptors"),
-    "descriptors-ensemble": ("models.descriptors", "DescriptorsEnsemble"),
-    "affwildnet": ("models.affwildnet", "AffWildNet"),
-    "cnn-3rnn": ("models.multi_rnn", "CNN3RNN"),
-    "cnn-1rnn": ("models.multi_rnn", "CNN1RNN"),
-    "fusion-rnn": ("models.multi_rnn", "FusionRNN"),
-    "fusion-fc": ("models.multi_rnn", "FusionFC"),
-    "fusion-decision": ("models.multi_rnn", "FusionDecision"),
-    "mt-vgg": ("models.mt_vgg", "MTVGG"),
-    "mt-vgg-gru": ("models.mt_vgg", "MTVGGGRU"),
-    "av-mt-vgg-gru": ("models.mt_vgg", "AVMTVGGGRU"),
-    "facebehaviornet": ("models.facebehaviornet", "FaceBehaviorNet"),
+    "tsav": ("models.networks.tsav", "TSAV"),
+    "mimamo": ("models.networks.mimamo", "MIMAMO"),
+    "ferplus-resnet50": ("models.networks.ferplus_resnet50", "FerPlusResNet50"),
+    "descriptors": ("models.networks.descriptors", "Descriptors"),
+    "descriptors-ensemble": ("models.networks.descriptors", "DescriptorsEnsemble"),
+    "affwildnet": ("models.networks.affwildnet", "AffWildNet"),
+    "cnn-3rnn": ("models.networks.multi_rnn", "CNN3RNN"),
+    "cnn-1rnn": ("models.networks.multi_rnn", "CNN1RNN"),
+    "fusion-rnn": ("models.networks.multi_rnn", "FusionRNN"),
+    "fusion-fc": ("models.networks.multi_rnn", "FusionFC"),
+    "fusion-decision": ("models.networks.multi_rnn", "FusionDecision"),
+    "mt-vgg": ("models.networks.mt_vgg", "MTVGG"),
+    "mt-vgg-gru": ("models.networks.mt_vgg", "MTVGGGRU"),
+    "av-mt-vgg-gru": ("models.networks.mt_vgg", "AVMTVGGGRU"),
+    "facebehaviornet": ("models.networks.facebehaviornet", "FaceBehaviorNet"),
 }
 
 

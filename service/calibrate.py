@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.errors import UserError
 from engines.load import Loaded, Probe
+from service.adapters import voice
+from service.adapters.options import Options
 from service.capture.media import Frame, Sound, StateChange
 from service.capture.open import open_source
-from service.inference import voice
-from service.inference.options import Options
 from service.perception.mel import MELS
 from service.perception.networks import Networks
 from service.perception.perceive import Perception

@@ -14,7 +14,7 @@ from typing import Any
 
 from engines.errors import UserError
 from models.errors import ModelError
-from service.cli_models import add_commands
+from service.cli_training import add_commands
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -78,7 +78,8 @@ def _analyze(args: argparse.Namespace) -> int:
 
 
 def _weights(args: argparse.Namespace) -> int:
-    from engines import imported, weights
+    from engines import weights
+    from engines.papers import imported
 
     match args.action:
         case "list":
@@ -136,40 +137,40 @@ def _engines(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     if args.what == "perception":
-        from service.perception.bench import measure
+        from service.bench.perception import measure
 
         _table(measure(Path(args.input) if args.input else None), args.json)
         return 0
     match args.what:
         case "models":
-            from engines import bench
+            from service.bench import models as bench
 
             report = bench.models(args.model)
         case "engines":
-            from engines import bench_engines
+            from service.bench import engines as bench_engines
             from service.calibrate import probe_of
 
             report = bench_engines.engines(args.model, probe_of=probe_of)
         case "streams":
-            from service.bench_streams import streams
+            from service.bench.streams import streams
 
             report = streams(args.model[0] if args.model else None)
         case "gpu":
-            from service.bench_predictions import gpu
+            from service.bench.gpu import gpu
 
             report = gpu(args.model[0] if args.model else None, args.streams, args.workers)
         case _:
-            from service.bench import live
+            from service.bench.live import live
 
             report = live(args.input, minutes=args.minutes, streams=args.streams or 12)
     if args.out is not None:
-        from service.bench_page import write_page
+        from service.bench.page import write_page
 
         write_page(args.what, report, args.out)
     if args.json:
         print(json.dumps(report, indent=1))
     else:
-        from service.bench_page import tables
+        from service.bench.page import tables
 
         for rows in tables(report):
             _table(rows, as_json=False)

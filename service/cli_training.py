@@ -59,14 +59,15 @@ def add_commands(commands: Any, table: Print) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from service.prepare import prepare
+    from service.datasets.prepare import prepare
 
     if args.features is None:
         prepare(args.dataset, args.dir, args.out, context=args.context)
         return 0
     _need_torch()
     import models
-    from models import checkpoint, predict
+    from models import checkpoint
+    from models.training import predict
 
     network = checkpoint.load(models.create("ferplus-resnet50"), args.features)  # wrong ones before hours of work
     prepare(args.dataset, args.dir, args.out, context=args.context)
@@ -76,9 +77,10 @@ def _prepare(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace, table: Print) -> int:
     _need_torch()
-    from models import multiterm_train, recipe, train
     from models.face_mt import train as face_mt
-    from models.face_mt import voice_export
+    from models.multiterm import train as multiterm_train
+    from models.training import recipe, train
+    from models.voice_mt import export as voice_export
 
     if args.recipe == "list":
         names = (DEFAULT, VOICE, *sorted((*recipe.available(), *multiterm_train.available())))
@@ -111,8 +113,8 @@ def _check_device(device: str) -> None:
 
 def _evaluate(args: argparse.Namespace, table: Print) -> int:
     _need_torch()
-    from models import evaluate
     from models.face_mt import evaluate as face_mt
+    from models.training import evaluate
 
     if args.predictions == DEFAULT:
         from engines import weights
@@ -134,7 +136,7 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
     if not args.json:
         table(found.classes, False)
     if args.plots is not None:
-        from models import plots
+        from models.training import plots
 
         plots.write(found, args.plots)
     return 0
@@ -142,7 +144,7 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
 
 def _evaluate_voice(args: argparse.Namespace, table: Print) -> int:
     from engines import weights
-    from models.face_mt import voice_evaluate
+    from models.voice_mt import evaluate as voice_evaluate
 
     if args.training is None:
         raise UserError(f"evaluate {VOICE}: name the folder that training wrote with --run; its folds are judged")
@@ -155,7 +157,7 @@ def _evaluate_voice(args: argparse.Namespace, table: Print) -> int:
 
 def _submit(args: argparse.Namespace, table: Print) -> tuple[Path, Path]:
     """Writes and checks a checkpoint's submission; gives where it is, and the annotations that it is scored against."""
-    from models import affwild2, evaluate, predict
+    from models.training import affwild2, evaluate, predict
 
     if args.out is None:
         raise UserError(f"evaluate {args.predictions}: name a folder for its predictions with --out")

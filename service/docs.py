@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from service import openapi
 from service.settings import settings_table
+from service.web import openapi
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

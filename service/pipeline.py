@@ -12,13 +12,13 @@ from typing import Any
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
+from service.adapters.adapter import Adapter
 from service.aggregation.aggregate import Aggregator
 from service.aggregation.fusion import Fusion
 from service.capture.media import SAMPLE_RATE, Frame, Sound, State, StateChange
 from service.events import SCHEMA, Event
-from service.inference.adapter import Adapter
 from service.inference.estimate import Estimate
-from service.inference.ready import Pending, Superseded
+from service.inference.queue import Pending, Superseded
 from service.perception.face import Face
 from service.perception.mel import MAX_JITTER, MelStream
 from service.perception.speech import AudioStatus, SpeechDetector

@@ -9,34 +9,35 @@ from typing import Any
 from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.imported import SYSTEMS
 from engines.load import ON_GPU, Loaded, load
 from engines.openvino import cores, threads_for
-from service import gpu_perception, metrics
+from engines.papers.imported import SYSTEMS
+from service import metrics
+from service.adapters import descriptors, feature_engine, mimamo, multiterm, tsav, vgg
+from service.adapters.adapter import Adapter
+from service.adapters.descriptors import Descriptors
+from service.adapters.face_mt import FaceMT
+from service.adapters.mimamo import MIMAMO
+from service.adapters.multiterm import Multiterm
+from service.adapters.options import Options, read_options
+from service.adapters.tsav import TSAV
+from service.adapters.vgg import VGG
+from service.adapters.voice import MODEL as VOICE
+from service.adapters.voice import PERIOD
 from service.calibrate import probe_of
 from service.capture.media import Frame
-from service.cpu_share import CpuShare
-from service.inference import descriptors, feature_engine, mimamo, multiterm, tsav, vgg
-from service.inference.adapter import Adapter
-from service.inference.descriptors import Descriptors
-from service.inference.face_mt import FaceMT
-from service.inference.mimamo import MIMAMO
-from service.inference.multiterm import Multiterm
-from service.inference.options import Options, read_options
-from service.inference.ready import Pending, Superseded
+from service.fair_turn import FairTurn
+from service.inference import gpu_perception
+from service.inference.cpu_share import CpuShare
+from service.inference.queue import Pending, Superseded
 from service.inference.scheduler import HUNG_AFTER, MAX_BATCH, Scheduler
 from service.inference.standby import Reload, Standby
-from service.inference.tsav import TSAV
-from service.inference.vgg import VGG
-from service.inference.voice import MODEL as VOICE
-from service.inference.voice import PERIOD
 from service.perception.face import Face
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks
 from service.perception.perceive import Perception, perceive_still
 from service.pipeline import Pipeline
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL
 from service.sound_branch import SoundBranch, load_sound_branch
-from service.turn import FairTurn
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +242,7 @@ def load_runtime(
     sessions: int = 1,
 ) -> Runtime:
     """Compiles, verifies and warms everything up. `untrained`: a system without weights may run on random ones.
-    `model_options`: NAME=VALUE texts, see `service.inference.options`. `max_batch` (0: what suits the engine),
+    `model_options`: NAME=VALUE texts, see `service.adapters.options`. `max_batch` (0: what suits the engine),
     `max_wait` (s; None: what suits the engine): see `service.inference.scheduler`. `voice`: the default model hears
     too. `sessions`: how many there may be at once. Raises `UserError` for an unknown model, engine or option, or
     weights that cannot be had."""

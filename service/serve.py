@@ -8,13 +8,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from engines.errors import UserError
-from service.fleet import Fleet, workers_for
 from service.settings import LOOPBACK, Settings
+from service.workers.fleet import Fleet, workers_for
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from service.server import Server
+    from service.web.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def serve(settings: Settings) -> int:
 
 
 def _alone(settings: Settings, listener: socket.socket) -> int:
-    from service.app import create_app
-    from service.live import load
+    from service.web.app import create_app
+    from service.web.live import load
 
     app = create_app(settings, runtime_factory=lambda _: runtime)
     server = _server(app, settings, listener)
@@ -51,9 +51,10 @@ def _alone(settings: Settings, listener: socket.socket) -> int:
 def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> int:
     with closing(Fleet(settings, workers)) as fleet:
         fleet.start()  # and while it does, the web application is imported: half of the time until the first event
-        from service import forward, merged_metrics
-        from service.app import create_app
-        from service.remote_sessions import RemoteSessions
+        from service.web.app import create_app
+        from service.workers import metrics as merged_metrics
+        from service.workers import proxy as forward
+        from service.workers.sessions import RemoteSessions
 
         app = create_app(
             settings,
@@ -67,7 +68,7 @@ def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> 
 
 
 def _server(app: "FastAPI", settings: Settings, listener: socket.socket) -> "Server":
-    from service.server import Server, configuration
+    from service.web.server import Server, configuration
 
     config = configuration(app, settings)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from engines.errors import UserError, WeightsError
 from engines.load import Loaded, load
+from service.adapters.voice import MODEL, Infer, Trust, VoiceReader, read_trust
 from service.aggregation.fusion import Fusion
-from service.inference.voice import MODEL, Infer, Trust, VoiceReader, read_trust
 
 log = logging.getLogger(__name__)
 

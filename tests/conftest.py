@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from helpers.repository import ROOT
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from service.runtime import Runtime
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from live_server import LiveServer, serving
-from redis_server import free_port
+from helpers.live_server import LiveServer, serving
+from helpers.redis_server import free_port
 
-from service.app import create_app
 from service.settings import Settings
+from service.web.app import create_app
 
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = json.loads((ROOT / "docker/grafana/affectstream.json").read_text())

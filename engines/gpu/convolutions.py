@@ -3,12 +3,12 @@
 - Channels come in eights, which matrix units read at a time. Where a network has 45 or 921, cuDNN copies all of them to
   where they do, at every convolution; channels of zeros in the file change nothing and save that (`widened`).
 - What follows a convolution is done by it, bias, shortcut and the cut at zero, while the sums are in registers
-  (`fused`; the result is no longer ONNX, and `engines.onnx_torch` alone reads it).
+  (`fused`; the result is no longer ONNX, and `engines.gpu.onnx_torch` alone reads it).
 - A kernel of 1 x K x K over frames is one over pictures, the same memory seen in another way; cuDNN's kernels for two
   dimensions are better. And a first convolution of stride 2 over one to four channels leaves matrix units empty:
   squares of 2 x 2 pixels become four times as many channels, and the kernel half as wide (`convolution`).
 
-What each of them brings is in docs/benchmarks, the page of the H200. Used by `engines.torch_cuda`; needs torch and
+What each of them brings is in docs/benchmarks, the page of the H200. Used by `engines.gpu.torch_cuda`; needs torch and
 onnx.
 """
 

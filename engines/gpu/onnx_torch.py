@@ -1,8 +1,9 @@
 """An ONNX file as a torch module, operation by operation: what the torch engine runs.
 
 Every network comes as the one file that all engines read, with its batch normalisation folded and its types chosen
-(`engines.half`), so that nothing has to be known about it here. Shapes are computed on the CPU while the rest runs on
-the device, which is what recording a CUDA graph asks for. Imported by `engines.torch_cuda` alone; needs torch and onnx.
+(`engines.gpu.half`), so that nothing has to be known about it here. Shapes are computed on the CPU while the rest
+runs on the device, which is what recording a CUDA graph asks for. Imported by `engines.gpu.torch_cuda` alone; needs
+torch and onnx.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +17,8 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from engines.convolutions import FUSED, How, convolution
 from engines.errors import EngineError
+from engines.gpu.convolutions import FUSED, How, convolution
 
 _TYPES = {
     TensorProto.FLOAT: torch.float32, TensorProto.FLOAT16: torch.float16, TensorProto.BFLOAT16: torch.bfloat16,

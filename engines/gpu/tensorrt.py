@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from engines import split, weights
 from engines.batches import SIZES, in_sizes, rows_of
-from engines.cuda import Graph, gpu
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
-from engines.tensorrt_build import PRECISIONS, PROFILES, plan, tensorrt
+from engines.gpu.cuda import Graph, gpu
+from engines.gpu.tensorrt_build import PRECISIONS, PROFILES, plan, tensorrt
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """From an ONNX file to a TensorRT plan for the GPU at hand, kept in the cache. TensorRT 10 and 11.
 
 Networks are strongly typed: each tensor has the type that the file gives it, so that the precision is chosen by writing
-the file in it (`engines.half`, `engines.quantize`). A plan is good for one GPU, one TensorRT and one file; under any
-other key it is built anew, and so is one that TensorRT does not read.
+the file in it (`engines.gpu.half`, `engines.quantize`). A plan is good for one GPU, one TensorRT and one file; under
+any other key it is built anew, and so is one that TensorRT does not read.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from typing import Any
 from tqdm import tqdm
 
 from engines.cache import cache_dir
-from engines.cuda import INSTALL, Gpu
-from engines.cuda import version as cuda_version
 from engines.errors import EngineError
+from engines.gpu.cuda import INSTALL, Gpu
+from engines.gpu.cuda import version as cuda_version
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _typed(source: bytes, path: Path, precision: str) -> bytes:
     try:
         import onnx
 
-        from engines.half import halved
+        from engines.gpu.half import halved
     except ImportError:
         raise EngineError(f"TensorRT in {precision} needs the package onnx: {INSTALL}.") from None
     model = onnx.load_model_from_string(source)

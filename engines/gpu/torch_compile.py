@@ -1,8 +1,9 @@
 """torch.compile where it pays: what it is given, and whether what it makes is kept.
 
-The interpreter of ONNX files (`engines.onnx_torch`) computes shapes as it goes, and torch.compile breaks off at each of
-them: of a network it makes as many graphs as there are operations, which fuses nothing. So what the interpreter does to
-tensors of one shape is written down first, as one flat graph. Imported by `engines.torch_cuda` alone; needs torch.
+The interpreter of ONNX files (`engines.gpu.onnx_torch`) computes shapes as it goes, and torch.compile breaks off at
+each of them: of a network it makes as many graphs as there are operations, which fuses nothing. So what the
+interpreter does to tensors of one shape is written down first, as one flat graph. Imported by
+`engines.gpu.torch_cuda` alone; needs torch.
 """
 
 import logging

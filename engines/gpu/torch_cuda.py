@@ -3,7 +3,7 @@ faster; each batch size recorded as one CUDA graph before the engine is handed o
 
 What is done on a GPU alone (`_OnGpu`) is tested there (`tests/test_on_gpu.py`; docs/gpu.md). The same engine on the CPU
 is what the other tests compare; it is slower than OpenVINO there, and `precisions` does not offer it. torch is imported
-only when this engine is asked for, and uses the device's primary context, as `engines.cuda` does.
+only when this engine is asked for, and uses the device's primary context, as `engines.gpu.cuda` does.
 """
 
 import threading
@@ -181,7 +181,7 @@ class _OnGpu:
     def compile_if_faster(self, what: str) -> None:
         """Lets torch.compile try a short network at one size; where it is faster there, at all sizes now, which takes
         minutes. `what`: for the log."""
-        from engines.torch_compile import faster
+        from engines.gpu.torch_compile import faster
 
         torch = self._torch
         with torch.inference_mode(), torch.cuda.stream(self._stream):
@@ -208,7 +208,7 @@ class _OnGpu:
         return min(spent)
 
     def _record(self, batch: int, *, compiled: bool = False) -> _Recorded:
-        from engines.torch_compile import flat
+        from engines.gpu.torch_compile import flat
 
         torch = self._torch
         inputs = {name: value[:batch] for name, value in self._inputs.items()}
@@ -230,9 +230,9 @@ def module(network: "onnx.ModelProto | Path", precision: str) -> Any:
     """What this engine runs on a GPU: a torch module in evaluation mode, on the CPU so far, whose arguments are the
     network's inputs in turn; outputs come by name. Raises `EngineError` for what it cannot run."""
     network = _read(network) if isinstance(network, Path) else network
-    from engines.convolutions import fused, widened
-    from engines.half import halved
-    from engines.onnx_torch import OnnxModule
+    from engines.gpu.convolutions import fused, widened
+    from engines.gpu.half import halved
+    from engines.gpu.onnx_torch import OnnxModule
 
     return OnnxModule(network if precision == "fp32" else fused(halved(widened(network), precision))).eval()
 

@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from engines import imported, weights
+from engines import weights
 from engines.cache import cache_dir
 from engines.errors import WeightsError
+from engines.papers import imported
 from engines.weights import Source, Weights
 
 MODEL = "multiterm"
@@ -19,7 +20,7 @@ def take_in(files: Sequence[Path]) -> imported.Checkpoint:
     """Checks a file that `train multiterm` wrote and puts it into the store, replacing an earlier one. Nothing in it is
     run. Raises `WeightsError` with what is wrong with it."""
     from models.errors import ModelError
-    from models.multiterm import MultiTerm
+    from models.multiterm.system import MultiTerm
 
     if len(files) != 1:
         raise WeightsError(f"The boosters of {MODEL} are one file, not {len(files)}.")
@@ -64,7 +65,7 @@ def system(width: int, *, untrained: bool = False) -> Weights:
 
 def _from_noise(width: int) -> Path:
     """Made once and kept in the cache."""
-    from models import multiterm
+    from models.multiterm import system as multiterm
 
     file = cache_dir() / "checkpoints" / "untrained" / f"{MODEL}-{width}.json"
     if not file.is_file():

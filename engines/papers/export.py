@@ -4,6 +4,7 @@ The file is kept in the cache under everything that it depends on: the checkpoin
 with, and the code of networks and export. Only here, and only when the file is not there yet, is torch needed.
 """
 
+import ast
 import hashlib
 import json
 import os
@@ -18,12 +19,11 @@ from engines.cache import cache_dir
 from engines.errors import WeightsError
 
 if TYPE_CHECKING:
-    from engines.live_networks import LiveNetwork
+    from engines.papers.live_networks import LiveNetwork
 
 OPSET = 18
 SEED = 0  # of weights that nobody trained
-_HERE = Path(__file__)
-_CODE = (_HERE, _HERE.with_name("live_networks.py"), *sorted(_HERE.parent.parent.glob("models/*.py")))
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def exported(
@@ -95,7 +95,7 @@ def live(
     import torch
 
     import models
-    from engines import live_networks
+    from engines.papers import live_networks
     from models import checkpoint
     from models.errors import ModelError
 
@@ -132,8 +132,38 @@ def _tupled(module: Any, names: tuple[str, ...]) -> Any:
 
 
 @cache
+def sources() -> tuple[Path, ...]:
+    """Return the files whose text decides what a live network computes, sorted by path.
+
+    These are this file, `live_networks.py`, every file of `models/networks`, and whatever module of this project any of
+    them imports, directly or through another one. A file that moves or changes therefore changes the key of the cache.
+    """
+    found: set[Path] = set()
+    waiting = [Path(__file__), Path(__file__).with_name("live_networks.py"), *(_ROOT / "models/networks").glob("*.py")]
+    while waiting:
+        file = waiting.pop().resolve()
+        if file not in found:
+            found.add(file)
+            waiting += _imported(file)
+    return tuple(sorted(found))
+
+
+def _imported(file: Path) -> list[Path]:
+    """Return the files of `engines.papers` and `models` that `file` imports, read from its text."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    ours = [_ROOT / name.replace(".", "/") for name in names if name.startswith(("models", "engines.papers"))]
+    files = [path.with_suffix(".py") for path in ours] + [path / "__init__.py" for path in ours]
+    return [path for path in files if path.is_file()]
+
+
+@cache
 def _code() -> str:
-    return hashlib.sha256(b"".join(file.read_bytes() for file in _CODE)).hexdigest()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources())).hexdigest()
 
 
 def _sha256(file: Path) -> str:

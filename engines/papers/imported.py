@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import models
-from engines import export
 from engines.cache import cache_dir
 from engines.errors import WeightsError
+from engines.papers import export
 from engines.weights import Source, Weights
 
 if TYPE_CHECKING:
-    from engines.live_networks import LiveNetwork
+    from engines.papers.live_networks import LiveNetwork
 
 # A model that is made of more than one network; the others are their own one part.
 _PARTS = {"mimamo": ("mimamo", "ferplus-resnet50")}
@@ -48,7 +48,7 @@ def take_in(name: str, files: Sequence[Path], *, swapped: bool = False, options:
     TensorFlow variables is taken for `affwildnet`. Raises `WeightsError` with what is missing, unexpected or of another
     shape, and for a pickle that would run code."""
     if name == "multiterm":
-        from engines import boosted
+        from engines.papers import boosted
 
         return boosted.take_in(files)
     if name not in models.available():
@@ -57,8 +57,9 @@ def take_in(name: str, files: Sequence[Path], *, swapped: bool = False, options:
     try:
         import torch
 
-        from models import checkpoint, tensorflow
+        from models import checkpoint
         from models.errors import ModelError
+        from models.networks import tensorflow
     except ImportError:
         raise WeightsError("Importing a checkpoint needs PyTorch: pip install 'affectstream[train]'.") from None
     wanted = 2 if name == "descriptors-ensemble" and len(files) == 2 else 1

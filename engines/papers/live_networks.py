@@ -2,7 +2,7 @@
 adapters read, and what a stream carries from frame to frame as an explicit input `state` and output `next_state`.
 
 A state of zeros starts a track. Outputs are `valence_arousal` (batch, 2), `expression` logits (batch, 7 or 8) and
-`aus` logits (batch, units), as far as the network gives them. Needs torch; imported by `engines.export` alone.
+`aus` logits (batch, units), as far as the network gives them. Needs torch; imported by `engines.papers.export` alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.engine import SOUND_EMBEDDING
-from models import descriptors, ferplus_resnet50, inception_v3, inputs, mimamo, phase, tsav, vgg_face
-from models.affwildnet import LANDMARKS, AffWildNet
-from models.gru import UNITS
-from models.mt_vgg import AVMTVGGGRU
+from models.networks import descriptors, ferplus_resnet50, inception_v3, mimamo, phase, tsav, vgg_face
+from models.networks.affwildnet import LANDMARKS, AffWildNet
+from models.networks.gru import UNITS
+from models.networks.mt_vgg import AVMTVGGGRU
+from models.training import inputs
 
 STATE, NEXT_STATE = "state", "next_state"
 EMBEDDINGS = descriptors.LABELLED + 1  # that the descriptors' running means hold: the units', and the pooled one

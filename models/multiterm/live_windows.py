@@ -1,4 +1,4 @@
-"""The trailing windows of `models.window_statistics`, frame by frame, as a live stream needs them. numpy only.
+"""The trailing windows of `models.multiterm.windows`, frame by frame, as a live stream needs them. numpy only.
 
 Sums, minima and maxima of every feature are kept for blocks of 0.2 s (float64), one row per block; a window is whole
 blocks, so that each evaluation reads sixty rows at most however long the stream is, and nothing drifts: sums that run
@@ -8,7 +8,7 @@ on would have to be made anew from time to time, and queues of maxima are kept f
 import numpy as np
 from numpy.typing import NDArray
 
-from models.window_statistics import FPS, SHIFT, TERMS
+from models.multiterm.windows import FPS, SHIFT, TERMS
 
 HOLD = SHIFT  # slots, 0.2 s, for which a frame stands in for later ones that are missing
 _EARLY = 1 / (4 * FPS)  # s; a frame may come this much before its slot, because cameras jitter

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.boosting import Boosted, Boosting, boost, common_rows, objective
 from models.errors import CheckpointError, ModelError
 from models.labels import EXPRESSIONS
-from models.window_statistics import FPS, SHIFT, STATISTICS, TERMS, labels, statistics
+from models.multiterm.boosting import Boosted, Boosting, boost, common_rows, objective
+from models.multiterm.windows import FPS, SHIFT, STATISTICS, TERMS, labels, statistics
 
 # Features a frame: AU intensities and occurrences, head pose, gaze, BODY_25 key points, deep features after PCA.
 MODALITIES = {"au": 35, "head": 6, "gaze": 8, "pose": 75, "deep": 200}

@@ -1,8 +1,8 @@
 """Trains multi-term boosting on recordings, and scores it on those to validate as the service would predict them.
 
-Reads the annotations of 2020 and `multiterm/<name>.npz` (`service.prepare_multiterm`): (slots, features) by modality at
-30 slots a second. Every finished model is kept in the run's folder, so that a run which was killed goes on to the very
-result it would have had.
+Reads the annotations of 2020 and `multiterm/<name>.npz` (`service.datasets.multiterm`): (slots, features) by modality
+at 30 slots a second. Every finished model is kept in the run's folder, so that a run which was killed goes on
+to the very result it would have had.
 """
 
 import json
@@ -18,21 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from models import affwild2, metrics
-from models.block_windows import slot_of
-from models.boosting import Boosted, Boosting
+from models import metrics
 from models.errors import ModelError
 from models.labels import EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
-from models.multiterm import TARGETS, MultiTerm, Video
-from models.recordings import Recording
-from models.window_statistics import SHIFT, TERMS
+from models.multiterm.boosting import Boosted, Boosting
+from models.multiterm.live_windows import slot_of
+from models.multiterm.system import TARGETS, MultiTerm, Video
+from models.multiterm.windows import SHIFT, TERMS
+from models.training import affwild2
+from models.training.recordings import Recording
 
 log = logging.getLogger(__name__)
 
 Predict = Callable[[Video, NDArray[np.int64]], dict[str, NDArray[np.float64]]]  # of the windows that end there
 
-FOLDER = Path(__file__).parent / "recipes" / "boosting"
+FOLDER = Path(__file__).resolve().parent.parent / "recipes" / "boosting"
 NETWORK = "multiterm"
 FEATURES = "multiterm"  # folder of a prepared data set
 

@@ -2,7 +2,7 @@
 
 Kollias and Zafeiriou 2020, III-A (and Kollias et al. 2019, "Deep affect prediction in-the-wild"). The published code
 (dkollias/Aff-Wild-models) has no landmarks, and its ResNet50 variant no fully connected layer: `landmarks=False`,
-`fc=0`, `reset="before"`; `models.tensorflow` brings its weights over.
+`fc=0`, `reset="before"`; `models.networks.tensorflow` brings its weights over.
 """
 
 from typing import Literal
@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.ferplus_resnet50 import FEATURES, FaceResNet50
-from models.gru import GRU, UNITS, Reset
-from models.vgg_face import WIDTH, VGGFace
+from models.networks.ferplus_resnet50 import FEATURES, FaceResNet50
+from models.networks.gru import GRU, UNITS, Reset
+from models.networks.vgg_face import WIDTH, VGGFace
 
 LANDMARKS = 2 * 68
 SEQUENCE = 80  # frames, from zero state, that the published networks were trained on

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.inception_v3 import PLANES, InceptionV3Trunk
+from models.networks.inception_v3 import PLANES, InceptionV3Trunk
 
 REGIONS = 17  # models.labels.AUS_2022, then hidden AU05, AU09, AU14, AU16, AU17
 LABELLED = 12

@@ -1,13 +1,13 @@
 """FaceBehaviorNet: valence-arousal, 7 expressions and 17 action units of one face.
 
 Kollias and Zafeiriou 2020, V: MT-VGG with the action units of all its training sets, trained with the coupling losses
-of `models.coupling`. Compound expressions follow from its outputs without training:
+of `models.training.coupling`. Compound expressions follow from its outputs without training:
 `models.relations.compound_scores`.
 """
 
 from models.labels import AUS_UNION
-from models.mt_vgg import FC, MTVGG
-from models.vgg_face import WIDTH
+from models.networks.mt_vgg import FC, MTVGG
+from models.networks.vgg_face import WIDTH
 
 
 class FaceBehaviorNet(MTVGG):

@@ -1,7 +1,8 @@
 """MIMAMO Net: micro-motion (phase differences) and macro-motion (appearance) read together by a recurrent network.
 
 Deng, Chen, Pan and Shi 2020, "MIMAMO Net", as published in wtomin/MIMAMO-Net and used unchanged by Li 2020 for
-Aff-Wild2. The appearance features come from a network of their own, `ferplus-resnet50`; the motion from `models.phase`.
+Aff-Wild2. The appearance features come from a network of their own, `ferplus-resnet50`; the motion from
+`models.networks.phase`.
 """
 
 from typing import get_args
@@ -9,8 +10,8 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from models.ferplus_resnet50 import FEATURES
-from models.phase import Unwrap
+from models.networks.ferplus_resnet50 import FEATURES
+from models.networks.phase import Unwrap
 
 SEQUENCE = 64  # face frames that the published network was trained on
 
@@ -63,9 +64,9 @@ class MIMAMO(nn.Module):
     """The two streams and their recurrent head; 2,636,425 parameters.
 
     It recurs over time (`batch_first`), which is what the paper means. With `legacy_axis` it recurs over the batch, as
-    the published code does by an oversight: for parity with its weights only. `unwrap` says how `models.phase` is to
-    prepare the inputs: published weights expect "reference". `bidirectional=False` is for new training of a network
-    whose state can be carried; it has no published weights.
+    the published code does by an oversight: for parity with its weights only. `unwrap` says how `models.networks.phase`
+    is to prepare the inputs: published weights expect "reference". `bidirectional=False` is for new training of a
+    network whose state can be carried; it has no published weights.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class MIMAMO(nn.Module):
     def forward(self, phase_0: Tensor, phase_1: Tensor, features: Tensor) -> Tensor:
         """Valence and arousal (batch, time, 2), not clipped; checkpoints trained on OMG may hold them the other way.
 
-        `phase_0`: (batch, time, 24, 48, 48), `phase_1`: (batch, time, 24, 24, 24) radians, by `models.phase`.
+        `phase_0`: (batch, time, 24, 48, 48), `phase_1`: (batch, time, 24, 24, 24) radians, by `models.networks.phase`.
         `features`: (batch, time, 2048) of `ferplus-resnet50`.
         """
         return self.recur(self.transformed(phase_0, phase_1, features))

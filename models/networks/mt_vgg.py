@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.gru import GRU, UNITS
 from models.labels import AUS_2020, EXPRESSIONS
-from models.vgg_face import WIDTH, VGGFace
+from models.networks.gru import GRU, UNITS
+from models.networks.vgg_face import WIDTH, VGGFace
 
 FC = 4096
 SEQUENCE = 90  # frames

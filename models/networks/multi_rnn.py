@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.affwildnet import LANDMARKS
-from models.gru import GRU, UNITS
-from models.vgg_face import WIDTH, VGGFace
+from models.networks.affwildnet import LANDMARKS
+from models.networks.gru import GRU, UNITS
+from models.networks.vgg_face import WIDTH, VGGFace
 
 FC = 4096
 # The paper drops 0.8 in the first recurrent layer; whether it means what is dropped or what is kept is not said.

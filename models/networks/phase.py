@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models import steerable_pyramid
+from models.networks import steerable_pyramid
 
 FRAMES = 13  # give 12 differences
 SIZE = 48  # pixels

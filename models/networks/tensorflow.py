@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import CheckpointError
-from models.gru import UNITS
+from models.networks.gru import UNITS
 
 CONVOLUTIONS = 13
 CELL = "rnn_1/rnn/multi_rnn_cell/cell_{}/gru_cell/{}"

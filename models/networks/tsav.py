@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.resnet import ResNet18
+from models.networks.resnet import ResNet18
 
 # Where each task lies in the 17 outputs.
 EXPRESSION = slice(0, 7)  # logits, in the order of models.labels.EXPRESSIONS

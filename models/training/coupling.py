@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import losses, relations
+from models import relations
 from models.metrics import CLASS_SENTINEL
+from models.training import losses
 
 TERMS = ("co_annotation", "distribution_matching", "soft_co_annotation")
 FLOOR = 1e-6  # of a matched probability: neutral expects no action unit at all, whose logarithm would be infinite

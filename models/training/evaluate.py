@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import affwild2, metrics, probabilities
+from models import metrics
 from models.errors import AnnotationError
 from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
+from models.training import affwild2, probabilities
 
 PROBABILITIES = "probabilities"  # folder beside predictions
 CLASSES = {"2020": EXPRESSIONS, "2022": (*EXPRESSIONS, "other")}

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models import augment, inception_v3, phase, steerable_pyramid, vgg_face
-from models.recordings import SIZE, Recording
+from models.networks import inception_v3, phase, steerable_pyramid, vgg_face
+from models.training import augment
+from models.training.recordings import SIZE, Recording
 
 # TSAV
 CLIP_FRAMES = 8

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import metrics
-from models.evaluate import CLASSES, UNITS, Evaluation, Task
+from models.training.evaluate import CLASSES, UNITS, Evaluation, Task
 
 BINS = 10  # of a reliability plot
 COLUMNS = 4  # of a figure with a panel for each class

@@ -15,16 +15,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import models
-from models import affwild2, checkpoint, ferplus_resnet50, probabilities
-from models.affwild2 import Annotation
+from models import checkpoint
 from models.errors import ModelError
-from models.evaluate import PROBABILITIES
 from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
-from models.probabilities import Probabilities
-from models.recipe import Recipe, made
-from models.recordings import Recording
-from models.train import by_task, decide
+from models.networks import ferplus_resnet50
+from models.training import affwild2, probabilities
+from models.training.affwild2 import Annotation
+from models.training.evaluate import PROBABILITIES
+from models.training.probabilities import Probabilities
+from models.training.recipe import Recipe, made
+from models.training.recordings import Recording
+from models.training.train import by_task, decide
 
 MULTI_TASK_FILE = "predictions.txt"  # of a 2022 submission
 RESIZED, PICTURE = 256, 224  # pixels: ferplus-resnet50 reads the middle of the resized face

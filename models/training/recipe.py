@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from models.coupling import TERMS
 from models.errors import ModelError
-from models.inputs import BUILDERS, Builder, Window, clip_and_sound, sounds
 from models.labels import AUS_2020, AUS_2022, AUS_UNION
+from models.training.coupling import TERMS
+from models.training.inputs import BUILDERS, Builder, Window, clip_and_sound, sounds
 
-FOLDER = Path(__file__).parent / "recipes"
+FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 TASKS = ("va", "expression", "au")
 VALENCE_AROUSAL = ("mimamo", "affwildnet", "cnn-3rnn", "cnn-1rnn", "fusion-rnn", "fusion-fc", "fusion-decision")
 
@@ -46,7 +46,9 @@ class Recipe:
     pseudo_valence: bool = False  # from the expression, where valence is not annotated
     pos_weight: tuple[float, ...] = ()  # of each action unit
     class_weight: tuple[float, ...] = ()  # of each expression
-    coupling: dict[str, float] = field(default_factory=dict)  # term of models.coupling: weight; facebehaviornet only
+    coupling: dict[str, float] = field(
+        default_factory=dict
+    )  # term of models.training.coupling: weight; facebehaviornet only
     sound_window: Window = "past10"  # of tsav: what the service listens to, or the published "centred", or "truncate"
     reads: Literal["faces", "sound"] = "faces"  # mt-vgg-gru on sound alone becomes av-mt-vgg-gru's "aural." part
     fold: tuple[int, ...] = ()  # (i, k): videos of train and validation dealt anew

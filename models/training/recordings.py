@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.affwild2 import Annotation, picture
 from models.errors import ModelError
+from models.training.affwild2 import Annotation, picture
 
 SIZE = 112  # pixels of an aligned face
 FPS = 30

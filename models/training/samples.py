@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models import affwild2
 from models.errors import ModelError
 from models.labels import AUS_2020, AUS_2022, AUS_UNION, EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL, annotated
-from models.pseudo_labels import Histograms, contradicts
-from models.recipe import Recipe
-from models.recordings import Recording
+from models.training import affwild2
+from models.training.pseudo_labels import Histograms, contradicts
+from models.training.recipe import Recipe
+from models.training.recordings import Recording
 
 log = logging.getLogger(__name__)
 

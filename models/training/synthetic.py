@@ -13,8 +13,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.affwild2 import MULTI_TASK, Annotation, picture, write_au, write_expression, write_multi_task, write_va
 from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
+from models.training.affwild2 import (
+    MULTI_TASK,
+    Annotation,
+    picture,
+    write_au,
+    write_expression,
+    write_multi_task,
+    write_va,
+)
 
 SIZE = 112  # pixels
 FPS = 30

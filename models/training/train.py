@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import models
-from models import checkpoint, coupling, losses, metrics
+from models import checkpoint, metrics
 from models.errors import ModelError
 from models.labels import AUS_2020, AUS_UNION
-from models.recipe import Recipe, made
-from models.samples import Samples, recordings
-from models.tsav import AU, EXPRESSION, VA
+from models.networks.tsav import AU, EXPRESSION, VA
+from models.training import coupling, losses
+from models.training.recipe import Recipe, made
+from models.training.samples import Samples, recordings
 
 log = logging.getLogger(__name__)
 

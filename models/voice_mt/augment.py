@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from models.face_mt.voice import CHANNELS
+from models.voice_mt.network import CHANNELS
 
 _WARPED = CHANNELS + 8  # channels that a shift of the mel axis may bring into sight
 SILENCE_DB = -100.0

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.face_mt.data import read
-from models.face_mt.voice import AFFECT, CLASSES, COLUMNS
 from models.face_mt.votes import CIRCUMPLEX
+from models.voice_mt.network import AFFECT, CLASSES, COLUMNS
 
 Floats = NDArray[np.float64]
 

@@ -18,14 +18,16 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from models.face_mt import confusions, voice_sounds, voice_spoil
+from models.face_mt import confusions
 from models.face_mt.scores import calibration_error, concordance, macro_f1, softmax
-from models.face_mt.voice import CLASSES, COLUMNS
-from models.face_mt.voice_data import FOLDS, SPOKEN, Clips, Floats, clips, window
-from models.face_mt.voice_export import calibrate, spread, together
-from models.face_mt.voice_scores import SEVEN, Heard, served, seven
 from models.labels import EXPRESSIONS
 from models.metrics import confusion
+from models.voice_mt import sounds as voice_sounds
+from models.voice_mt import spoil as voice_spoil
+from models.voice_mt.data import FOLDS, SPOKEN, Clips, Floats, clips, window
+from models.voice_mt.export import calibrate, spread, together
+from models.voice_mt.network import CLASSES, COLUMNS
+from models.voice_mt.scores import SEVEN, Heard, served, seven
 
 _RESAMPLES = 1000
 _BATCH = 64

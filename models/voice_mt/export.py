@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.face_mt import onnx_file, voice_train
+from models.face_mt import onnx_file
 from models.face_mt.calibration import fit_std_scale, fit_temperature
 from models.face_mt.scores import concordance, macro_f1, softmax
-from models.face_mt.voice import CLASSES, COLUMNS, VoiceNetwork
-from models.face_mt.voice_data import CALM, FOLDS, POSITIONS, SPOKEN, Clips, Floats, affect_of, clips
-from models.face_mt.voice_scores import SEVEN, Heard, served, seven
 from models.labels import EXPRESSIONS
+from models.voice_mt import train as voice_train
+from models.voice_mt.data import CALM, FOLDS, POSITIONS, SPOKEN, Clips, Floats, affect_of, clips
+from models.voice_mt.network import CLASSES, COLUMNS, VoiceNetwork
+from models.voice_mt.scores import SEVEN, Heard, served, seven
 
 VERSION = "voice-mt-1"  # named in every event; a new one with each change of the weights that are shipped
 SHIPPED = 0  # fold whose network is served, whatever its figures

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.face_mt.scores import concordance, macro_f1, softmax
-from models.face_mt.voice import CLASSES, VoiceNetwork
-from models.face_mt.voice_data import CALM, NEUTRAL, SPOKEN, Clips, Floats, affect_of, window
+from models.voice_mt.data import CALM, NEUTRAL, SPOKEN, Clips, Floats, affect_of, window
+from models.voice_mt.network import CLASSES, VoiceNetwork
 
 SEVEN = SPOKEN - 1
 _BATCH = 64

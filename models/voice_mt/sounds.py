@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.face_mt.voice import COLUMNS
+from models.voice_mt.network import COLUMNS
 
 RATE = 44_100  # Hz
 HOP, WINDOW, N_FFT, MELS = 441, 882, 1024, 64  # samples; mel channels up to 22 050 Hz on the HTK scale

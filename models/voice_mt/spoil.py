@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.face_mt.voice_sounds import RATE
+from models.voice_mt.sounds import RATE
 
 Samples = NDArray[np.float32]
 DIRECT = 0.0025  # s after the first sound that still counts as direct (Zahorik 2002)

@@ -21,11 +21,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from models.errors import ModelError
-from models.face_mt.voice import AFFECT, CLASSES, VoiceNetwork
-from models.face_mt.voice_augment import augment
-from models.face_mt.voice_data import AFTER, FOLDS, NEUTRAL, NO_SPEECH, SETTLED, Clips, clips, fold_actors, window
-from models.face_mt.voice_scores import figures, hear
-from models.face_mt.voice_sounds import lessons
+from models.voice_mt.augment import augment
+from models.voice_mt.data import AFTER, FOLDS, NEUTRAL, NO_SPEECH, SETTLED, Clips, clips, fold_actors, window
+from models.voice_mt.network import AFFECT, CLASSES, VoiceNetwork
+from models.voice_mt.scores import figures, hear
+from models.voice_mt.sounds import lessons
 
 LESSONS = 40  # clips of each kind of sound that is no voice
 WHOLE = 0.75  # share of the windows that hold the sentence whole; the others end in the midst of it

@@ -2,7 +2,7 @@
 
 The networks behind it run where the scheduler runs them (`FeatureEngine`); here their inputs are cut out of the frame,
 and their outputs become rows of features, one a slot of the grid of 30 a second, by the session clock alone. Training
-data is made by the same code (`service.prepare_multiterm`). Irises are read ten times a second, and the body of one
+data is made by the same code (`service.datasets.multiterm`). Irises are read ten times a second, and the body of one
 face five times, whoever waited longest; in between those features are NaN, and the windows leave NaN out.
 """
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Arrays
-from models.block_windows import HOLD, slot_of
-from models.window_statistics import FPS, SHIFT
-from service.inference import au_calibration
-from service.inference.au_calibration import AUCalibration
-from service.inference.turns import FORGET, Turns
+from models.multiterm.live_windows import HOLD, slot_of
+from models.multiterm.windows import FPS, SHIFT
+from service.adapters import au_calibration
+from service.adapters.au_calibration import AUCalibration
+from service.adapters.pacing import FORGET, Turns
 from service.perception import body, iris
 from service.perception.camera_pose import camera_pose
 from service.perception.face import Face

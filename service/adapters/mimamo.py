@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
-from models import phase, steerable_pyramid
+from models.networks import phase, steerable_pyramid
+from service.adapters.options import Options
+from service.adapters.outputs import estimates_of
+from service.adapters.pacing import FORGET, Carried, Turns
 from service.inference.estimate import Estimate
-from service.inference.options import Options
-from service.inference.outputs import estimates_of
-from service.inference.turns import FORGET, Carried, Turns
 from service.perception.face import Face
 from service.perception.mel import MelStream
 

@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import boosted, weights
+from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError, WeightsError
 from engines.load import Loaded, parse_engine
-from models.block_windows import BlockWindows
-from models.multiterm import MultiTerm
-from models.window_statistics import FPS, TERMS
+from engines.papers import boosted
+from models.multiterm.live_windows import BlockWindows
+from models.multiterm.system import MultiTerm
+from models.multiterm.windows import FPS, TERMS
+from service.adapters.face_mt import read_names
+from service.adapters.feature_engine import FACE, FeatureEngine
+from service.adapters.frame_features import NAMES, FrameFeatures, Slot
+from service.adapters.options import Options
 from service.inference.estimate import Estimate
-from service.inference.face_mt import read_names
-from service.inference.feature_engine import FACE, FeatureEngine
-from service.inference.frame_features import NAMES, FrameFeatures, Slot
-from service.inference.options import Options
 from service.perception.face import Face
 from service.perception.mel import MelStream
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.errors import UserError
-from models.phase import Unwrap
+from models.networks.phase import Unwrap
 from service.perception.mel import Mode
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from engines.engine import SOUND_EMBEDDING, Arrays
 from engines.load import Loaded
 from engines.split import SplitEngine
+from service.adapters.options import Options
+from service.adapters.outputs import estimates_of
+from service.adapters.pacing import FORGET, Turns, period_at
 from service.inference.estimate import Estimate
-from service.inference.options import Options
-from service.inference.outputs import estimates_of
-from service.inference.turns import FORGET, Turns, period_at
 from service.perception.face import Face
 from service.perception.mel import SECONDS, MelStream, log_mel
 

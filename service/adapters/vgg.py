@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
+from service.adapters.options import Options
+from service.adapters.outputs import estimates_of
+from service.adapters.pacing import Carried, Turns
 from service.inference.estimate import Estimate
-from service.inference.options import Options
-from service.inference.outputs import estimates_of
-from service.inference.turns import Carried, Turns
 from service.perception.align import CROP_SIZE
 from service.perception.face import Face
 from service.perception.mel import COLUMN_SECONDS, MELS, RANGE_DB, SILENCE_DB, MelStream

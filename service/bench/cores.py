@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.fleet import cores
+from service.workers.fleet import cores
 
 EVERY = 0.25  # s between two looks at a core: 0.1 % of it
 _SIDE, _PRODUCTS = 96, 20  # of the work, which takes about a quarter of a millisecond: the loops of networks, in cache

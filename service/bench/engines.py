@@ -15,12 +15,13 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from engines import load, machine
-from engines.bench_lanes import Eager, Lane, facts_of, take_turns
+from engines import load
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, precisions
 from engines.verify import compare
+from service.bench import machine
+from service.bench.lanes import Eager, Lane, facts_of, take_turns
 
 MODELS = ("tsav", "face-mt")  # the heaviest of the papers' systems that runs live, and the default
 GOAL = "tsav in int8 on two cores: at least 8 times eager torch, and 20 predictions/s"

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from engines import bench_gpu
 from engines.batches import SIZES
 from engines.errors import EngineError
 from engines.load import ON_GPU, Loaded, load
 from engines.probe import faces
+from service.adapters.options import Options
+from service.bench import gpu_batches as bench_gpu
 from service.capture.demo import demo_voice
 from service.capture.media import Sound
-from service.inference.options import Options
 from service.inference.scheduler import Scheduler
 from service.perception.face import Face, HeadPose, Quality
 from service.perception.mel import MelStream

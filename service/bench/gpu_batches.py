@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from engines import load, machine, torch_cuda, weights
-from engines.bench_lanes import Eager, Lane, facts_of, take_turns
+from engines import load, weights
 from engines.engine import SOUND_EMBEDDING, Arrays, Engine
 from engines.errors import EngineError
+from engines.gpu import torch_cuda
 from engines.verify import compare
+from service.bench import machine
+from service.bench.lanes import Eager, Lane, facts_of, take_turns
 
 MODEL = "tsav"
 GOAL = "tsav on one H200: 200 streams at 30 predictions/s, half of the measured bf16 peak in its convolutions"

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from engines import imported, weights
+from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError
+from engines.papers import imported
 from engines.verify import Figures
 
 
@@ -66,7 +67,7 @@ class Eager:
             else:
                 import onnx
 
-                from engines.onnx_torch import OnnxModule
+                from engines.gpu.onnx_torch import OnnxModule
 
                 self.module = OnnxModule(onnx.load(str(weights.verified(reference)))).eval()
                 self._names = list(inputs)

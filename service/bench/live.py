@@ -24,9 +24,9 @@ from tqdm import tqdm
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from engines import machine
 from engines.errors import UserError
-from service.bench_cores import Cores
+from service.bench import machine
+from service.bench.cores import Cores
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
 from service.settings import DEFAULT_SESSIONS

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from engines import export, imported, machine
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, capabilities
+from engines.papers import export, imported
+from service.bench import machine
 
 PRECISIONS = ("fp32", "bf16")
 WARM_UP = 2  # calls that are not measured

@@ -21,15 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from engines import machine, weights
-from service.bench import PACKAGES
+from engines import weights
+from service.bench import machine
+from service.bench.live import PACKAGES
 from service.capture.demo import RATE, demo_picture, demo_voice
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
 from service.events import Event
-from service.fleet import cores
 from service.runtime import Runtime, load_runtime
 from service.session import Session
+from service.workers.fleet import cores
 
 SESSIONS = (1, 2, 4, 8)
 FACES = (1, 4, 16)

@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from engines.errors import UserError
-from service.capture.redact import redact, redact_text
 from service.capture.source import Source
 from service.capture.timeouts import Timeouts
+from service.redact import redact, redact_text
 
 SCHEMES = ("demo:", "camera:N", "rtsp://…", "http(s)://…", "file:PATH")
 

@@ -7,8 +7,8 @@ from engines.errors import UserError
 from service import metrics
 from service.capture.inbox import Inbox
 from service.capture.media import Frame, State, StateChange
-from service.capture.redact import redact_text
 from service.capture.source import Source
+from service.redact import redact_text
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from service.capture.decode import Media, Picture, PictureConverter, choose_stre
 from service.capture.file import ending, play
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
-from service.capture.redact import redact, redact_text
 from service.capture.timeouts import Timeouts
 from service.capture.watch import watched
+from service.redact import redact, redact_text
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from service.capture.media import Item, State, StateChange
-from service.capture.redact import redact_text
+from service.redact import redact_text
 
 log = logging.getLogger(__name__)
 

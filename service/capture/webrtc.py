@@ -22,9 +22,9 @@ from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, AudioResampler, VideoFrame
 
 from service import metrics
+from service.capture.aiortc_internals import bound_backlog, on_sender_report
 from service.capture.decode import PictureConverter
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
-from service.capture.receiver import bound_backlog, on_sender_report
 from service.capture.rtp_clock import PeerClock
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Aff-Wild2 into the folders that training reads (`models.recordings`): crops, landmark masks, landmarks, mel columns.
+"""Aff-Wild2 into the folders that training reads (`models.training.recordings`): crops, masks, landmarks, mel columns.
 
 Everything comes from the perception that serves: out of the videos or, for recordings whose video is not at hand, out
 of the data set's own `cropped` or `cropped_aligned` pictures (then without sound). All that a video gives is written
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engines.errors import UserError
-from models import affwild2
-from models.affwild2 import picture
-from service.affwild2_layout import CROPS, Layout, layout
-from service.annotated_person import AnnotatedPerson
+from models.training import affwild2
+from models.training.affwild2 import picture
+from service.adapters.descriptors import SIZE as CONTEXT_SIZE
+from service.adapters.descriptors import surroundings
+from service.adapters.vgg import resized
 from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame, Sound
-from service.inference.descriptors import SIZE as CONTEXT_SIZE
-from service.inference.descriptors import surroundings
-from service.inference.vgg import resized
+from service.datasets.affwild2_layout import CROPS, Layout, layout
+from service.datasets.annotated_person import AnnotatedPerson
 from service.perception.face import Face
 from service.perception.mel import HOP, MELS, SILENCE_DB, WINDOW, MelStream
 from service.perception.networks import Networks

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import UserError
-from models import affwild2
+from models.training import affwild2
 
 VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm"})
 CROPS = ("cropped", "cropped_aligned")  # the data set's own pictures; the former show more, and are read first

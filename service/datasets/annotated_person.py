@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.affwild2 import picture
+from models.training.affwild2 import picture
 from service.perception.face import Face
 
 MIN_LIKENESS = 0.3  # correlation of coarse crops; the data set's alignment is not quite ours

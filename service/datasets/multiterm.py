@@ -19,16 +19,16 @@ from tqdm import tqdm
 
 from engines import weights
 from engines.errors import UserError
-from models import affwild2
-from models.block_windows import slot_of
-from models.recordings import FPS
-from service.affwild2_layout import Layout, layout
-from service.annotated_person import AnnotatedPerson
+from models.multiterm.live_windows import slot_of
+from models.training import affwild2
+from models.training.recordings import FPS
+from service.adapters.face_mt import read_names
+from service.adapters.feature_engine import FACE, FeatureEngine
+from service.adapters.frame_features import FrameFeatures, Slot
 from service.capture.file import FileSource
 from service.capture.media import Frame
-from service.inference.face_mt import read_names
-from service.inference.feature_engine import FACE, FeatureEngine
-from service.inference.frame_features import FrameFeatures, Slot
+from service.datasets.affwild2_layout import Layout, layout
+from service.datasets.annotated_person import AnnotatedPerson
 from service.perception.face import Face
 from service.perception.networks import Networks
 from service.perception.perceive import Perception

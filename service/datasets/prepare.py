@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 from engines import weights
 from engines.errors import UserError, WeightsError
-from service.blendshapes import NAMES, Blendshapes
 from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame
+from service.datasets.blendshapes import NAMES, Blendshapes
 from service.perception.align import aligned_crop
 from service.perception.mel import mel_power
 from service.perception.networks import Networks
@@ -105,9 +105,9 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
 
     ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); ravdess: FLAC
     or WAV files by RAVDESS' names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
-    recording instead (`service.prepare_affwild2`), with `context` those of faces with their surroundings too;
-    multiterm adds what that system reads (`service.prepare_multiterm`). Raises `UserError` for a name or folder that is
-    not there.
+    recording instead (`service.datasets.affwild2`), with `context` those of faces with their surroundings too;
+    multiterm adds what that system reads (`service.datasets.multiterm`). Raises `UserError` for a name or folder
+    that is not there.
     """
     source, target = Path(folder), Path(out)
     if dataset not in DATASETS:
@@ -115,11 +115,11 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
     if not source.exists():
         raise UserError(f"{source} does not exist. Name the folder that holds {dataset}.")
     if dataset == "affwild2":
-        from service.prepare_affwild2 import prepare_affwild2
+        from service.datasets.affwild2 import prepare_affwild2
 
         return prepare_affwild2(source, target, context=context)
     if dataset == "multiterm":
-        from service.prepare_multiterm import prepare_multiterm
+        from service.datasets.multiterm import prepare_multiterm
 
         return prepare_multiterm(source, target)
     target.mkdir(parents=True, exist_ok=True)

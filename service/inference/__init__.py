@@ -1,1 +1,1 @@
-"""From faces and sound to estimates: one causal adapter per model family, one scheduler for all sessions."""
+"""From an adapter's inputs to outputs: one scheduler for all sessions, standby engines, CPU share."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from engines.engine import Arrays
 from engines.errors import EngineError
-from service.inference.ready import Share
+from service.inference.queue import Share
 
 
 def join(shares: list[Share]) -> Arrays:

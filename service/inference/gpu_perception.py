@@ -18,7 +18,7 @@ from engines import weights
 from engines.batches import SIZES
 from engines.engine import Engine
 from engines.errors import EngineError
-from engines.mediapipe_onnx import INPUT, onnx_file
+from engines.gpu.mediapipe_onnx import INPUT, onnx_file
 from service.inference.scheduler import Scheduler
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks, Runs, TFLite
 
@@ -90,10 +90,10 @@ def move_to(
 def _open(backend: str, path: Path) -> Engine:
     """In float32, which perception needs."""
     if backend == "tensorrt":
-        from engines.tensorrt import TensorRtEngine
+        from engines.gpu.tensorrt import TensorRtEngine
 
         return TensorRtEngine(path, precision="fp32")
-    from engines.torch_cuda import TorchEngine
+    from engines.gpu.torch_cuda import TorchEngine
 
     return TorchEngine(path, precision="fp32")
 

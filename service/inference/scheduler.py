@@ -20,7 +20,7 @@ from engines.engine import Arrays, Engine, is_finite, require_finite
 from engines.errors import EngineError
 from service import metrics
 from service.inference.batch import join, split
-from service.inference.ready import Pending, Ready, Request, Share, Superseded
+from service.inference.queue import Pending, Ready, Request, Share, Superseded
 
 log = logging.getLogger(__name__)
 

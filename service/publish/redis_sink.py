@@ -18,9 +18,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from engines.errors import UserError
 from service import metrics
-from service.capture.redact import redact
 from service.events import Event
 from service.publish.hub import Hub
+from service.redact import redact
 
 SINK = "redis"
 STREAM_LENGTH = 10_000  # entries kept a stream, about; 5 min of one session at 30 events/s

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from engines.errors import UserError
-from service.capture.redact import redact
+from service.redact import redact
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+", re.IGNORECASE)  # two letters at least: "C:" is a drive
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")  # URL parsers disagree about these

@@ -11,17 +11,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engines.errors import UserError
-from service import routes_preview, routes_service, routes_sessions, whip
-from service.body_limit import BodyLimit
 from service.capture.sdp import ice_servers
-from service.guard import OriginGuard, TokenGuard
-from service.headers import SecurityHeaders
-from service.live import Live, RuntimeFactory, SessionsFactory, SinksFactory, load, redis, registry, start
-from service.openapi import describe
-from service.problem import answer_malformed, answer_user_error
-from service.publish import websocket
-from service.routes_pages import pages
 from service.settings import Settings
+from service.web.body_limit import BodyLimit
+from service.web.guard import OriginGuard, TokenGuard
+from service.web.headers import SecurityHeaders
+from service.web.live import Live, RuntimeFactory, SessionsFactory, SinksFactory, load, redis, registry, start
+from service.web.openapi import describe
+from service.web.problem import answer_malformed, answer_user_error
+from service.web.routes import preview as routes_preview
+from service.web.routes import service as routes_service
+from service.web.routes import sessions as routes_sessions
+from service.web.routes import stream as websocket
+from service.web.routes import whip
+from service.web.routes.pages import pages
 
 
 def create_app(

@@ -22,7 +22,7 @@ FAREWELL = 0.5  # s that stopping waits for watchers to take their last events
 
 
 class Reader(Protocol):
-    """What reads the faces: a `service.runtime.Runtime`, or a `service.fleet.Fleet` of processes that have one each."""
+    """What reads the faces: a `service.runtime.Runtime`, or a `service.workers.fleet.Fleet` of such processes."""
 
     @property
     def info(self) -> Mapping[str, Any]:

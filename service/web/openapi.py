@@ -1,4 +1,4 @@
-"""The API's description, generated from the routes; `python -m service.openapi` writes it to docs/openapi.json."""
+"""The API's description, generated from the routes; `python -m service.web.openapi` writes it to docs/openapi.json."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.guard import COOKIE, OPEN_PATHS
+from service.web.guard import COOKIE, OPEN_PATHS
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
 _DESCRIPTION = """Watches faces, listens to voices, and streams valence, arousal, expressions and action units live.
 
@@ -86,8 +86,8 @@ def _say_problems(document: dict[str, Any]) -> None:
 
 def text() -> str:
     """docs/openapi.json as it should be now."""
-    from service.app import create_app
     from service.settings import Settings
+    from service.web.app import create_app
 
     return json.dumps(create_app(Settings.model_construct()).openapi(), indent=1, sort_keys=True) + "\n"
 

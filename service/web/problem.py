@@ -8,8 +8,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from engines.errors import UserError
-from service.allowed_sources import SourceNotAllowed
 from service.register import NameTaken, TooMany, UnknownSession
+from service.web.allowed_sources import SourceNotAllowed
 
 STATUS: dict[type[UserError], int] = {SourceNotAllowed: 403, UnknownSession: 404, NameTaken: 409, TooMany: 429}
 

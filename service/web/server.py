@@ -13,8 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from engines.errors import UserError
-from service.app import drain
 from service.settings import Settings
+from service.web.app import drain
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from engines.errors import UserError
 from service import metrics
 from service.events import Event
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL, Settings
-from service.worker_process import Worker
+from service.workers.handle import Worker
 
 log = logging.getLogger(__name__)
 

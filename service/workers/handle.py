@@ -18,10 +18,10 @@ import httpx
 
 from engines.errors import UserError
 from service.events import Event
-from service.publish.relay import next_message, read_message, unpack
 from service.register import NameTaken, TooMany, UnknownSession
 from service.settings import Settings
-from service.worker import READY
+from service.workers.main import READY
+from service.workers.relay import next_message, read_message, unpack
 
 # What a worker is told of the settings; the rest is what the service in front of it does, and said to be off.
 TOLD = {
@@ -53,7 +53,7 @@ class Worker:
         self.since = time.monotonic()
         self.told = False  # to end
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.worker"],
+            [sys.executable, "-m", "service.workers.main"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in a terminal is for the service in front, which ends its workers

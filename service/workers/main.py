@@ -1,8 +1,8 @@
-"""A worker process of the service: `python -m service.worker`, started by `service.fleet` and by nobody else.
+"""A worker process of the service: `python -m service.workers.main`, started by `service.workers.fleet` alone.
 
 It is the whole service once more, on one core and on a socket that only the service in front of it can reach. Its
 standard input begins with a line of JSON, the settings, and stays open as long as it is wanted; through its standard
-output go events (`service.publish.relay`).
+output go events (`service.workers.relay`).
 """
 
 import json
@@ -15,7 +15,7 @@ import threading
 from typing import IO, Any
 
 from engines.errors import UserError
-from service.publish.relay import RelaySink, message
+from service.workers.relay import RelaySink, message
 
 READY = b"ready"  # the first message, if there is nothing wrong
 
@@ -41,11 +41,11 @@ def main() -> int:
 
 def _serve(given: dict[str, Any], path: str, pipe: IO[bytes]) -> int:
     # After the core was chosen: libraries count the cores when they are imported.
-    from service.app import create_app
-    from service.live import load
-    from service.server import Server, configuration
     from service.settings import Settings
-    from service.worker_routes import router
+    from service.web.app import create_app
+    from service.web.live import load
+    from service.web.server import Server, configuration
+    from service.workers.routes import router
 
     settings = Settings(**given)
     runtime = load(settings)

@@ -11,9 +11,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import REGISTRY, Collector
 
-from service.live import Running
-from service.remote_sessions import RemoteSessions
-from service.worker_process import Worker
+from service.web.live import Running
+from service.workers.handle import Worker
+from service.workers.sessions import RemoteSessions
 
 # Of these the largest is told: facts about a process, and flags.
 _FACTS = ("affect_engine_info", "python_info", "process_start_time_seconds", "process_max_fds")
@@ -23,7 +23,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/metrics")
 async def metrics(request: Request, live: Running) -> Response:
-    """See `service.routes_service.metrics`; of the service and its workers together."""
+    """See `service.web.routes.service.metrics`; of the service and its workers together."""
     assert isinstance(live.sessions, RemoteSessions)
     texts = await asyncio.gather(*(_text(worker) for worker in live.sessions.fleet.workers))
     families = [REGISTRY.collect(), *(text_string_to_metric_families(text) for text in texts)]

@@ -7,10 +7,10 @@ import httpx
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
-from service.live import Live, Running
 from service.register import TooMany, UnknownSession
-from service.remote_sessions import RemoteSession, RemoteSessions
-from service.worker_process import Worker, answering
+from service.web.live import Live, Running
+from service.workers.handle import Worker, answering
+from service.workers.sessions import RemoteSession, RemoteSessions
 
 _TOLD = ("content-type", "if-match")  # headers of a request that mean something to a worker
 _GIVEN = ("content-type", "location", "etag", "accept-patch", "accept-post", "allow", "link")  # of its answer
@@ -20,7 +20,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.post("/whip/{session}")
 async def publish(session: str, request: Request, live: Running, purpose: str | None = None) -> Response:
-    """See `service.whip.publish`."""
+    """See `service.web.routes.whip.publish`."""
     sessions = _sessions(live)
     placed = await asyncio.to_thread(sessions.place, session, None, purpose=purpose)
     try:
@@ -38,13 +38,13 @@ async def publish(session: str, request: Request, live: Running, purpose: str | 
 
 @router.patch("/whip/{session}/{resource}")
 async def trickle(session: str, resource: str, request: Request, live: Running) -> Response:
-    """See `service.whip.trickle`."""
+    """See `service.web.routes.whip.trickle`."""
     return await _ask(_peer(live, session).worker, request)
 
 
 @router.delete("/whip/{session}/{resource}")
 async def end(session: str, resource: str, request: Request, live: Running) -> Response:
-    """See `service.whip.end`."""
+    """See `service.web.routes.whip.end`."""
     peer = _peer(live, session)
     answer = await _ask(peer.worker, request)
     if answer.status_code == httpx.codes.OK:
@@ -55,7 +55,7 @@ async def end(session: str, resource: str, request: Request, live: Running) -> R
 
 @router.get("/v1/sessions/{id}/preview")
 async def preview(id: str, request: Request, live: Running) -> Response:
-    """See `service.routes_preview.preview`."""
+    """See `service.web.routes.preview.preview`."""
     worker = _sessions(live).get(id).worker
     if live.crowded:
         raise TooMany(f"{live.settings.max_subscribers} clients are watching, as many as this server allows")

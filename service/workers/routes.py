@@ -1,11 +1,11 @@
 """What a worker answers besides the routes of the service: sources are opened unasked, for the service in front has
-asked (`service.fleet`)."""
+asked (`service.workers.fleet`)."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from service.live import Running
-from service.routes_sessions import SessionInfo, info_of
+from service.web.live import Running
+from service.web.routes.sessions import SessionInfo, info_of
 
 router = APIRouter(include_in_schema=False)
 

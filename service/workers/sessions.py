@@ -9,10 +9,10 @@ from typing import Any
 from engines.errors import UserError
 from service.capture.media import Frame, State
 from service.events import Event
-from service.fleet import STEADY, Fleet
 from service.publish.hub import Hub
 from service.register import Register
-from service.worker_process import Worker
+from service.workers.fleet import STEADY, Fleet
+from service.workers.handle import Worker
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class RemoteSession:
         self.worker.request("POST", f"/v1/sessions/{self.name}/baseline")
 
     def latest_frame(self) -> Frame | None:
-        """None: pictures stay in their worker, which is asked for previews itself (`service.forward`)."""
+        """None: pictures stay in their worker, which is asked for previews itself (`service.workers.proxy`)."""
         return None
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from engines import cuda, doctor
+from engines import doctor
+from engines.gpu import cuda
 
 
 class Library:

@@ -18,7 +18,8 @@ atexit.register(lambda: print("told", told))
 
 
 @pytest.mark.parametrize(
-    "module", ["service.perception.networks", "engines.openvino", "service.blendshapes", "engines.quantize, nncf"]
+    "module",
+    ["service.perception.networks", "engines.openvino", "service.datasets.blendshapes", "engines.quantize, nncf"],
 )
 def test_nothing_is_reported_when_openvino_is_imported(module: str, tmp_path: Path) -> None:
     if "nncf" in module:

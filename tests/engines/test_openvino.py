@@ -6,35 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from helpers.small_network import WEIGHT, write_network
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from engines import openvino
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, resolve_precision, threads_for
-
-WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3) / 10
-
-
-def write_network(
-    path: Path, *, batch: str | int = "batch", operator: str = "Relu", weight: np.ndarray = WEIGHT
-) -> Path:
-    """crop (batch, 4) -> valence_arousal = Relu(crop @ weight), a tensor of two names, and expression = its Softmax."""
-    nodes = [
-        helper.make_node("MatMul", ["crop", "weight"], ["product"]),
-        helper.make_node(operator, ["product"], ["inner"]),
-        helper.make_node("Identity", ["inner"], ["valence_arousal"]),
-        helper.make_node("Softmax", ["product"], ["expression"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("crop", TensorProto.FLOAT, [batch, 4])],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [batch, 3]) for n in ("valence_arousal", "expression")],
-        [helper.make_tensor("weight", TensorProto.FLOAT, weight.shape, weight.ravel())],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
-    return path
 
 
 @pytest.fixture(autouse=True)

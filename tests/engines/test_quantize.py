@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from helpers.extras import needs_nncf
 from onnx import TensorProto, helper, numpy_helper
 
 from engines import quantize, weights
@@ -17,7 +18,6 @@ from engines.openvino import OpenVinoEngine
 from engines.quantize import Scheme
 from engines.verify import Figures
 
-needs_nncf = pytest.mark.skipif(not quantize.available(), reason="needs the extra quantize")
 NAMES = '["neutral"]'
 
 

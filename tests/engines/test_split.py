@@ -9,16 +9,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from fake_gpu import FakeGpu, install, uninstall
-from live_models import live_of
-from test_openvino import write_network
+from helpers.fake_gpu import FakeGpu, install, uninstall
+from helpers.live_models import live_of
+from helpers.small_network import write_network
 
-from engines import export, openvino_split, split, tensorrt
+from engines import openvino_split, split
 from engines.engine import SOUND_EMBEDDING, Arrays, Engine
 from engines.errors import EngineError
+from engines.gpu import tensorrt
+from engines.gpu.torch_cuda import TorchEngine
 from engines.openvino import OpenVinoEngine
+from engines.papers import export
 from engines.split import SplitEngine
-from engines.torch_cuda import TorchEngine
 from engines.weights import Source, Weights
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models import affwild2, synthetic
+from models.training import affwild2, synthetic
 
 FPS = synthetic.FPS
 SIZE = (640, 360)  # pixels of a video

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from browser import chromium, write_camera, write_microphone
+from helpers.browser import chromium, write_camera, write_microphone
 from skimage import data
 
 COUNT_FRAMES = """() => { window.gaps = []; let last = performance.now();

@@ -24,7 +24,8 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from engines import cuda, openvino, tensorrt_build
+from engines import openvino
+from engines.gpu import cuda, tensorrt_build
 
 
 class Error(Exception):

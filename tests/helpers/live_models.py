@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from sources import demo_items
+from helpers.sources import demo_items
 
 import models
-from engines import export, imported, openvino_split
-from engines.live_networks import LiveNetwork, live_network
+from engines import openvino_split
 from engines.load import Loaded
+from engines.papers import export, imported
+from engines.papers.live_networks import LiveNetwork, live_network
 from engines.weights import Weights
+from service.adapters.adapter import Adapter
+from service.adapters.options import Options, read_options
 from service.capture.media import Frame, Item, Sound
-from service.inference.adapter import Adapter
-from service.inference.options import Options, read_options
 from service.perception.face import Face
 from service.perception.mel import MelStream
 from service.perception.networks import Networks

@@ -10,18 +10,18 @@ import httpx
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
-from redis_server import free_port
+from helpers.redis_server import free_port
 
 from engines.errors import UserError
-from service.app import create_app, drain
 from service.capture.media import Frame, State
 from service.events import Event
-from service.live import Live
 from service.publish.hub import Hub
 from service.register import NameTaken, TooMany, UnknownSession
 from service.runtime import Runtime
 from service.sessions import Sessions
 from service.settings import Settings
+from service.web.app import create_app, drain
+from service.web.live import Live
 
 MODEL = {"name": "face-mt", "weights": "face-mt-0", "engine": "openvino", "precision": "fp32", "trained": True}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from redis_server import free_port
+from helpers.redis_server import free_port
 
 PATIENCE = 60.0  # s after which a test gives up waiting
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import models
-from models import affwild2, checkpoint, synthetic
+from models import checkpoint
+from models.training import affwild2, synthetic
 from service.cli import main
 
 torch.set_num_threads(1)

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import pyarrow.parquet
 import pytest
-from clips import beep, write_clip
+from helpers.clips import beep, write_clip
+from helpers.sources import demo_items
 from jsonschema import Draft202012Validator
-from sources import demo_items
 
 from service.analyze import analyze, events_of_recording
 from service.capture.media import Frame

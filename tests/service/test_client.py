@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import live_server
 import pytest
-from live_server import event_data, serving
+from helpers import live_server
+from helpers.live_server import event_data, serving
+from helpers.redis_server import free_port, redis_in
 from redis import Redis
-from redis_server import free_port, redis_in
 
 from service import client
 from service.client import Refused, redis_stream, stream

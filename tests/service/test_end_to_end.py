@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from helpers.redis_server import RedisServer, free_port, redis_in
+from helpers.rtsp import RtspServer
 from jsonschema import Draft202012Validator
-from redis_server import RedisServer, free_port, redis_in
-from rtsp import RtspServer
 from websockets.sync.client import ClientConnection, connect
 
-from service.bench import encode_demo
+from service.bench.live import encode_demo
 from service.events import event_schema
 
 VALIDATOR = Draft202012Validator(event_schema())

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from service.turn import FairTurn
+from service.fair_turn import FairTurn
 
 
 def test_who_waits_longest_is_next_even_if_the_last_one_wants_more() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.capture.redact import redact, redact_text
+from service.redact import redact, redact_text
 
 
 @pytest.mark.parametrize(

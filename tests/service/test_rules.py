@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sources import Recorded, demo_items
+from helpers.sources import Recorded, demo_items
 
 from engines.engine import Arrays
 from service.analyze import events_of_recording

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from redis_server import free_port
-from serve_process import PATIENCE, process
+from helpers.redis_server import free_port
+from helpers.serve_process import PATIENCE, process
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 

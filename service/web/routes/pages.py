@@ -12,12 +12,12 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 from starlette.staticfiles import StaticFiles
 
 from engines.errors import UserError
-from service.guard import COOKIE, cookie_for, same
-from service.headers import content_policy
-from service.problem import problems
 from service.settings import Settings
+from service.web.guard import COOKIE, cookie_for, same
+from service.web.headers import content_policy
+from service.web.problem import problems
 
-_PAGES = Path(__file__).parent / "dashboard"
+_PAGES = Path(__file__).resolve().parents[2] / "dashboard"
 _FORM = "application/x-www-form-urlencoded"
 _LOGIN_BODY = {
     "requestBody": {

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from service import metrics
 from service.capture.media import Frame
-from service.live import Live, Running, Watched
-from service.problem import problems
 from service.register import TooMany, UnknownSession
+from service.web.live import Live, Running, Watched
+from service.web.problem import problems
 
 MAX_FPS = 30.0  # parts a second
 BOUNDARY = "affectstream-frame"

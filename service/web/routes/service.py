@@ -9,9 +9,9 @@ from prometheus_client.registry import REGISTRY
 from pydantic import BaseModel, Field
 
 from service.events import event_schema
-from service.live import Running
-from service.problem import problems
 from service.runtime import commercial
+from service.web.live import Running
+from service.web.problem import problems
 
 router = APIRouter(tags=["service"])
 

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.allowed_sources import check_source
 from service.events import StateName
-from service.live import Running, Watched
-from service.problem import problems
+from service.web.allowed_sources import check_source
+from service.web.live import Running, Watched
+from service.web.problem import problems
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 

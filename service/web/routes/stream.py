@@ -8,9 +8,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
-from service.live import Live, Running
 from service.publish.hub import Subscription
 from service.register import UnknownSession
+from service.web.live import Live, Running
 
 router = APIRouter()
 

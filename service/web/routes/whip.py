@@ -21,8 +21,8 @@ from engines.errors import UserError
 from service.capture.dtls import accept_rsa
 from service.capture.sdp import NotAcceptable, answer_offer, ice_servers, ice_username, read_fragment
 from service.capture.webrtc import WebRtcSource
-from service.problem import Problem, problems
 from service.session import Session
+from service.web.problem import Problem, problems
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"

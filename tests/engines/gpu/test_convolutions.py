@@ -6,14 +6,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from live_models import live_of
+from helpers.live_models import live_of
 from onnx import TensorProto, helper, numpy_helper
 
-from engines import torch_cuda, weights
-from engines.convolutions import FUSED, How, convolution, fused, widened
-from engines.export import write
-from engines.mediapipe_onnx import onnx_file
-from engines.onnx_torch import OnnxModule
+from engines import weights
+from engines.gpu import torch_cuda
+from engines.gpu.convolutions import FUSED, How, convolution, fused, widened
+from engines.gpu.mediapipe_onnx import onnx_file
+from engines.gpu.onnx_torch import OnnxModule
+from engines.papers.export import write
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE
 
 

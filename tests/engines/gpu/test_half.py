@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines import weights
 from engines.errors import EngineError
-from engines.half import halved
+from engines.gpu.half import halved
 from engines.openvino import OpenVinoEngine
 from engines.probe import faces
 from engines.verify import compare

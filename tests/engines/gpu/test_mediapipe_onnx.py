@@ -10,9 +10,10 @@ import openvino as ov
 import pytest
 from numpy.typing import NDArray
 
-from engines import mediapipe_onnx, weights
+from engines import weights
 from engines.errors import EngineError
-from engines.mediapipe_onnx import convert, onnx_file
+from engines.gpu import mediapipe_onnx
+from engines.gpu.mediapipe_onnx import convert, onnx_file
 from engines.openvino import OpenVinoEngine
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE
 

@@ -8,17 +8,19 @@ from threading import Lock
 import numpy as np
 import pytest
 
-from engines import cuda, export, load, quantize, split, tensorrt, torch_cuda, weights
+from engines import load, quantize, split, weights
 from engines.engine import SOUND_EMBEDDING
 from engines.errors import EngineError
+from engines.gpu import cuda, tensorrt, torch_cuda
+from engines.gpu.tensorrt import TensorRtEngine
+from engines.gpu.torch_cuda import TorchEngine
 from engines.openvino import OpenVinoEngine
+from engines.papers import export
 from engines.probe import faces
 from engines.split import Typed
-from engines.tensorrt import TensorRtEngine
-from engines.torch_cuda import TorchEngine
 from engines.verify import compare
-from service import gpu_perception
-from service.gpu_perception import BatchedNetwork
+from service.inference import gpu_perception
+from service.inference.gpu_perception import BatchedNetwork
 from service.perception.networks import Networks
 from service.perception.perceive import perceive_still
 
@@ -137,7 +139,7 @@ def test_pycuda_and_torch_share_one_context_from_many_threads() -> None:
 @pytest.mark.timeout(900)
 def test_tsav_in_two_parts_gives_what_the_cpu_gives(backend: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from live_models import live_of
+    from helpers.live_models import live_of
 
     path = tmp_path / "tsav.onnx"
     export.write(live_of("tsav"), path)

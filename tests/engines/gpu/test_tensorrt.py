@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from faces import networks
-from fake_gpu import FakeGpu, install, uninstall
+from helpers.extras import needs_nncf
+from helpers.faces import networks
+from helpers.fake_gpu import FakeGpu, install, uninstall
+from helpers.small_models import model as small_models
+from helpers.small_network import WEIGHT, write_network
 from onnx import TensorProto
-from test_load import model as small_models
-from test_openvino import WEIGHT, write_network
-from test_quantize import needs_nncf
 
-from engines import cuda, load, tensorrt, tensorrt_build, weights
+from engines import load, weights
 from engines.batches import SIZES
 from engines.errors import EngineError
-from engines.tensorrt import TensorRtEngine
-from engines.tensorrt_build import PROFILES, key, profiles
+from engines.gpu import cuda, tensorrt, tensorrt_build
+from engines.gpu.tensorrt import TensorRtEngine
+from engines.gpu.tensorrt_build import PROFILES, key, profiles
 from service.capture.media import Frame
-from service.gpu_perception import BatchedNetwork
+from service.inference.gpu_perception import BatchedNetwork
 from service.runtime import load_runtime
 
 Fake = Callable[..., FakeGpu]

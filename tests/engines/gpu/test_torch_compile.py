@@ -11,15 +11,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from live_models import live_of
-from test_openvino import WEIGHT, write_network
+from helpers.live_models import live_of
+from helpers.small_network import WEIGHT, write_network
 
-from engines import export, torch_cuda, weights
+from engines import weights
 from engines.batches import SIZES, in_sizes
-from engines.half import halved
-from engines.onnx_torch import OnnxModule
+from engines.gpu import torch_cuda
+from engines.gpu.half import halved
+from engines.gpu.onnx_torch import OnnxModule
+from engines.gpu.torch_compile import faster, flat
+from engines.papers import export
 from engines.probe import faces
-from engines.torch_compile import faster, flat
 
 
 @pytest.fixture(autouse=True)

@@ -10,18 +10,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers.small_network import WEIGHT, write_network
 from onnx import TensorProto, helper, numpy_helper
-from test_openvino import WEIGHT, write_network
 
-from engines import torch_cuda, weights
+from engines import weights
 from engines.errors import EngineError
-from engines.export import write
-from engines.live_networks import LiveNetwork
-from engines.mediapipe_onnx import onnx_file
-from engines.onnx_torch import OnnxModule
+from engines.gpu import torch_cuda
+from engines.gpu.mediapipe_onnx import onnx_file
+from engines.gpu.onnx_torch import OnnxModule
+from engines.gpu.torch_cuda import TorchEngine
 from engines.openvino import OpenVinoEngine
+from engines.papers.export import write
+from engines.papers.live_networks import LiveNetwork
 from engines.probe import faces
-from engines.torch_cuda import TorchEngine
 from engines.verify import compare
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from live_models import SMALL, networks_of
+from helpers.live_models import SMALL, networks_of
 
-from engines import imported
 from engines.errors import WeightsError
-from engines.live_networks import live_network
 from engines.load import load
+from engines.papers import imported
+from engines.papers.live_networks import live_network
 from service.cli import main
 from service.runtime import load_runtime
 
@@ -169,7 +169,7 @@ def test_two_networks_make_an_ensemble(tmp_path: Path) -> None:
 
 
 def test_tensorflow_variables_are_taken_in(tmp_path: Path) -> None:
-    from models.gru import UNITS
+    from models.networks.gru import UNITS
 
     rng = np.random.default_rng(0)
     planes, variables = [3, 4, 4, 8, 8, 16, 16, 16, 32, 32, 32, 32, 32, 32], {}

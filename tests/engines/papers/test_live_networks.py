@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from live_models import live_of, loaded, networks_of
+from helpers.live_models import live_of, loaded, networks_of
 
 import models
-from engines import imported
-from engines.live_networks import live_network
-from models import mimamo
+from engines.papers import imported
+from engines.papers.live_networks import live_network
+from models.networks import mimamo
 
 torch.set_num_threads(1)
 BATCH = 3

@@ -19,8 +19,8 @@ from models.face_mt.export import Served, export, load  # noqa: E402
 from models.face_mt.network import Config, FaceNetwork, View, resampling  # noqa: E402
 from models.face_mt.train import Options, train  # noqa: E402
 from models.labels import EXPRESSIONS  # noqa: E402
-from service.blendshapes import NAMES  # noqa: E402
-from service.inference.face_mt import FaceMT, read_names  # noqa: E402
+from service.adapters.face_mt import FaceMT, read_names  # noqa: E402
+from service.datasets.blendshapes import NAMES  # noqa: E402
 
 SMALL = Config(widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), aus=("AU01", "AU12"))
 

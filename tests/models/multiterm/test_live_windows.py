@@ -6,8 +6,8 @@ from golden import networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.block_windows import BlockWindows, slot_of
-from models.window_statistics import SHIFT, STATISTICS, TERMS, statistics
+from models.multiterm.live_windows import BlockWindows, slot_of
+from models.multiterm.windows import SHIFT, STATISTICS, TERMS, statistics
 
 
 def evaluated(x, slot=0, terms=TERMS):

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from golden import networks
 
-from models import boosting, metrics, multiterm, window_statistics
-from models.boosting import Boosting
+from models import metrics
 from models.errors import CheckpointError, ModelError
+from models.multiterm import boosting
+from models.multiterm import system as multiterm
+from models.multiterm import windows as window_statistics
+from models.multiterm.boosting import Boosting
 
 
 @pytest.fixture(scope="module")

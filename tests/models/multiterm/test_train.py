@@ -4,17 +4,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import affwild2_videos
 import numpy as np
 import pytest
+from helpers import affwild2_videos
 
 from engines import weights
-from models import affwild2, multiterm_train, synthetic
-from models.boosting import Boosting, boost
 from models.errors import ModelError
-from models.multiterm import MultiTerm
+from models.multiterm import train as multiterm_train
+from models.multiterm.boosting import Boosting, boost
+from models.multiterm.system import MultiTerm
+from models.training import affwild2, synthetic
+from service.adapters.feature_engine import FACE
 from service.cli import main
-from service.inference.feature_engine import FACE
 
 pytest.importorskip("lightgbm", reason="needs LightGBM")
 FAST = Boosting({"num_leaves": 4, "learning_rate": 0.3, "min_child_samples": 5}, rounds=8, patience=4, folds=2)

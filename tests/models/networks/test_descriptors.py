@@ -6,7 +6,7 @@ import torch
 from golden import networks, recipe
 
 import models
-from models import descriptors
+from models.networks import descriptors
 
 torch.set_num_threads(1)
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from golden import networks
 
-from models import coupling, relations
+from models import relations
 from models.labels import AUS_UNION, COMPOUND_EXPRESSIONS, EXPRESSIONS
+from models.training import coupling
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from golden import networks, recipe
 
-from models import phase, steerable_pyramid
+from models.networks import phase, steerable_pyramid
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from golden import networks, recipe
 
 import models
-from engines.live_networks import live_network
+from engines.papers.live_networks import live_network
 
 torch.set_num_threads(1)
 

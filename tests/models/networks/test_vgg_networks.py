@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import models
-from models import tensorflow
+from models.networks import tensorflow
 
 torch.set_num_threads(1)
 SMALL = {"width": 2, "fc": 12}

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import affwild2
 from models.errors import AnnotationError
+from models.training import affwild2
 
 ROWS_2022 = "v_left/00002.jpg,0.5,-0.25,7," + ",".join("1" * 12) + "\n"
 

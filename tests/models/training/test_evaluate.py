@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from golden import networks
 
-from models import affwild2, evaluate, metrics, plots, probabilities
-from models.affwild2 import Annotation
+from models import metrics
 from models.errors import AnnotationError
 from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
-from models.probabilities import Probabilities
+from models.training import affwild2, evaluate, plots, probabilities
+from models.training.affwild2 import Annotation
+from models.training.probabilities import Probabilities
 from service.publish.table import COLUMNS
 
 PARTS = {"a": slice(0, 150), "b_left": slice(150, 300), "b_right": slice(300, 450), "c": slice(450, 600)}

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import inputs
+from models.training import inputs
+from service.adapters.vgg import sound_picture
 from service.capture.media import SAMPLE_RATE, Sound
-from service.inference.vgg import sound_picture
 from service.perception.mel import MelStream, mel_power
 
 SECONDS = 13.0

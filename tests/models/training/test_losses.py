@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models import coupling, losses, metrics
+from models import metrics
 from models.labels import AUS_UNION, EXPRESSIONS
+from models.training import coupling, losses
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from models import affwild2, augment, synthetic
 from models.labels import EXPRESSIONS
-from models.pseudo_labels import BINS, Histograms, contradicts
+from models.training import affwild2, augment, synthetic
+from models.training.pseudo_labels import BINS, Histograms, contradicts
 
 ID = {name: i for i, name in enumerate(EXPRESSIONS)}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from golden import networks, recipe
 
-from models import inputs
+from models.training import inputs
 from service.perception.mel import SAMPLE_RATE, mel_power
 
 TOLERANCE = 3e-4  # of filters in float32, as the published code has them

@@ -13,9 +13,11 @@ import pytest
 import torch
 
 import models
-from models import affwild2, checkpoint, evaluate, ferplus_resnet50, inception_v3, predict, samples, synthetic, train
-from models import recipe as recipes
+from models import checkpoint
 from models.errors import ModelError
+from models.networks import ferplus_resnet50, inception_v3
+from models.training import affwild2, evaluate, predict, samples, synthetic, train
+from models.training import recipe as recipes
 
 torch.set_num_threads(1)
 

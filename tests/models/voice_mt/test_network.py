@@ -9,16 +9,17 @@ torch = pytest.importorskip("torch")
 
 from engines.openvino import OpenVinoEngine  # noqa: E402
 from models.errors import ModelError  # noqa: E402
-from models.face_mt import voice_sounds, voice_train  # noqa: E402
-from models.face_mt.voice import CHANNELS, CLASSES, COLUMNS, OUTPUTS, VoiceNetwork, levelled  # noqa: E402
-from models.face_mt.voice_augment import augment  # noqa: E402
-from models.face_mt.voice_data import FOLDS, Clips, clips, fold_actors, window  # noqa: E402
-from models.face_mt.voice_export import Served, calibrate, release, together  # noqa: E402
-from models.face_mt.voice_scores import Heard, served  # noqa: E402
-from models.face_mt.voice_spoil import FAULTS, gain  # noqa: E402
-from models.face_mt.voice_train import Options, train  # noqa: E402
 from models.labels import EXPRESSIONS  # noqa: E402
-from service.inference.voice import read_trust  # noqa: E402
+from models.voice_mt import sounds as voice_sounds  # noqa: E402
+from models.voice_mt import train as voice_train  # noqa: E402
+from models.voice_mt.augment import augment  # noqa: E402
+from models.voice_mt.data import FOLDS, Clips, clips, fold_actors, window  # noqa: E402
+from models.voice_mt.export import Served, calibrate, release, together  # noqa: E402
+from models.voice_mt.network import CHANNELS, CLASSES, COLUMNS, OUTPUTS, VoiceNetwork, levelled  # noqa: E402
+from models.voice_mt.scores import Heard, served  # noqa: E402
+from models.voice_mt.spoil import FAULTS, gain  # noqa: E402
+from models.voice_mt.train import Options, train  # noqa: E402
+from service.adapters.voice import read_trust  # noqa: E402
 from service.perception.mel import mel_power  # noqa: E402
 
 

@@ -8,19 +8,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faces import networks as perception
-from live_models import adapter, items_of, loaded, networks_of, run, seen
+from helpers.faces import networks as perception
+from helpers.live_models import adapter, items_of, loaded, networks_of, run, seen
 
-from engines import imported
 from engines.errors import EngineError, UserError
-from models import descriptors, inception_v3, phase
-from models import inputs as training
+from engines.papers import imported
+from models.networks import descriptors, inception_v3, phase
+from models.training import inputs as training
+from service.adapters import tsav
+from service.adapters.descriptors import keep
+from service.adapters.options import read_options
+from service.adapters.pacing import FORGET
 from service.capture.media import Frame, Sound
-from service.inference import tsav
-from service.inference.descriptors import keep
-from service.inference.options import read_options
-from service.inference.ready import Pending
-from service.inference.turns import FORGET
+from service.inference.queue import Pending
 from service.perception.mel import HOP, SAMPLE_RATE, MelStream, log_mel
 from service.runtime import Runtime
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.inference.au_calibration import COLUMNS, INTENSITIES, AUCalibration
+from service.adapters.au_calibration import COLUMNS, INTENSITIES, AUCalibration
 
 AU12 = COLUMNS.index("AU12_r")
 

@@ -5,25 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sources import demo_items
+from helpers.sources import demo_items
 
-from engines import boosted, weights
+from engines import weights
 from engines.errors import EngineError, UserError, WeightsError
 from engines.load import Loaded
-from models import multiterm as boosters
-from models.block_windows import slot_of
-from models.window_statistics import SHIFT
+from engines.papers import boosted
+from models.multiterm import system as boosters
+from models.multiterm.live_windows import slot_of
+from models.multiterm.windows import SHIFT
+from service.adapters import multiterm
+from service.adapters.feature_engine import FeatureEngine
+from service.adapters.frame_features import BODY_PERIOD, IRIS_PERIOD, FrameFeatures
+from service.adapters.multiterm import Multiterm, system_at
+from service.adapters.options import Options
 from service.capture.media import Frame
 from service.cli import main
-from service.inference import multiterm
-from service.inference.feature_engine import FeatureEngine
-from service.inference.frame_features import BODY_PERIOD, IRIS_PERIOD, FrameFeatures
-from service.inference.multiterm import Multiterm, system_at
-from service.inference.options import Options
+from service.datasets.multiterm import Person
 from service.perception.mel import MelStream
 from service.perception.networks import Networks
 from service.perception.perceive import Perception
-from service.prepare_multiterm import Person
 
 pytest.importorskip("lightgbm", reason="needs LightGBM")
 SECONDS = 2.6

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_speech import noise, voice
-from test_standby import FAULTS, Compiler, until
+from helpers.faulty_engine import FAULTS, Compiler, until
+from helpers.sounds import noise, voice
 
 from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
+from service.adapters.voice import HOLD, MIN_SPEECH, PERIOD, Trust, Voice, VoiceReader
 from service.aggregation.fusion import Fusion, fuse
 from service.analyze import events_of_recording
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
 from service.events import AffectEvent
 from service.inference.estimate import Estimate
-from service.inference.voice import HOLD, MIN_SPEECH, PERIOD, Trust, Voice, VoiceReader
 from service.perception.mel import MelStream
 from service.perception.speech import SpeechDetector
 from service.pipeline import Pipeline

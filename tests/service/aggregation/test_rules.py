@@ -5,9 +5,9 @@ from math import sin
 
 import numpy as np
 import pytest
+from helpers.estimates import check, estimate, face
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_aggregate import check, estimate, face
 
 from service.aggregation.aggregate import Aggregator
 

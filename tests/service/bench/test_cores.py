@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from service import bench_cores
-from service.bench_cores import Cores, _Look
+from service.bench import cores as bench_cores
+from service.bench.cores import Cores, _Look
 
 
 def test_each_core_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_openvino import write_network
+from helpers.small_network import write_network
 
-from engines import bench_engines, openvino, quantize, weights
+from engines import openvino, quantize, weights
 from engines.errors import UserError
-from service.bench_page import write_page
+from service.bench import engines as bench_engines
+from service.bench.page import write_page
 
 pytest.importorskip("torch")
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines import bench_gpu, load, split, torch_cuda, weights
-from engines.bench_lanes import Eager
+from engines import load, split, weights
+from engines.gpu import torch_cuda
+from engines.gpu.torch_cuda import TorchEngine
 from engines.load import Backend
-from engines.torch_cuda import TorchEngine
-from service import bench_predictions
-from service.bench_page import tables, write_page
+from service.bench import gpu as bench_predictions
+from service.bench import gpu_batches as bench_gpu
+from service.bench.lanes import Eager
+from service.bench.page import tables, write_page
 from service.cli import main
 
 

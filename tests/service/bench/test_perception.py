@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from clips import write_clip
+from helpers.clips import write_clip
 
-from service.perception import bench
+from service.bench import perception as bench
 
 
 def test_rows_give_cost_and_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

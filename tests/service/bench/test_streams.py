@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service import bench_streams
-from service.bench_page import write_page
+from service.bench import streams as bench_streams
+from service.bench.page import write_page
 
 
 def test_each_setting_is_measured_on_faces_that_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,11 @@ from aiortc import rtcrtpreceiver as aiortc_receiver
 from aiortc.codecs import depayload, get_encoder
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from av import VideoFrame
+from helpers.webrtc_peer import MovingPicture, make_offer
 from prometheus_client import REGISTRY
-from webrtc_peer import MovingPicture, make_offer
 
+from service.capture.aiortc_internals import BACKLOG, _Backlog, is_key_frame
 from service.capture.media import Frame
-from service.capture.receiver import BACKLOG, _Backlog, is_key_frame
 from service.capture.sdp import answer_offer
 from service.capture.webrtc import WebRtcSource
 

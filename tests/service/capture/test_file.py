@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from clips import beep, write_clip
+from helpers.clips import beep, write_clip
 
 from engines.errors import UserError
 from service import metrics

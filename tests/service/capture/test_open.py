@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from clips import write_clip
+from helpers.clips import write_clip
 
 from engines.errors import UserError
 from service.capture.open import open_source

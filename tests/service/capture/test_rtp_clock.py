@@ -8,7 +8,7 @@ from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.capture.receiver import NTP_UNITS, RTP_WRAP, on_sender_report
+from service.capture.aiortc_internals import NTP_UNITS, RTP_WRAP, on_sender_report
 from service.capture.rtp_clock import MAX_JUMP, SYNC_TOLERANCE, PeerClock, TrackClock
 
 seconds = st.floats(0, 1e5)

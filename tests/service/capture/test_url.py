@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from clips import beep, picture, write_clip
-from rtsp import RtspServer
+from helpers.clips import beep, picture, write_clip
+from helpers.rtsp import RtspServer
 
 from service import metrics
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
+from helpers.webrtc_peer import FLASH_EVERY, Beeps, MovingPicture, make_offer
 from prometheus_client import REGISTRY
-from webrtc_peer import FLASH_EVERY, Beeps, MovingPicture, make_offer
 
 from service.capture import webrtc
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange

@@ -10,16 +10,16 @@ from typing import Any, cast
 import av
 import numpy as np
 import pytest
-from browser import chromium, write_camera, write_microphone
-from conftest import ROOT
 from fastapi import FastAPI
-from live_server import LiveServer, serving
+from helpers.browser import chromium, write_camera, write_microphone
+from helpers.live_server import LiveServer, serving
+from helpers.repository import ROOT
 from numpy.typing import NDArray
 
 from models.labels import ACTION_UNITS, EXPRESSIONS
-from service.app import create_app
 from service.runtime import Runtime
 from service.settings import Settings
+from service.web.app import create_app
 
 PAGE = ROOT / "service" / "dashboard"
 AXE = PAGE / "node_modules" / "axe-core" / "axe.min.js"

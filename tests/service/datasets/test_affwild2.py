@@ -3,23 +3,23 @@
 import shutil
 from pathlib import Path
 
-import affwild2_videos
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import affwild2_videos
 
 import models
 from engines.errors import UserError
-from models import affwild2, inputs, synthetic, train
 from models.errors import ModelError
-from models.recipe import Recipe
-from models.recordings import Recording
-from service import prepare_affwild2
+from models.training import affwild2, inputs, synthetic, train
+from models.training.recipe import Recipe
+from models.training.recordings import Recording
 from service.capture.media import SAMPLE_RATE, Sound
 from service.cli import main
+from service.datasets import affwild2 as prepare_affwild2
+from service.datasets.prepare import prepare
 from service.perception.mel import mel_power
-from service.prepare import prepare
 
 torch.set_num_threads(1)
 HAPPY, SAD = (0.9, 0.8, 0.0), (-0.9, 0.2, 0.0)  # smile, opening, brow

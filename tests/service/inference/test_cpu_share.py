@@ -2,8 +2,8 @@
 
 import pytest
 
-from service import cpu_share
-from service.cpu_share import BUSY, OVER, CpuShare
+from service.inference import cpu_share
+from service.inference.cpu_share import BUSY, OVER, CpuShare
 
 
 def test_a_process_is_busy_once_it_has_used_most_of_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:

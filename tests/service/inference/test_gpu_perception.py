@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faces import networks as compiled
+from helpers.faces import networks as compiled
 from numpy.typing import NDArray
 
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine
 from service.capture.media import Frame
-from service.gpu_perception import MAX_DIFFERENCE, BatchedNetwork, move_to
+from service.inference.gpu_perception import MAX_DIFFERENCE, BatchedNetwork, move_to
 from service.perception.networks import Networks
 from service.perception.perceive import Perception, perceive_still
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.errors import EngineError
-from service.inference.ready import BATCH_SECONDS, Pending, Ready, Request
+from service.inference.queue import BATCH_SECONDS, Pending, Ready, Request
 from service.inference.scheduler import Scheduler
 
 TICK = 0.002  # s of the simulated clock

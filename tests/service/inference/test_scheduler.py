@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
-from service.inference.ready import Pending, Superseded
+from service.inference.queue import Pending, Superseded
 from service.inference.scheduler import Scheduler
 
 

@@ -2,72 +2,24 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from sources import demo_items
+from helpers.faulty_engine import FAULTS, Compiler, Faulty, until
+from helpers.sources import demo_items
 
-from engines.engine import Arrays, Engine
-from engines.errors import EngineError
 from engines.load import Loaded
 from service import metrics
 from service.capture.media import Frame
 from service.inference.standby import Standby, following
-from service.live import Live
 from service.publish.hub import Hub
 from service.runtime import Runtime
 from service.sessions import Sessions
 from service.settings import Settings
-
-FAULTS = ("hangs", "raises", "nan")
-
-
-@dataclass
-class Faulty:
-    """An engine that has a fault until it is mended."""
-
-    sound: Engine
-    precision: str
-    fault: str | None = None
-    name: str = "openvino"
-    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    mended: threading.Event = field(default_factory=threading.Event)
-
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        outputs = self.sound(inputs)
-        if self.mended.is_set() or self.fault is None:
-            return outputs
-        if self.fault == "hangs":
-            self.mended.wait(30)
-        elif self.fault == "raises":
-            raise RuntimeError("device lost")
-        return {name: np.full_like(values, np.nan) for name, values in outputs.items()}
-
-
-class Compiler:
-    """Compiles engines of the three precisions, of which some have a fault, or none at all."""
-
-    def __init__(self, sound: Loaded, **faults: str) -> None:
-        self.sound = sound
-        self.faults = faults
-        self.made: list[str] = []
-        self.engines: list[Faulty] = []
-        self.allowed = threading.Event()
-        self.allowed.set()
-
-    def __call__(self, name: str) -> Loaded:
-        self.allowed.wait(30)
-        precision = name.partition(":")[2]
-        self.made.append(name)
-        if self.faults.get(precision) == "missing":
-            raise EngineError(f"This machine has no {precision}.")
-        self.engines.append(Faulty(self.sound.engine, precision, self.faults.get(precision)))
-        return replace(self.sound, engine=self.engines[-1])
+from service.web.live import Live
 
 
 @contextmanager
@@ -81,16 +33,6 @@ def running(compiler: Compiler, runtime: Runtime, hung_after: float = 0.2) -> It
         for engine in compiler.engines:
             engine.mended.set()
         made.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for what happens in other threads."""
-    pause = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it never happened")
 
 
 @pytest.fixture(scope="module")

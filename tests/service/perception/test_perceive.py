@@ -5,7 +5,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from faces import Picture, centre, head, networks, place, room, watch
+from helpers.faces import Picture, centre, head, networks, place, room, watch
 from numpy.typing import NDArray
 
 from engines.errors import UserError

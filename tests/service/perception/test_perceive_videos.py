@@ -5,7 +5,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from faces import centre, networks
+from helpers.faces import centre, networks
 
 from service.capture.media import Frame
 from service.perception.face import Face

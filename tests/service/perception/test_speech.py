@@ -6,13 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from helpers.sounds import Samples, noise, voice
 
 from service.capture.media import SAMPLE_RATE, Sound
 from service.perception.mel import MelStream
 from service.perception.speech import AudioStatus, SpeechDetector
-
-Samples = NDArray[np.float32]
 
 
 def listen(samples: Samples, step: int = 1470, t: float = 0.0) -> list[tuple[float, AudioStatus]]:
@@ -29,24 +27,6 @@ def listen(samples: Samples, step: int = 1470, t: float = 0.0) -> list[tuple[flo
 def speaking(heard: list[tuple[float, AudioStatus]], start: float, stop: float) -> float:
     """Share of the answers between two times that say "speech"."""
     return float(np.mean([status.status == "speech" for now, status in heard if start < now <= stop]))
-
-
-def voice(seconds: float, seed: int = 0) -> Samples:
-    """Syllables: a buzz of 120 Hz through two wandering resonances, four times a second, about -25 dBFS."""
-    t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    rng = np.random.default_rng(seed)
-    phase = 2 * np.pi * np.cumsum(120 + 15 * np.sin(2 * np.pi * 0.7 * t)) / SAMPLE_RATE
-    formants = [500 + 200 * np.sin(2 * np.pi * 1.9 * t), 1500 + 400 * np.sin(2 * np.pi * 1.3 * t)]
-    wave = sum(
-        np.sin(k * phase + rng.uniform(0, 6)) * sum(np.exp(-(((120 * k - f) / 250) ** 2)) for f in formants)
-        for k in range(1, 26)
-    )
-    syllables = np.clip(np.sin(2 * np.pi * 4 * t), 0, None) ** 1.5
-    return np.asarray(0.05 * wave * syllables, np.float32)
-
-
-def noise(seconds: float, amplitude: float, seed: int = 1) -> Samples:
-    return (amplitude * np.random.default_rng(seed).standard_normal(int(seconds * SAMPLE_RATE))).astype(np.float32)
 
 
 @pytest.mark.parametrize("gain", [0.03, 1.0, 8.0])

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.redis_server import RedisServer, redis_in
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
-from redis_server import RedisServer, redis_in
 
 from engines.errors import UserError
 from service.events import Event

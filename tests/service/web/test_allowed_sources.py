@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.allowed_sources import SourceNotAllowed, check_source
+from service.web.allowed_sources import SourceNotAllowed, check_source
 
 DEFAULT = ["demo:", "camera:"]
 

@@ -5,14 +5,14 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from live_server import LiveServer, driven_app, serving
+from helpers.live_server import LiveServer, driven_app, serving
 from pydantic import SecretStr
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from engines.errors import UserError
-from service.guard import COOKIE, cookie_for
 from service.settings import Settings
+from service.web.guard import COOKIE, cookie_for
 
 TOKEN = "a long enough token"
 FOREIGN_HOSTS = [

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import httpx
-from live_server import serving
-from test_preview import Parts
+from helpers.live_server import serving
+from helpers.multipart import Parts
 from websockets.sync.client import connect
 
-from service.app import create_app
 from service.settings import Settings
+from service.web.app import create_app
 
 
 def test_a_demo_is_opened_streamed_watched_and_closed() -> None:

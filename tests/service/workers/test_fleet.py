@@ -15,15 +15,15 @@ import jsonschema
 import psutil
 import pytest
 from aiortc import RTCSessionDescription
+from helpers.serve_process import PATIENCE, Process, process
+from helpers.webrtc_peer import Beeps, MovingPicture, make_offer
 from prometheus_client.parser import text_string_to_metric_families
-from serve_process import PATIENCE, Process, process
-from webrtc_peer import Beeps, MovingPicture, make_offer
 from websockets.sync.client import ClientConnection, connect
 
 from engines.errors import UserError
-from service.fleet import STEADY, Fleet, workers_for
-from service.merged_metrics import merged
 from service.settings import load_settings
+from service.workers.fleet import STEADY, Fleet, workers_for
+from service.workers.metrics import merged
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def running() -> Iterator[Process]:
 
 
 def workers(running: Process) -> list[psutil.Process]:
-    return [child for child in running.children() if "service.worker" in child.cmdline()]
+    return [child for child in running.children() if "service.workers.main" in child.cmdline()]
 
 
 def listen(running: Process, query: str = "") -> ClientConnection:

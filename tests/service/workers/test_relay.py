@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from service.events import Event
-from service.publish import relay
 from service.publish.hub import Hub
-from service.publish.relay import RelaySink, pack, read_message, unpack
+from service.workers import relay
+from service.workers.relay import RelaySink, pack, read_message, unpack
 
 
 def event(seq: int) -> Event:

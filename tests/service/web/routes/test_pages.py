@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from live_server import LiveServer, serving
+from helpers.live_server import LiveServer, serving
 from pydantic import SecretStr
 
-from service.routes_pages import pages
 from service.settings import Settings
+from service.web.routes.pages import pages
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,18 @@ from pathlib import Path
 import httpx
 import jsonschema
 import pytest
-from live_server import MODEL, LiveServer, driven_app, event_data, serving
+from helpers.live_server import MODEL, LiveServer, driven_app, event_data, serving
+from helpers.redis_server import free_port, redis_in
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
-from redis_server import free_port, redis_in
 from websockets.sync.client import connect
 
 from engines import weights
 from engines.errors import UserError
-from service import openapi
 from service.publish import redis_sink
 from service.runtime import Runtime, commercial
 from service.settings import Settings
+from service.web import openapi
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_the_schema_is_a_schema_and_describes_events(server: LiveServer) -> None
 
 
 def test_the_committed_description_of_the_api_is_current() -> None:
-    assert openapi.DOCUMENT.read_text("utf-8") == openapi.text(), "write it anew: python -m service.openapi"
+    assert openapi.DOCUMENT.read_text("utf-8") == openapi.text(), "write it anew: python -m service.web.openapi"
 
 
 def test_every_route_is_described(server: LiveServer) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from live_server import LiveServer, serving
+from helpers.live_server import LiveServer, serving
 
 
 @pytest.fixture(scope="module")

@@ -1,48 +1,21 @@
 """WHIP (RFC 9725) against the running service: what is answered, what is refused, what becomes of a session."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
+from helpers.live_server import LiveServer, serving
+from helpers.webrtc_peer import Beeps, MovingPicture, make_offer
+from helpers.whip import events_until, whip_app
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from live_server import MODEL, LiveServer, LoadedModel, serving
-from webrtc_peer import Beeps, MovingPicture, make_offer
-from websockets.asyncio.client import connect
-
-from service.app import create_app
-from service.pipeline import Pipeline
-from service.publish.hub import Hub
-from service.runtime import Runtime
-from service.sessions import Sessions
-from service.settings import Settings
 
 SDP = {"content-type": "application/sdp"}
 FRAGMENT = {"content-type": "application/trickle-ice-sdpfrag"}
-
-
-class SeesNobody(LoadedModel):
-    """A runtime whose pipelines find no face, so that no network is needed."""
-
-    def pipeline(self, name: str, *, live: bool = False) -> Pipeline:
-        def unused(*_: Any) -> Any:
-            raise AssertionError("there are no faces to estimate")
-
-        return Pipeline(name, lambda frame: [], cast(Any, unused), unused, lambda: MODEL)
-
-
-def whip_app(**options: Any) -> Any:
-    def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
-        return Sessions(runtime, hub.publish, limit=settings.max_sessions)
-
-    return create_app(
-        Settings(**options), runtime_factory=lambda _: cast(Runtime, SeesNobody()), sessions_factory=registry
-    )
 
 
 @pytest.fixture(scope="module")
@@ -76,23 +49,6 @@ async def sending(
         finally:
             await peer.close()
             await client.delete(response.headers["location"])
-
-
-async def events_until(
-    server: LiveServer, name: str, state: str, count: int = 1, token: str | None = None
-) -> list[dict[str, Any]]:
-    """Events of session `name`, once it is there, until `count` of them are in `state`."""
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    events: list[dict[str, Any]] = []
-    async with asyncio.timeout(30):
-        while name not in {session.name for session in server.live.sessions.list()}:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-        async with connect(f"{server.ws}/v1/stream?session={name}", additional_headers=headers) as socket:
-            async for text in socket:
-                events.append(json.loads(text))
-                if sum(event["state"] == state for event in events) >= count:
-                    break
-    return events
 
 
 @pytest.mark.parametrize("codec", ["video/VP8", "video/H264"])

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import chromium, write_camera, write_microphone
-from live_server import LiveServer, serving
+from helpers.browser import chromium, write_camera, write_microphone
+from helpers.live_server import LiveServer, serving
 from numpy.typing import NDArray
 
-from service.app import create_app
 from service.settings import Settings
+from service.web.app import create_app
 
 # What a page does: allow the camera, send it by WHIP, read the feed until `count` events have a face.
 SEND_AND_READ = """async ([session, count]) => {

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 import av
-import ffmpeg_sender
 import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from live_server import serving
-from test_whip import events_until, whip_app
+from helpers import ffmpeg_sender
+from helpers.live_server import serving
+from helpers.whip import events_until, whip_app
 
 
 @pytest.fixture

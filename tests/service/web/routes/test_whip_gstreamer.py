@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from live_server import serving
-from test_whip import events_until, whip_app
+from helpers.live_server import serving
+from helpers.whip import events_until, whip_app
 
 SENDER = Path(__file__).with_name("gstreamer_sender.py")
 SYSTEM_PYTHON = Path("/usr/bin/python3")

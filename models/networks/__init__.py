@@ -1,0 +1,1 @@
+"""Networks of the five papers in PyTorch, one file for each."""

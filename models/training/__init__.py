@@ -1,0 +1,1 @@
+"""Training, prediction and scoring of the papers' networks: recipes, data, losses, evaluation."""

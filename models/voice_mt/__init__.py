@@ -1,0 +1,1 @@
+"""The default voice network: its layers, data, training, export and evaluation."""

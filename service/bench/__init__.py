@@ -1,0 +1,1 @@
+"""The benchmarks of `affectstream bench`, one file for each subcommand."""

@@ -1,0 +1,1 @@
+"""The HTTP service: the application, its guard, its OpenAPI document and its answers to errors."""
