@@ -40,7 +40,8 @@ def in_sizes(
     """Outputs of `run` for each piece of `inputs` and the one of `sizes`, smallest first, that holds it, put together
     again.
 
-    No rows are run as one row of zeros, which gives the outputs' shapes and types."""
+    No rows are run as one row of zeros, which gives the outputs' shapes and types.
+    """
     if not rows:
         zeros = {name: np.zeros((1, *values.shape[1:]), values.dtype) for name, values in inputs.items()}
         return {name: values[:0] for name, values in run(zeros, 1).items()}

@@ -23,7 +23,8 @@ def cache_dir() -> Path:
 @contextmanager
 def alone(name: str) -> Iterator[None]:
     """Waits until no other process of this user is inside for the same `name`. Where there can be no lock, as on
-    Windows or in a folder that cannot be written, nobody waits."""
+    Windows or in a folder that cannot be written, nobody waits.
+    """
     lock = None
     with suppress(ImportError, OSError):
         import fcntl

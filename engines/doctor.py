@@ -64,7 +64,7 @@ def _gpu_engine(needed: tuple[str, ...]) -> str:
 
 
 def _port_audio() -> bool:
-    """sounddevice brings the library along on Windows and macOS."""
+    """Sounddevice brings the library along on Windows and macOS."""
     return platform.system() != "Linux" or ctypes.util.find_library("portaudio") is not None
 
 

@@ -16,7 +16,8 @@ def with_embedding(path: Path, output: str = "expression") -> ov.Model:
     """The network in `path` with an output `embedding` (N, width): what the linear layer before `output` reads.
 
     It is found by going back from the output to its matrix product, so that no name of an exporter matters. Raises
-    `WeightsError` if there is none."""
+    `WeightsError` if there is none.
+    """
     model = core().read_model(path)
     node: Any = model.output(output).get_node()
     for _ in range(_STEPS):

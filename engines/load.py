@@ -26,7 +26,8 @@ class Backend:
 
     `precisions`: what it computes on this machine, the fastest first; raises `EngineError` where it cannot run at all.
     `open`: an engine from weights, precision, threads and streams. `version`, `device`: what a comparison holds for.
-    `scheme`: of the 8-bit files that it reads."""
+    `scheme`: of the 8-bit files that it reads.
+    """
 
     precisions: Callable[[], tuple[str, ...]]
     open: Callable[[weights.Weights, str, int, int], Engine]
@@ -81,7 +82,8 @@ class _Candidate:
 class Yardstick:
     """What the engines of a model are compared with, and on: the float32 file, and inputs made when first needed.
 
-    `batch`: rows that a candidate is given at a time."""
+    `batch`: rows that a candidate is given at a time.
+    """
 
     def __init__(self, reference: weights.Weights, probe: Probe | None, batch: int = AT_ONCE) -> None:
         self.reference = reference
@@ -130,7 +132,8 @@ def load(
     (by default `engines.probe`'s), unless an earlier start on this machine has done so; beyond the limits of
     `engines.verify`, or where it cannot be built, the next slower one is taken with a warning, fp32 at last.
     `untrained`: a paper's system that has no weights runs on random ones instead of being refused.
-    Raises `EngineError` or `WeightsError`."""
+    Raises `EngineError` or `WeightsError`.
+    """
     backend, asked = parse_engine(engine)
     yardstick = Yardstick(weights_of(model, untrained=untrained), probe)
     candidates = list(_candidates(yardstick, backend, asked))
@@ -160,7 +163,8 @@ def build(
     """Builds an engine for this machine and compares it with its reference, whatever was known. For int8, where the
     weights come without an 8-bit file, one is quantised on the probe's inputs. Its record says whether it may serve.
     Every engine takes any batch; it is compared at `batch` rows a call, or a few. Raises `EngineError` or
-    `WeightsError`."""
+    `WeightsError`.
+    """
     backend, asked = parse_engine(engine)
     precisions = _precisions(backend, asked)
     batch = AT_ONCE if batch is None else batch
@@ -180,7 +184,8 @@ def build(
 
 def prepared(yardstick: Yardstick, precision: str) -> tuple[weights.Weights, Figures]:
     """OpenVINO's file for a precision and how it compares, by an earlier comparison where there was one; quantised
-    where it has to be. Raises `EngineError` where it cannot be had."""
+    where it has to be. Raises `EngineError` where it cannot be had.
+    """
     if precision == "int8" and _eight_bit(yardstick, REFERENCE) is None:
         made = _quantised(yardstick, REFERENCE)
         if not made.fit:
@@ -197,7 +202,8 @@ def table() -> list[dict[str, str]]:
 
 def expected(model: str) -> str:
     """Which of OpenVINO's engines would serve a model of the manifest, and why no faster one. Compares and builds
-    nothing."""
+    nothing.
+    """
     yardstick, passed = Yardstick(weights_of(model), None), []
     for precision in BACKENDS[REFERENCE].precisions():
         entry: weights.Weights | None = yardstick.reference
@@ -219,7 +225,8 @@ def verify(
     names: Iterable[str] | None = None, *, probe_of: Callable[[str], Probe | None] = lambda model: None
 ) -> list[dict[str, str]]:
     """Compares every engine of the models `names` (those of the manifest, if None) that this machine runs anew; rows as
-    in `table`. `probe_of`: gives the probe of a model by its name."""
+    in `table`. `probe_of`: gives the probe of a model by its name.
+    """
     rows = []
     for model in names or models():
         yardstick = Yardstick(weights_of(model, untrained=True), probe_of(model))
@@ -259,7 +266,8 @@ def _candidates(yardstick: Yardstick, backend: str, asked: str) -> Iterator[_Can
     """What may run, in the order in which it is tried: from the precision asked for to slower ones, OpenVINO's last.
 
     OpenVINO's alone where the backend cannot run at all. Raises `EngineError` for a precision that the backend has not,
-    and if int8 was asked for and there is no 8-bit file."""
+    and if int8 was asked for and there is no 8-bit file.
+    """
     model = yardstick.reference.model
     try:
         BACKENDS[backend].precisions()
@@ -307,7 +315,8 @@ def _eight_bit(yardstick: Yardstick, backend: str) -> weights.Weights | None:
 
 def _quantised(yardstick: Yardstick, backend: str) -> records.Record:
     """Quantises on every other input of the probe, and compares on those between: on the CPU, which computes what every
-    backend will; and on another backend all of them then."""
+    backend will; and on another backend all of them then.
+    """
     reference, truth = yardstick.reference, yardstick.truth
     seen, unseen = ({name: values[start::2] for name, values in yardstick.inputs.items()} for start in (0, 1))
     made = quantize.build(

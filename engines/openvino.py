@@ -50,7 +50,8 @@ def threads_for(cores: int, sessions: int, *, heavy: bool) -> int:
     """Threads of an engine that `sessions` share; one call at a time goes to it, so there is one stream.
 
     A `heavy` network gets all cores, which is 0: its latency is what is felt. A small one gets as few as carry its
-    sessions, and half of the cores at most: a further thread was measured to cost CPU time and gain no latency."""
+    sessions, and half of the cores at most: a further thread was measured to cost CPU time and gain no latency.
+    """
     return 0 if heavy else max(1, min(cores // 2, -(-sessions // SESSIONS_PER_THREAD)))
 
 
@@ -67,7 +68,8 @@ def device() -> str:
 
 def arithmetic(precision: str) -> str:
     """What floating point is computed in, in OpenVINO's words. int8 is in the file (quantised beforehand): what remains
-    is rounded to bf16 at little loss beside it (docs/engines.md), for a fifth less time of the default model's call."""
+    is rounded to bf16 at little loss beside it (docs/engines.md), for a fifth less time of the default model's call.
+    """
     return "bf16" if precision == "bf16" or (precision == "int8" and "BF16" in capabilities()) else "f32"
 
 

@@ -16,7 +16,8 @@ from engines.split import SplitEngine
 
 def opened(path: Path, **settings: Any) -> OpenVinoEngine | SplitEngine:
     """An engine for the file at `path`, in two parts where there is the output to cut it at. `settings` are those of
-    `OpenVinoEngine`, and what it raises."""
+    `OpenVinoEngine`, and what it raises.
+    """
     try:
         model = core().read_model(path)
     except RuntimeError:

@@ -20,7 +20,8 @@ _FEW = 8
 def probe(inputs: Mapping[str, tuple[int, ...]], types: Mapping[str, str], count: int | None = None) -> Arrays:
     """`count` samples for inputs of these shapes (batch first) and numpy types, the same at every call: faces where
     the input is uint8 of pictures, and standard normal noise elsewhere. Where a model's own inputs can be recorded,
-    those are the better probe."""
+    those are the better probe.
+    """
     rng = np.random.default_rng(0)
     if count is None:
         count = _FEW if sum(abs(prod(shape[1:])) for shape in inputs.values()) > _LARGE else COUNT

@@ -78,7 +78,8 @@ def build(
     """Quantises `source`, with ranges taken from `samples` (by name, batch first), and keeps what `judge` finds fit.
 
     Written aside and renamed: an interrupt leaves what was there. Raises `EngineError` without the extra, for a file
-    that cannot be quantised, and where the cache cannot be written."""
+    that cannot be quantised, and where the cache cannot be written.
+    """
     if not available():
         raise EngineError(f"Quantising to int8 needs NNCF, which serving does without; install it once: {HINT}.")
     path = weights.verified(source)
@@ -97,7 +98,8 @@ def quantise(
 ) -> None:
     """Writes the 8-bit form of the ONNX file `source` to `target`; the nodes named in `keep` stay as they are.
 
-    `samples`: real inputs by name, batch first. Progress goes to the error stream. Raises `EngineError`."""
+    `samples`: real inputs by name, batch first. Progress goes to the error stream. Raises `EngineError`.
+    """
     with _quiet():
         import nncf
         import onnx
@@ -135,7 +137,8 @@ def _attempts(path: Path) -> list[tuple[str, tuple[str, ...]]]:
 def _edge(model: Any, *, forward: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the nodes that lie before the first layers on the way from the inputs on, and of these layers; or the
     same from the outputs back. What lies before prepares pictures, or carries a state from frame to frame: a few
-    operations, and a rounding there is seen by all that follows."""
+    operations, and a rounding there is seen by all that follows.
+    """
     near: dict[str, list[Any]] = {}  # tensor -> the nodes one step further
     for node in model.graph.node:
         for tensor in node.input if forward else node.output:

@@ -25,7 +25,7 @@ class Typed(Engine, Protocol):
 
     @property
     def types(self) -> Mapping[str, str]:
-        """numpy types of the inputs by name, such as "float32"."""
+        """Numpy types of the inputs by name, such as "float32"."""
 
 
 class SplitEngine:
@@ -33,7 +33,8 @@ class SplitEngine:
 
     Takes `inputs`, and gives `sound_embedding` beside the other outputs. Or takes `sound_embedding` as well, which is
     given back: then `inputs` that lead to it come for those rows alone, in their order, whose embedding is NaN.
-    `kept`: numbers of an embedding."""
+    `kept`: numbers of an embedding.
+    """
 
     def __init__(self, sound: Typed, rest: Typed) -> None:
         self._sound, self._rest = sound, rest
@@ -60,7 +61,8 @@ class SplitEngine:
 
 def opened(path: Path, open_: Callable[[Path], Typed]) -> Typed:
     """The engine that `open_` makes of the ONNX file at `path`, or one of each of its parts where there is the output
-    to cut it at. Raises `EngineError`, also without the package onnx."""
+    to cut it at. Raises `EngineError`, also without the package onnx.
+    """
     try:
         import onnx
     except ImportError:

@@ -39,7 +39,8 @@ def compare(
     reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np.generic]], batch: int = AT_ONCE
 ) -> Figures:
     """Figures of `candidate`, given `batch` rows at a time, on the inputs `probe` (by name, batch along axis 0). Raises
-    `EngineError` for NaN."""
+    `EngineError` for NaN.
+    """
     expected, found = _outputs(reference, probe, AT_ONCE), _outputs(candidate, probe, batch)
     require_finite(expected, "The fp32 reference")
     require_finite(found, f"The engine {candidate.name}:{candidate.precision}")

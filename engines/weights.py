@@ -134,7 +134,8 @@ def verified(wanted: Weights) -> Path:
 def pull(names: Iterable[str] | None = None) -> list[Path]:
     """Fetches what is missing and replaces what was altered; without names, all that is not optional.
 
-    Raises `WeightsError` at the first file that cannot be had."""
+    Raises `WeightsError` at the first file that cannot be had.
+    """
     wanted = [entry(name) for name in names] if names is not None else [e for e in entries() if not e.optional]
     with _lock:
         for one in wanted:

@@ -27,7 +27,8 @@ def quantised(
 
     `around_zero`: signed bytes without zero points, which are all that TensorRT takes; otherwise activations get zero
     points where that uses more of a byte. `thorough`: biases are corrected layer after layer, which takes minutes.
-    Raises whatever NNCF raises for a graph that it cannot read."""
+    Raises whatever NNCF raises for a graph that it cannot read.
+    """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
@@ -63,7 +64,8 @@ def named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _sign(model: onnx.ModelProto) -> None:
     """Makes signed bytes of the unsigned ones that NNCF gives to what is never negative. Ranges stay, in half as many
-    steps: TensorRT reads unsigned bytes as signed ones, and would cut off the upper half."""
+    steps: TensorRT reads unsigned bytes as signed ones, and would cut off the upper half.
+    """
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     pairs = {(node.input[1], node.input[2]) for node in model.graph.node if node.op_type == "QuantizeLinear"}
     for scale, zero in pairs:

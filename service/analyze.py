@@ -82,7 +82,8 @@ def events_of_recording(
     runtime: Runtime, source: Source, *, fps: float | None = None, stop: threading.Event
 ) -> Iterator[Event]:
     """One event per decoded frame, or for the first frame at or after each of `fps` ticks a second; state changes
-    between them."""
+    between them.
+    """
     pipeline = runtime.pipeline(NAME)
     due = 0.0  # s
     for item in source.read(stop):

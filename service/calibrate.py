@@ -54,7 +54,8 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
     """A probe of `samples` rows for the model from `videos`, or from the demo in several lights where none is given.
 
     None for the default model without videos: `engines.probe` has more faces for it than the demo. Called, the probe
-    raises `UserError` for a video that cannot be read or in which there is no face."""
+    raises `UserError` for a video that cannot be read or in which there is no face.
+    """
     from service.runtime import PAPERS
 
     if model == voice.MODEL:

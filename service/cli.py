@@ -1,5 +1,6 @@
 """The command line: serve, analyze, weights, engines, prepare, train, evaluate, bench. Everything heavy is imported
-by the command that needs it, so that `--help` is immediate and serving needs no torch."""
+by the command that needs it, so that `--help` is immediate and serving needs no torch.
+"""
 
 import argparse
 import json

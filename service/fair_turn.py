@@ -15,7 +15,8 @@ class FairTurn:
     """A semaphore that is handed to whoever waits longest.
 
     Python's own goes to whoever comes by first: a session that has its next frame already took it again before the one
-    that had been woken got the interpreter's lock, and under load some sessions were read half as often as others."""
+    that had been woken got the interpreter's lock, and under load some sessions were read half as often as others.
+    """
 
     def __init__(self, at_once: int) -> None:
         """`at_once`: how many may have it at the same time."""

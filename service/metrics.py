@@ -1,5 +1,6 @@
 """Prometheus metrics (contract: architecture page). No session names or ids in labels: they would be personal data
-and unbounded."""
+and unbounded.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 

@@ -44,7 +44,8 @@ class OneEuro:
 
     def __call__(self, x: NDArray[np.floating] | float, t: float, unit: float = 1.0) -> _Number:
         """Filtered `x` (any shape, finite) at `t` seconds; speed counts in multiples of `unit`. The result is the
-        caller's. A second sample of the same `t` is left out: the last value comes again."""
+        caller's. A second sample of the same `t` is left out: the last value comes again.
+        """
         sample = np.array(x, np.float64) if isinstance(x, np.ndarray) else float(x)
         value, speed = self._value, self._speed
         dt = t - self._t

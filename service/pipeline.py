@@ -48,7 +48,8 @@ class Pipeline:
     With `ask`, an event waits for no answer: a model slower than the frames is read when its answer is there, and the
     last values are held in between. Without, every event waits for its own, so that a recording gives the same each
     time. `model`: what the events say of the model and the engine that runs it now. `turn`: held by whoever drives it
-    live while there is work for it."""
+    live while there is work for it.
+    """
 
     def __init__(
         self,
@@ -89,7 +90,8 @@ class Pipeline:
     def sound(self, sound: Sound) -> list[Event]:
         """Takes sound in; an event every `SOUND_ONLY_PERIOD` where there is no picture to carry it.
 
-        Taken in up to each event's time, so that the events do not depend on how the sound was cut into pieces."""
+        Taken in up to each event's time, so that the events do not depend on how the sound was cut into pieces.
+        """
         events = []
         begin = 0  # samples
         while begin < len(sound.samples):

@@ -36,7 +36,8 @@ S = TypeVar("S", bound=Entry)
 
 class Register(Generic[S]):
     """Thread-safe. An entry that ended by itself stays listed until its name is used again, somebody removes it, or as
-    many others have ended after it as may be open at once."""
+    many others have ended after it as may be open at once.
+    """
 
     def __init__(self, limit: int, forget: Callable[[str], None]) -> None:
         """`limit`: entries open at once. `forget` is told the name of one of which nothing more will come."""

@@ -73,7 +73,8 @@ RATES = {  # answers a second that a session wants, where no option says otherwi
 
 def commercial(info: Mapping[str, Any]) -> bool:
     """Whether the licences of the weights that `info` (see `Runtime.info`) names allow commercial use; of those that a
-    user brought along nobody here can say, so no."""
+    user brought along nobody here can say, so no.
+    """
     allowed = {entry.version: entry.commercial for entry in weights.entries() if entry.version}
     return all(allowed.get(info[part], False) for part in ("weights", "voice") if part in info)
 
@@ -98,7 +99,8 @@ class Runtime:
     ) -> None:
         """`max_batch`, `max_wait` (s), `hung_after` (s): of the scheduler. `reload`: compiles another engine of the
         model by its name; without, the one there is is used again. `perception`: runs `networks` on a GPU, if any;
-        closed with the rest. `sound`: the branch that hears the voice."""
+        closed with the rest. `sound`: the branch that hears the voice.
+        """
         self.model = model
         self.networks = networks
         self._perception = perception
@@ -137,7 +139,8 @@ class Runtime:
 
     def problems(self) -> list[str]:
         """Why no face is read, in sentences; none while an engine runs. Without the voice's engine faces still are, so
-        that nobody should turn away from this service: events say `missing`, metrics that the engine was given up."""
+        that nobody should turn away from this service: events say `missing`, metrics that the engine was given up.
+        """
         return [self._standby.problem] if self._standby.problem is not None else []
 
     def pipeline(self, name: str, *, live: bool = False) -> Pipeline:
@@ -174,7 +177,8 @@ class Runtime:
 
     def _run(self, model: str, loaded: Loaded, reload: Reload, rate: float) -> Standby:
         """Runs the requests for `model` on this engine from now on, and on the next one where it fails; metrics say
-        which. `rate`: answers a second that a session wants."""
+        which. `rate`: answers a second that a session wants.
+        """
 
         def use(loaded: Loaded) -> None:
             # Others' faces are worth a wait to the small network, which is half as dear in a batch of four. A large one
@@ -245,7 +249,8 @@ def load_runtime(
     `model_options`: NAME=VALUE texts, see `service.adapters.options`. `max_batch` (0: what suits the engine),
     `max_wait` (s; None: what suits the engine): see `service.inference.scheduler`. `voice`: the default model hears
     too. `sessions`: how many there may be at once. Raises `UserError` for an unknown model, engine or option, or
-    weights that cannot be had."""
+    weights that cannot be had.
+    """
     model = model or DEFAULT_MODEL
     if model not in ADAPTERS:
         raise EngineError(f"there is no model {model!r}; known are: {', '.join(ADAPTERS)}")

@@ -78,7 +78,8 @@ class Settings(BaseSettings):
 def load_settings(**options: Any) -> Settings:
     """Settings from `options` that are not None, else the environment, else the defaults.
 
-    Raises `UserError` with one sentence for the first bad value."""
+    Raises `UserError` with one sentence for the first bad value.
+    """
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:

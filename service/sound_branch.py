@@ -37,7 +37,8 @@ class SoundBranch:
 
 def load_sound_branch(face: Loaded) -> SoundBranch | None:
     """The branch beside this face network; None, with the reason in the log, where its file is missing, altered or does
-    not say how far to trust it: then faces are read alone."""
+    not say how far to trust it: then faces are read alone.
+    """
     try:
         loaded = load_voice()
         of_voice = read_trust(loaded.weights.location)

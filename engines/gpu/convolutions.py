@@ -32,7 +32,8 @@ _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {4: F.conv2d, 5: F.conv3d}  # 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model`, in float32, with channels of zeros where nothing but convolutions, through Relu, sees them; its outputs
-    stay the same."""
+    stay the same.
+    """
     made = _copy(model)
     graph = made.graph
     weights = _own_weights(graph)
@@ -56,7 +57,8 @@ def widened(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def fused(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model` with each ordinary convolution written as `FUSED`, together with what follows it where nobody else sees
-    what lies between: Add and Relu, or Relu alone."""
+    what lies between: Add and Relu, or Relu alone.
+    """
     made = _copy(model)
     graph = made.graph
     after = _Readers(graph)
@@ -96,7 +98,7 @@ class How:
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, shortcut: Tensor | None, how: How) -> Tensor:
-    """x (N, C, ...) convolved with weight (K, C, ...), plus bias (K,), plus shortcut (N, K, ...)."""
+    """X (N, C, ...) convolved with weight (K, C, ...), plus bias (K,), plus shortcut (N, K, ...)."""
     if weight.ndim == 5 and weight.shape[2] == 1 and not how.padding[0]:
         rows = len(x)
         x, shortcut = _pictures(x[:, :, :: how.stride[0]]), None if shortcut is None else _pictures(shortcut)
@@ -178,7 +180,8 @@ def _is_plain(node: onnx.NodeProto) -> bool:
 
 def _own_weights(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Gives convolutions weights that nothing else reads, for a file may have equal ones once, under several names; all
-    constants then, by name."""
+    constants then, by name.
+    """
     known = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Identity" and node.input[0] in known:

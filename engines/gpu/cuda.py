@@ -109,7 +109,8 @@ class Graph:
     """What a stream did once, launched as a whole from then on. The addresses it read and wrote must stay.
 
     `record` puts the work on `stream`, a `pycuda.driver.Stream`. Raises `EngineError` if it cannot be recorded. To be
-    made, launched and closed where the context is current."""
+    made, launched and closed where the context is current.
+    """
 
     def __init__(self, stream: Any, record: Callable[[], None]) -> None:
         self._cuda = _cuda()

@@ -32,7 +32,8 @@ _LARGEST_FP16 = float(np.finfo(np.float16).max)
 def halved(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """`model` computing in `precision`, "fp16" or "bf16"; the original is left as it is.
 
-    Raises `EngineError` for a network that is quantised already, or that is not valid afterwards."""
+    Raises `EngineError` for a network that is quantised already, or that is not valid afterwards.
+    """
     if any(node.op_type in _QUANTISED for node in model.graph.node):
         raise EngineError(f"{model.graph.name} is quantised already and has no {precision} form.")
     try:

@@ -47,7 +47,8 @@ def convert(tflite: Path, mean: float, scale: float) -> "onnx.ModelProto":
 
     The input becomes "picture" (batch, height, width, 3) uint8, normalised inside as (picture - `mean`) / `scale`; the
     outputs keep their names, order and shapes. Raises `EngineError` for a file that cannot be read, an operation that
-    is not known here, and where onnx is not installed."""
+    is not known here, and where onnx is not installed.
+    """
     try:
         from onnx import TensorProto, checker, helper
     except ImportError:

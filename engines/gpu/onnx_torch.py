@@ -39,7 +39,8 @@ Facts = dict[str, Any]  # a node's attributes
 class OnnxModule(nn.Module):
     """The network of `model`, in evaluation mode. Arguments are its inputs in their order; outputs come by name.
 
-    Raises `EngineError` for an operation that is not known here."""
+    Raises `EngineError` for an operation that is not known here.
+    """
 
     def __init__(self, model: onnx.ModelProto) -> None:
         super().__init__()

@@ -73,7 +73,8 @@ class TensorRtEngine:
     """An ONNX file as a TensorRT plan, callable from any number of threads, one at a time.
 
     `precision`: what the float32 file is computed in, or "int8" for a quantised file, which is taken as it is. Raises
-    `EngineError` if it cannot be built or does not fit into the GPU's memory."""
+    `EngineError` if it cannot be built or does not fit into the GPU's memory.
+    """
 
     name = "tensorrt"
     _engine: Any = None  # until it is built, and once it is closed
@@ -100,7 +101,8 @@ class TensorRtEngine:
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
-        what the GPU reports."""
+        what the GPU reports.
+        """
         rows = rows_of(self._label, self.inputs, self.types, inputs)
         with self._lock, self._gpu.current():
             if self._engine is None:

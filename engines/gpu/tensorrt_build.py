@@ -50,7 +50,8 @@ def tensorrt() -> Any:
 def profiles(inputs: Shapes) -> list[dict[str, tuple[tuple[int, ...], ...]]]:
     """For each of `PROFILES`, the (least, best, most) shapes of each input; `inputs`: shapes with -1 for the batch.
 
-    Raises `EngineError` for an input of which anything else is free."""
+    Raises `EngineError` for an input of which anything else is free.
+    """
     for name, shape in inputs.items():
         if shape[0] != -1 or -1 in shape[1:]:
             raise EngineError(f"The input {name!r} of shape {shape} must be free in its batch, and in nothing else.")
@@ -68,7 +69,8 @@ def key(gpu: Gpu, onnx_sha256: str, precision: str) -> str:
 
 def plan(gpu: Gpu, onnx: Path, precision: str) -> Any:
     """The `ICudaEngine` of an ONNX file in float32 (or quantised, for "int8"), from the cache or built, which takes
-    minutes. To be called where the GPU's context is current. Raises `EngineError`."""
+    minutes. To be called where the GPU's context is current. Raises `EngineError`.
+    """
     source = onnx.read_bytes()
     path = cache_dir() / "tensorrt" / f"{key(gpu, hashlib.sha256(source).hexdigest(), precision)}.plan"
     logger = _logger()

@@ -24,7 +24,8 @@ _NODE = "_node_of_flat_graph"  # attribute of tensors that came from the inputs
 
 def faster(plain: T, compile_: Callable[[], T], seconds: Callable[[T], float], what: str) -> T:
     """`plain`, or what `compile_` makes if that is `PAYS` times as fast. Whatever fails about it is logged, and `plain`
-    taken: a compiler of foreign networks may fail in any way, and nothing is lost without it."""
+    taken: a compiler of foreign networks may fail in any way, and nothing is lost without it.
+    """
     before = seconds(plain)
     try:
         compiled = compile_()
@@ -53,7 +54,8 @@ def flat(module: nn.Module, inputs: Mapping[str, Tensor]) -> fx.GraphModule:
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down what is done to tensors that came from the inputs. What is done to others, weights and shapes, gives
-    constants."""
+    constants.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

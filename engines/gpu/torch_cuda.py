@@ -45,7 +45,7 @@ def precisions() -> tuple[str, ...]:
 
 
 def version() -> str:
-    """torch's. Raises `EngineError` if it is missing."""
+    """Torch's. Raises `EngineError` if it is missing."""
     return str(_torch().__version__)
 
 
@@ -63,7 +63,8 @@ def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -
 class TorchEngine:
     """An ONNX file in float32, computed in `precision`; callable from any number of threads, one at a time.
 
-    `device`: "cuda", or "cpu" for tests. Raises `EngineError` if the file cannot be run or does not fit."""
+    `device`: "cuda", or "cpu" for tests. Raises `EngineError` if the file cannot be run or does not fit.
+    """
 
     name = "torch"
 
@@ -97,7 +98,8 @@ class TorchEngine:
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
-        what the GPU reports."""
+        what the GPU reports.
+        """
         rows = rows_of(self._label, self.inputs, self.types, inputs)
         torch = _torch()
         try:
@@ -119,7 +121,8 @@ class TorchEngine:
 @dataclass(frozen=True, slots=True)
 class _Recorded:
     """One batch size: what leads from inputs to outputs on the GPU, and the outputs by name there and in page-locked
-    memory. `compiled`: by torch.compile."""
+    memory. `compiled`: by torch.compile.
+    """
 
     compiled: bool
     graph: Any  # torch.cuda.CUDAGraph
@@ -129,7 +132,8 @@ class _Recorded:
 
 class _OnGpu:
     """The module on the GPU, one CUDA graph a batch size. All of them share their inputs, one pool of memory and one
-    stream. To be recorded before it is called."""
+    stream. To be recorded before it is called.
+    """
 
     def __init__(
         self, torch: Any, module: Any, shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str]
@@ -167,7 +171,8 @@ class _OnGpu:
     def record(self) -> None:
         """All sizes, the largest first, whose memory serves the others: a call in service that waited for kernels to be
         chosen would be taken for one that hangs. Those that the GPU has no memory for are left out. Processes that
-        share the GPU do so one after another, for they choose by measuring."""
+        share the GPU do so one after another, for they choose by measuring.
+        """
         torch = self._torch
         with alone("gpu"), torch.inference_mode(), torch.cuda.stream(self._stream):
             for batch in reversed(SIZES):
@@ -180,7 +185,8 @@ class _OnGpu:
 
     def compile_if_faster(self, what: str) -> None:
         """Lets torch.compile try a short network at one size; where it is faster there, at all sizes now, which takes
-        minutes. `what`: for the log."""
+        minutes. `what`: for the log.
+        """
         from engines.gpu.torch_compile import faster
 
         torch = self._torch
@@ -228,7 +234,8 @@ class _OnGpu:
 
 def module(network: "onnx.ModelProto | Path", precision: str) -> Any:
     """What this engine runs on a GPU: a torch module in evaluation mode, on the CPU so far, whose arguments are the
-    network's inputs in turn; outputs come by name. Raises `EngineError` for what it cannot run."""
+    network's inputs in turn; outputs come by name. Raises `EngineError` for what it cannot run.
+    """
     network = _read(network) if isinstance(network, Path) else network
     from engines.gpu.convolutions import fused, widened
     from engines.gpu.half import halved

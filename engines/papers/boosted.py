@@ -18,7 +18,8 @@ _FEATURES = "face-mt"  # in the weights manifest: gives action units and deep fe
 
 def take_in(files: Sequence[Path]) -> imported.Checkpoint:
     """Checks a file that `train multiterm` wrote and puts it into the store, replacing an earlier one. Nothing in it is
-    run. Raises `WeightsError` with what is wrong with it."""
+    run. Raises `WeightsError` with what is wrong with it.
+    """
     from models.errors import ModelError
     from models.multiterm.system import MultiTerm
 
@@ -37,7 +38,8 @@ def take_in(files: Sequence[Path]) -> imported.Checkpoint:
 def system(width: int, *, untrained: bool = False) -> Weights:
     """The boosters that were taken in; `width`: of the deep features, for a system that learned from noise instead.
 
-    Raises `WeightsError` if there are none and `untrained` was not asked for."""
+    Raises `WeightsError` if there are none and `untrained` was not asked for.
+    """
     taken = imported.find(MODEL)
     if taken is None and not untrained:
         raise WeightsError(

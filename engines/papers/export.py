@@ -37,7 +37,8 @@ def exported(
 
     `checkpoints`: by part, the network `name` first; None is random weights, the same ones every time.
     `options`: what each part's network is made with. `swapped`: the checkpoint holds arousal before valence. Raises
-    `WeightsError` if a checkpoint cannot be read, or if torch is needed and not there."""
+    `WeightsError` if a checkpoint cannot be read, or if torch is needed and not there.
+    """
     made_with = {part: dict((options or {}).get(part, {})) for part in checkpoints}
     sums = {part: _sha256(file) if file else f"random {SEED}" for part, file in checkpoints.items()}
     facts = [name, sums, made_with, swapped, _code()]

@@ -46,7 +46,8 @@ def take_in(name: str, files: Sequence[Path], *, swapped: bool = False, options:
 
     `files`: one; for `descriptors-ensemble` two, of the face with its surroundings and of the aligned face. An .npz of
     TensorFlow variables is taken for `affwildnet`. Raises `WeightsError` with what is missing, unexpected or of another
-    shape, and for a pickle that would run code."""
+    shape, and for a pickle that would run code.
+    """
     if name == "multiterm":
         from engines.papers import boosted
 
@@ -175,7 +176,8 @@ def parts(name: str) -> tuple[str, ...]:
 def system(name: str, *, untrained: bool = False, options: Mapping[str, Mapping[str, Any]] | None = None) -> Weights:
     """The weights of a paper's system, as ONNX in its live form. `options`, by part, are for random networks.
 
-    Raises `WeightsError` if there are none and `untrained` was not asked for, or if torch is needed and missing."""
+    Raises `WeightsError` if there are none and `untrained` was not asked for, or if torch is needed and missing.
+    """
     found = {part: find(part) for part in parts(name)}
     missing = [part for part, taken in found.items() if taken is None]
     if missing and not untrained:

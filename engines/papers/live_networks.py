@@ -78,7 +78,8 @@ def _vgg_picture() -> _Picture:
 
 class LiveTSAV(nn.Module):
     """TSAV on a clip of 8 faces with their masks, oldest first, and 10 s of sound; what it made of the sound goes out
-    too, because it may be used again (`engines.split`)."""
+    too, because it may be used again (`engines.split`).
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -119,7 +119,8 @@ def shuffled(grey: Tensor, generator: Generator) -> Tensor:
 
 def view(grey: Tensor, size: int, generator: Generator, training: bool, spoil: bool = True) -> Tensor:
     """`grey`: (n, 112, 112) uint8 -> (n, 1, size, size) float32 standardised; moved when `training`, spoiled too when
-    `spoil`."""
+    `spoil`.
+    """
     source = grey[:, None].float()
     grid = _grid(grey.shape[0], size, generator, training)
     if training and spoil:
@@ -135,7 +136,8 @@ def view(grey: Tensor, size: int, generator: Generator, training: bool, spoil: b
 
 def _surround(source: Tensor, grid: Tensor, generator: Generator) -> Tensor:
     """Samples `source`; what lies outside its picture stays black for half of the batch, and becomes a random surface
-    for the rest: FER+ pictures end at the chin, a camera's do not."""
+    for the rest: FER+ pictures end at the chin, a camera's do not.
+    """
     inside = (F.max_pool2d(source, 5, 1, 2) > 0).float()
     both = F.grid_sample(
         torch.cat([source, inside], 1), grid, mode="bilinear", padding_mode="zeros", align_corners=False

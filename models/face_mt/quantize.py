@@ -116,7 +116,8 @@ def _pooled(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def compare(weights: Path, small: Path, data: Path) -> dict[str, float]:
     """Accuracy of both under the training prior, and how far their outputs lie apart, on FER+ validation; `ccc` of
-    valence, arousal and of the units together."""
+    valence, arousal and of the units together.
+    """
     fer = ferplus(data / "ferplus")
     rows = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0))
     a, b = Served(weights)(fer.grey[rows]), Served(small)(fer.grey[rows])

@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class Boosting:
     """How every model is trained. `grid`: parameter -> values, of which each model takes the combination that scores
-    best on its held-out folds. `balance`: the paper's, see `balanced`."""
+    best on its held-out folds. `balance`: the paper's, see `balanced`.
+    """
 
     parameters: Mapping[str, Any] = field(default_factory=lambda: PARAMETERS)
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)

@@ -70,7 +70,8 @@ class MultiTerm:
 
     def standardised(self, frames: Frames) -> Floats:
         """(frames, `width`): all modalities side by side, NaN where one is missing. `deep` may still have its own
-        width; it is projected then."""
+        width; it is projected then.
+        """
         length = max(len(x) for x in frames.values())
         parts = []
         for modality, (mean, std) in self.standard.items():
@@ -102,7 +103,8 @@ class MultiTerm:
     ) -> None:
         """Trains all levels; `done(name, make)` gives a model that is there already, or makes it.
 
-        Raises `ModelError` for fewer videos than folds, or a class that is never annotated."""
+        Raises `ModelError` for fewer videos than folds, or a class that is never annotated.
+        """
         how = how or Boosting()
         names = sorted({v.source for v in videos})
         if len(names) < how.folds:

@@ -45,7 +45,8 @@ def available() -> tuple[str, ...]:
 
 def find(recipe: str) -> Boosting | None:
     """The boosting recipe of that name, or in that TOML file; None if it is not one. Raises `ModelError` naming what is
-    wrong with it."""
+    wrong with it.
+    """
     path = FOLDER / f"{recipe}.toml"
     path = path if path.is_file() else Path(recipe)
     if not path.is_file():
@@ -73,7 +74,8 @@ def train(how: Boosting, data: Path, out: Path, progress: bool = True) -> dict[s
 
     Returns `score` (mean CCC of valence and arousal, and 0.67 F1 + 0.33 accuracy of the expressions, together) on the
     validation recordings with its parts, `before` (the same of the training set's mean and most frequent expression),
-    and `epoch`, the median of the models' rounds. Raises `ModelError`."""
+    and `epoch`, the median of the models' rounds. Raises `ModelError`.
+    """
     if find_spec("lightgbm") is None:
         raise ModelError(f"Training {NETWORK} needs LightGBM; install it: pip install 'affectstream[multiterm]'.")
     (videos, extractor), (held, other) = (_videos(data, split) for split in ("train", "validation"))

@@ -52,7 +52,8 @@ def labels(
     va: NDArray[np.floating], expression: NDArray[np.integer], seconds: float, ends: NDArray[np.int64]
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Of each window: the mean of valence and arousal (evaluations, 2), NaN where none is annotated, and the expression
-    that is annotated most often (evaluations,), -1 where none is."""
+    that is annotated most often (evaluations,), -1 where none is.
+    """
     length = round(seconds * FPS)
     mean, mode = np.full((len(ends), 2), np.nan), np.full(len(ends), -1)
     for i, end in enumerate(ends):

@@ -48,7 +48,8 @@ def write(
     root: Path, videos: int = 6, seconds: float = 4, validation: int = 2, seed: int = 0, *, pace: float = 1.0
 ) -> None:
     """Writes `videos` to train on and `validation` more under `root`, annotated as in 2020 and as in 2022. `pace`: of
-    the motion; what reads windows of seconds needs a slower one."""
+    the motion; what reads windows of seconds needs a slower one.
+    """
     for split, count in (("Train_Set", videos), ("Validation_Set", validation)):
         annotations = []
         for i in range(count):

@@ -73,7 +73,8 @@ def fold_actors(fold: int) -> NDArray[np.int64]:
 
 def affect_of(out: Tensor) -> Tensor:
     """(n, 13) of the network -> (n, 2) valence and arousal: half what it says outright, which varies too much, and half
-    the expected place of the classes, which varies too little."""
+    the expected place of the classes, which varies too little.
+    """
     p = torch.softmax(out[:, :SPOKEN], 1)
     outright = torch.tanh(out[:, len(CLASSES) : len(CLASSES) + AFFECT])
     return (outright + p @ torch.tensor(POSITIONS, dtype=p.dtype)) / 2

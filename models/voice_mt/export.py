@@ -30,7 +30,8 @@ OUTPUTS = ("expression", "valence_arousal", "std")
 @dataclass(frozen=True)
 class Fit:
     """`temperature` divides the logits, `std_scale` multiplies the deviations; `validation`: concordance of valence and
-    arousal and macro F1 over the seven, which weigh the voice in the fusion."""
+    arousal and macro F1 over the seven, which weigh the voice in the fusion.
+    """
 
     temperature: float
     std_scale: tuple[float, float]
@@ -101,7 +102,8 @@ def export(network: VoiceNetwork, fit: Fit, version: str, facts: dict[str, Any],
 
 def release(run: Path, data: Path, out: Path, fold: int = SHIPPED) -> Fit:
     """Exports fold `fold` of the folder `run` that training wrote, calibrated on the other folds; `data`: the prepared
-    sets. Raises `ModelError` or FileNotFoundError where a fold is missing or not over."""
+    sets. Raises `ModelError` or FileNotFoundError where a fold is missing or not over.
+    """
     network, options = voice_train.load(run / f"fold{fold}.pt")
     others = [Heard.load(run / f"fold{k}.npz") for k in range(FOLDS) if k != fold]
     fit = calibrate(together(others), clips(data / "ravdess"))
@@ -111,7 +113,8 @@ def release(run: Path, data: Path, out: Path, fold: int = SHIPPED) -> Fit:
 
 def main(data: Path, out: Path) -> list[dict[str, float]]:
     """`affectstream train voice-mt`: all folds of `data`/ravdess into `out`, then the file that is served. One row of
-    figures for each fold."""
+    figures for each fold.
+    """
     rows = voice_train.main(data, out)
     release(out, data, out / "voice-mt.onnx")
     return rows

@@ -107,7 +107,8 @@ class Contours(nn.Module):
 
 class VoiceNetwork(nn.Module):
     """`forward`: (N, 64, T) decibels -> (N, 13), the answers of both looks (2, N, 13) summed: logits of `CLASSES`,
-    valence and arousal before their tanh, and the two side tasks of training."""
+    valence and arousal before their tanh, and the two side tasks of training.
+    """
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 96), hidden: int = 128, dropout: float = 0.4) -> None:
         super().__init__()

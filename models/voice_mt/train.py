@@ -124,7 +124,8 @@ class _Run:
 
     def step(self, mel: Tensor, *targets: Tensor, progress: float) -> None:
         """One step of the optimizer. `progress`: 0..1 of the whole run. Raises `ModelError` for a loss that is not a
-        number."""
+        number.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = (
                 self.options.learning_rate * min(1.0, progress / 0.1) * 0.5 * (1 + math.cos(math.pi * progress))
@@ -150,7 +151,8 @@ class _Run:
 
 def train(options: Options, data: Clips, sounds: NDArray[np.float16], checkpoint: Path) -> VoiceNetwork:
     """The averaged network after the last epoch; `checkpoint` is written after each. `sounds`: (m, 64, 301) dB without
-    a voice."""
+    a voice.
+    """
     run = _Run(options)
     run.resume(checkpoint)
     rows = np.flatnonzero(~np.isin(data.actor, options.held_out))
@@ -196,7 +198,8 @@ def main(
     data: Path, out: Path, *, folds: tuple[int, ...] = tuple(range(FOLDS)), **changes: Any
 ) -> list[dict[str, float]]:
     """Trains the folds on `data`/ravdess into `out`/fold{n}.pt, with what each says of its held-out clips in
-    `out`/fold{n}.npz. One row of figures for each fold. Raises `ModelError` or FileNotFoundError."""
+    `out`/fold{n}.npz. One row of figures for each fold. Raises `ModelError` or FileNotFoundError.
+    """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # its tensors are too small for more to pay
     spoken = clips(data / "ravdess")

@@ -14,7 +14,8 @@ class Adapter(Protocol):
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """The network's inputs for all `faces` of the frame at `t` (seconds), stacked along axis 0; None: nothing to
-        run now, the last estimates hold."""
+        run now, the last estimates hold.
+        """
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """Estimates by track, from the outputs for the inputs of the same call."""

@@ -35,7 +35,8 @@ class AUCalibration:
 
     def __call__(self, units: Mapping[str, float]) -> Floats:
         """(35,): `COLUMNS` of this frame, intensities 0..5 and occurrences 0 or 1, from the units' values 0..1; NaN for
-        those that `units` lacks."""
+        those that `units` lacks.
+        """
         strength = FULL * np.array([units.get(unit, np.nan) for unit in INTENSITIES])
         known = np.isfinite(strength)
         bins = ((np.where(known, strength, 0) - _LOW) / (_HIGH - _LOW) * _BINS).astype(int).clip(0, _BINS - 1)

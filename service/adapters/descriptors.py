@@ -35,7 +35,8 @@ class Descriptors:
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """`face` and, for the ensemble, `context`: (N, 299, 299, 3) uint8; `keep`: (N, 2), `state`: (N, ...) float32;
-        or None between two turns."""
+        or None between two turns.
+        """
         self._state.see(t, faces)
         if not faces or not self._turns.take(t):
             return None
@@ -63,7 +64,8 @@ def keep(t: float, last: float | None) -> NDArray[np.float32]:
     """(2,): share of each mean that stays at `t` when it was last renewed at `last` (None: never).
 
     The published alpha belongs to a thirtieth of a second. A step of dt s is 30 dt such steps at once, so that the same
-    is left after the same time at any rate; alpha' / (1 + alpha') with alpha' = alpha / (30 dt) is close to it."""
+    is left after the same time at any rate; alpha' / (1 + alpha') with alpha' = alpha / (30 dt) is close to it.
+    """
     if last is None:
         return np.zeros(2, np.float32)
     alpha = np.array(ALPHA)

@@ -20,7 +20,8 @@ class FeatureEngine:
     or `scene` (N, 224, 224, 3), all uint8 RGB; a row of `person` or `scene` that is black is not looked at.
 
     Gives `aus` (N, units) logits and `embedding` (N, width); `irises` (N, 2, 15); `landmarks` (N, 195) and `presence`
-    (N,); `boxes` (N, 2254, 12) and `logits` (N, 2254), as MediaPipe's networks give them. All in float32."""
+    (N,); `boxes` (N, 2254, 12) and `logits` (N, 2254), as MediaPipe's networks give them. All in float32.
+    """
 
     name, precision = "openvino", "fp32"
 

@@ -71,7 +71,8 @@ class _Asked:
 
 class FrameFeatures:
     """Of one session; causal. `units`: names of the action units that the face network gives, in its order. `wanted`:
-    modalities; eyes and bodies are only looked at for theirs."""
+    modalities; eyes and bodies are only looked at for theirs.
+    """
 
     def __init__(self, units: Sequence[str], rate: float = float(FPS), wanted: Collection[str] = tuple(NAMES)) -> None:
         self._units = tuple(units)
@@ -108,7 +109,8 @@ class FrameFeatures:
 
     def read(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, list[Slot]]:
         """By track, the slots up to that of `t` that are new: the answer to the question of `t`, and the frame before
-        for up to 0.2 s where slots in between had none; unknown after that."""
+        for up to 0.2 s where slots in between had none; unknown after that.
+        """
         self._turns.answered()
         slot = slot_of(t)
         units = 1 / (1 + np.exp(-outputs["aus"].astype(np.float64)))

@@ -1,5 +1,6 @@
 """MIMAMO Net live: the newest face, how it moved over 13 frames, and what was read of the 63 frames before
-(Deng et al. 2020)."""
+(Deng et al. 2020).
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -35,7 +36,8 @@ class MIMAMO:
     """`trailing`: motion up to the newest face. `delayed`: about the face six frames ago, as published.
 
     With `legacy_axis` nothing is carried: the published code recurs over the samples of its batch, of which there is
-    one here, so that each frame is read alone."""
+    one here, so that each frame is read alone.
+    """
 
     def __init__(self, loaded: Loaded, options: Options) -> None:
         self._lag = LAG if options.phase == "delayed" else 0
@@ -47,7 +49,8 @@ class MIMAMO:
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """`face`: (N, 112, 112, 3) uint8; `phase_0`: (N, 24, 48, 48), `phase_1`: (N, 24, 24, 24), `state`:
-        (N, 63, 257) float32; or None between two turns."""
+        (N, 63, 257) float32; or None between two turns.
+        """
         self._push(t, faces)
         self._state.see(t, faces)
         if not faces or not self._turns.take(t):
@@ -92,7 +95,8 @@ class MIMAMO:
 
 def phases(frames: Sequence[_Seen], unwrap: phase.Unwrap) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(24, 48, 48) and (24, 24, 24): phase differences of the last 13 faces; the first is repeated where there are
-    fewer, as published."""
+    fewer, as published.
+    """
     window = [frames[0]] * (phase.FRAMES - len(frames)) + list(frames)
     levels = [np.stack(level) for level in zip(*(one.levels for one in window), strict=True)]
     return phase.from_coefficients(levels, unwrap)

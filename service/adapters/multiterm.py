@@ -1,5 +1,6 @@
 """Fujitsu's multi-term, multi-task boosting live: five kinds of features a face, three windows, sixty LightGBM models
-("Multi-term and multi-task affect analysis in the wild", ABAW 2020)."""
+("Multi-term and multi-task affect analysis in the wild", ABAW 2020).
+"""
 
 from collections.abc import Sequence
 from functools import cache
@@ -31,7 +32,8 @@ RATE = float(FPS)  # of the features
 
 def load(engine: str, *, untrained: bool) -> Loaded:
     """The feature networks, and where the boosters lie. Raises `WeightsError` if there are none and `untrained` was not
-    asked for, or LightGBM is missing; `EngineError` for another engine than OpenVINO in float32."""
+    asked for, or LightGBM is missing; `EngineError` for another engine than OpenVINO in float32.
+    """
     if parse_engine(engine)[0] != "openvino" or parse_engine(engine)[1] not in ("auto", "fp32"):
         raise EngineError(f"{MODEL} runs on openvino:fp32, not on {engine}: its boosters know the exact features.")
     if find_spec("lightgbm") is None:

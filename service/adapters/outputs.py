@@ -17,7 +17,8 @@ UNITS = {len(names): names for names in (AUS_2020, AUS_2022, AUS_UNION)}  # that
 def estimates_of(t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
     """By track. `outputs` as `engines.papers.live_networks` names them, one row for each of `faces`: `valence_arousal`
     raw, and `expression` and `aus` as logits where the network has them. An eighth class becomes `other`. Compound
-    expressions come with the seventeen units that they are read from."""
+    expressions come with the seventeen units that they are read from.
+    """
     va = np.clip(np.asarray(outputs["valence_arousal"], np.float64), -1.0, 1.0)
     classes = _softmax(outputs["expression"]) if "expression" in outputs else None
     seven = None

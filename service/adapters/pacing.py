@@ -42,7 +42,8 @@ class Turns:
 class Carried:
     """A network's state of every track, from one answer to the next question. Zeros begin a track.
 
-    `shape`: of one track's state. `horizon`: questions after which a track begins anew; None: never."""
+    `shape`: of one track's state. `horizon`: questions after which a track begins anew; None: never.
+    """
 
     def __init__(self, shape: Sequence[int], horizon: int | None = None) -> None:
         self._zero = np.zeros(tuple(shape), np.float32)

@@ -1,5 +1,6 @@
 """TSAV live: eight faces with their masks, 0.2 s apart, the newest last, and ten seconds of sound
-(Kuhnke et al. 2020)."""
+(Kuhnke et al. 2020).
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -83,7 +84,8 @@ class TSAV:
     """Asks five times a second; with several faces in view, nobody's sound is heard.
 
     The sound is read twice a second, in the first question of each half second, and what the network made of it is
-    given back with the others of that half second. Which questions these are depends on the session clock alone."""
+    given back with the others of that half second. Which questions these are depends on the session clock alone.
+    """
 
     def __init__(self, loaded: Loaded, options: Options) -> None:
         self._mode = options.sound
@@ -98,7 +100,8 @@ class TSAV:
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """`clip`: (N, 8, 112, 112, 4) uint8, and `sound`: (N, 1, 64, 1001) float32; or none of that (0, ...) with
         `sound_embedding`: (N, 512) float32; None between two turns. One kind of question for the scheduler, so that
-        both are read in one batch: `engines.split`."""
+        both are read in one batch: `engines.split`.
+        """
         self._clips.push(t, faces)
         if not faces or t < self._delay or not self._turns.take(t):
             return None

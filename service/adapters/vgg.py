@@ -1,5 +1,6 @@
 """The VGG-FACE family live: one 96-pixel face per frame, what goes with it, and the recurrent state of its track
-(Kollias and Zafeiriou 2020)."""
+(Kollias and Zafeiriou 2020).
+"""
 
 from collections.abc import Sequence
 
@@ -38,7 +39,8 @@ class VGG:
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """`face`: (N, 96, 96, 3) uint8; `landmarks`: (N, 136), `sound`: (N, 3, 96, 96), `state`: (N, ...), each where
-        the network has it; or None between two turns."""
+        the network has it; or None between two turns.
+        """
         if self._state is not None:
             self._state.see(t, faces)
         if not faces or not self._turns.take(t):
@@ -80,7 +82,8 @@ def landmarks_of(face: Face) -> NDArray[np.float32]:
 def sound_picture(mel: MelStream, t: float) -> NDArray[np.float32]:
     """(3, 96, 96) in [-1, 1]: the last 2.1 s before `t`, the newest column at the right, low frequencies at the bottom.
 
-    A column counts once all of its samples lie before `t`."""
+    A column counts once all of its samples lie before `t`.
+    """
     newest = int(t / COLUMN_SECONDS + _EPSILON) - 1
     back = np.round(PICTURE_HOP / COLUMN_SECONDS * np.arange(SIZE - 1, -1, -1)).astype(int)
     columns = newest - back

@@ -36,7 +36,8 @@ Infer = Callable[[Arrays], tuple[Arrays, float]]
 @dataclass(frozen=True, slots=True)
 class Trust:
     """How well a branch did on validation data, which is its weight in the fusion: concordance of valence and of
-    arousal, macro F1 of the expressions."""
+    arousal, macro F1 of the expressions.
+    """
 
     valence: float
     arousal: float

@@ -66,7 +66,8 @@ class Aggregator:
         """The event's `faces` at `t` seconds (which never goes back): those of this frame, then those just lost.
 
         `estimates`: by track; where there is none, or none newer than the last, the last value is held.
-        `engine_failed`: there are none because the engine failed."""
+        `engine_failed`: there are none because the engine failed.
+        """
         entries = [self._present(t, face, estimates.get(face.track), engine_failed) for face in faces]
         present = {face.track for face in faces}
         self._tracks = {number: track for number, track in self._tracks.items() if t - track.seen <= FORGET_SECONDS}

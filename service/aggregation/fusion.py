@@ -30,7 +30,8 @@ def freshness(t: float, voice: Voice) -> float:
 
 def fuse(t: float, face: Estimate, voice: Voice, of_face: Trust, of_voice: Trust) -> Estimate:
     """The face's estimate with the voice in it; `raw` keeps what the face network gave. What it did not give stays
-    unknown."""
+    unknown.
+    """
     left = freshness(t, voice)
     means: list[float | None] = []
     deviations: list[float] = []

@@ -43,7 +43,8 @@ class Statistics:
 class TrailingWindows:
     """Trailing windows (t - seconds, t] over the same irregular samples of some columns.
 
-    Equal times are allowed, times that go back are not. Memory is that of the samples in the longest window."""
+    Equal times are allowed, times that go back are not. Memory is that of the samples in the longest window.
+    """
 
     def __init__(self, columns: int, seconds: Sequence[float] = WINDOW_SECONDS) -> None:
         """`columns`: values per sample; `seconds`: length of each window, each above 0."""

@@ -41,7 +41,8 @@ class Cores:
 
     def speeds(self, begin: float, end: float) -> list[float]:
         """The median speed of each core between two times (s, monotonic), as a part of the `best`; NaN for one that was
-        not looked at."""
+        not looked at.
+        """
         looks, best = [*self._looks], self.best
         within = [look for look in looks if begin <= look.at <= end]
         of_each = [

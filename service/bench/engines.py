@@ -45,7 +45,8 @@ def engines(
     """Rows for the models `names` (`MODELS`): every precision of this CPU, with one thread and with all cores.
 
     Systems without weights run on random ones, which each row says. int8 is quantised where it is not there and the
-    extra for it is. Raises `EngineError` without torch."""
+    extra for it is. Raises `EngineError` without torch.
+    """
     before = machine.facts(("torch", "openvino", "numpy"))
     refused: list[str] = []
     rows = [row for name in names or MODELS for row in _rows(name, probe_of(name), refused)]

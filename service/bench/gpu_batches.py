@@ -40,7 +40,8 @@ class _Lane(Lane):
 
 def engines(name: str = MODEL) -> dict[str, Any]:
     """Rows for every engine and precision of the GPU. Systems without weights run on random ones. Raises `EngineError`
-    where torch sees no GPU."""
+    where torch sees no GPU.
+    """
     torch_cuda.precisions()
     import torch
 

@@ -34,7 +34,8 @@ class Lane:
 
 def take_turns(lanes: Sequence[Lane], *, warm_up: int, fewest: int, most: int, seconds: float, name: str) -> None:
     """Calls all in turn, round after round, so that what else the machine does meets them alike: `most` rounds, fewer
-    where they take longer than `seconds`, `fewest` in any case. `warm_up`: calls of each before."""
+    where they take longer than `seconds`, `fewest` in any case. `warm_up`: calls of each before.
+    """
     for lane in lanes:
         for _ in range(warm_up):
             lane.call()
@@ -57,7 +58,8 @@ def facts_of(figures: Figures) -> dict[str, Any]:
 class Eager:
     """A network in torch as it is, on arrays by name: a paper's system as it is defined, any other from its ONNX file.
 
-    Raises `EngineError` without torch or onnx."""
+    Raises `EngineError` without torch or onnx.
+    """
 
     def __init__(self, name: str, reference: weights.Weights, inputs: Sequence[str]) -> None:
         try:
@@ -90,7 +92,8 @@ class Eager:
 
     def operations(self, one: Arrays) -> tuple[int, int]:
         """Floating-point operations of one prediction, a multiplication and an addition counted as two: all, and those
-        of convolutions."""
+        of convolutions.
+        """
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 

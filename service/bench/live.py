@@ -54,7 +54,8 @@ class _Received:
 
 def live(clip: str | None = None, *, minutes: float = 1.0, streams: int = 12) -> dict[str, Any]:
     """Measures one stream for `minutes`, then more and more streams up to `streams`. Takes a clip of 30 fps; without
-    one, the demo is encoded into a temporary file. Raises `UserError` if the service does not start."""
+    one, the demo is encoded into a temporary file. Raises `UserError` if the service does not start.
+    """
     with tempfile.TemporaryDirectory(prefix="affectstream-bench-") as folder, contextlib.closing(Cores()) as cores:
         path = Path(clip).resolve() if clip else encode_demo(Path(folder) / "demo.mp4")
         if not path.is_file():
@@ -124,7 +125,8 @@ def _one_stream(clip: Path, minutes: float, cores: Cores) -> list[dict[str, Any]
 
 def _many_streams(clip: Path, most: int, cores: Cores) -> list[dict[str, Any]]:
     """More and more streams, until so many are not carried in any of `TRIES`: what else a machine does, and those that
-    share its processor, can only make it slower."""
+    share its processor, can only make it slower.
+    """
     rows: list[dict[str, Any]] = []
     carried = 0
     for count in [n for n in (2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32) if n <= most]:

@@ -24,7 +24,8 @@ SECONDS = 4.0  # spent on measuring at most
 
 def models(names: Sequence[str] = ()) -> dict[str, Any]:
     """Medians for one face, over all cores, with random weights of the published sizes; the tenth percentile beside
-    each tells how quiet the machine was. Raises `EngineError` for an unknown name, or without torch."""
+    each tells how quiet the machine was. Raises `EngineError` for an unknown name, or without torch.
+    """
     for name in names:
         if name not in imported.SYSTEMS:
             raise EngineError(f"There is no system {name!r} to measure; there are: {', '.join(imported.SYSTEMS)}.")

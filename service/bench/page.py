@@ -14,7 +14,8 @@ _AXES = {"sessions": "sessions", "faces": "faces in the picture", "height": "hei
 
 def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
     """Writes `out` (.md), the report as `out` with .json, and a plot as `out` with .png. Raises `UserError` for a
-    report that has no page, without matplotlib, and where nothing can be written."""
+    report that has no page, without matplotlib, and where nothing can be written.
+    """
     if what not in _PAGES:
         raise UserError(f"bench {what} writes no page; --out is for {', '.join(_PAGES)}.")
     if find_spec("matplotlib") is None:

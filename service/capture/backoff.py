@@ -1,5 +1,6 @@
 """How long to wait before trying again: exponential back-off with full jitter, so that a hundred sessions that lost one
-server do not come back all at once (Brooker, "Exponential Backoff And Jitter", 2015)."""
+server do not come back all at once (Brooker, "Exponential Backoff And Jitter", 2015).
+"""
 
 import random
 

@@ -174,7 +174,8 @@ def decode(media: Media) -> Iterator[Picture | Samples]:
 
 class PictureConverter:
     """Decoded pictures of one stream to upright RGB. Keeps its conversion context: building one costs more than
-    using it."""
+    using it.
+    """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
@@ -208,7 +209,8 @@ def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
 
 def upright(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
     """`image` (h, w, 3) shown as the nine numbers of a display matrix say, to the nearest quarter turn, mirrored or
-    not. A point (p, q) goes to x = a p + c q, y = b p + d q; `matrix` is a, b, u, c, d, v, x, y, w (ISO 14496-12)."""
+    not. A point (p, q) goes to x = a p + c q, y = b p + d q; `matrix` is a, b, u, c, d, v, x, y, w (ISO 14496-12).
+    """
     a, b, c, d = (int(matrix[i]) for i in (0, 1, 3, 4))
     if abs(b) > abs(a):
         image = image.transpose(1, 0, 2)

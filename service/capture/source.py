@@ -18,4 +18,5 @@ class Source(Protocol):
         """Items until the source ends for good or `stop` is set (noticed within 0.5 s).
 
         Sound that ends at or before a frame's `t` comes before that frame where the source allows it.
-        Raises `UserError` only before the first item; later troubles are state changes."""
+        Raises `UserError` only before the first item; later troubles are state changes.
+        """

@@ -22,7 +22,8 @@ is set, or when it has nothing more to give."""
 
 def watched(produce: Produce, stop: threading.Event, stall: float, name: str) -> Iterator[Item]:
     """What `produce` hands over, plus `StateChange` stalled after `stall` seconds of silence while live, and live
-    again with the next frame or sound. Returns within `_LOOK` seconds of `stop`, however long the producer blocks."""
+    again with the next frame or sound. Returns within `_LOOK` seconds of `stop`, however long the producer blocks.
+    """
     waiting: queue.Queue[Item | None] = queue.Queue(_WAITING)
     gone = threading.Event()
 

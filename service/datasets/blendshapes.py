@@ -54,7 +54,8 @@ class Blendshapes:
     def __call__(self, image: NDArray[np.uint8], mesh: NDArray[np.floating]) -> NDArray[np.float32] | None:
         """(52,) in 0..1 in the order of `NAMES`, or None where the teacher sees no face.
 
-        image: (height, width, 3) RGB; mesh: (468, 3) pixels, where the face is."""
+        image: (height, width, 3) RGB; mesh: (468, 3) pixels, where the face is.
+        """
         roi = roi_from_mesh(mesh)
         matrix = _to_input(roi)
         crop = cv2.warpAffine(

@@ -71,7 +71,8 @@ class Person:
 def prepare_multiterm(source: Path, out: Path) -> None:
     """Writes `out`/multiterm from `source`, a folder of Aff-Wild2 or one that was prepared from it; they may be one.
 
-    Raises `UserError` where nothing can be prepared."""
+    Raises `UserError` where nothing can be prepared.
+    """
     found = layout(source)
     if out.resolve() != source.resolve():
         affwild2.copy_annotations(source, out)

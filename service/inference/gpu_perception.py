@@ -30,7 +30,8 @@ MAX_DIFFERENCE = 0.05  # from the CPU's outputs: pixels of boxes and points, log
 
 class BatchedNetwork:
     """One network, run for the threads of all sessions together. Used like the CPU's `Network`, which it falls back
-    to: `cpu`."""
+    to: `cpu`.
+    """
 
     def __init__(self, name: str, cpu: Runs, engine: Engine, scheduler: Scheduler) -> None:
         self.size = cpu.size
@@ -69,7 +70,8 @@ def move_to(
 ) -> Scheduler | None:
     """Runs `networks` on a GPU engine, "tensorrt" or "torch", from now on, by a scheduler that the caller closes.
 
-    None where an engine cannot be opened or differs from the CPU: all stay there, with a warning."""
+    None where an engine cannot be opened or differs from the CPU: all stay there, with a warning.
+    """
     open_ = open_ or (lambda path: _open(backend, path))
     opened: list[tuple[str, TFLite, Engine]] = []
     try:

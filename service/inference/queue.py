@@ -40,7 +40,8 @@ class Pending(Future[Arrays]):
 class Request:
     """Rows of one session for one model. `arrived`: seconds of a monotonic clock. `period`: seconds after which the
     session would like to ask again, and have its answer. `patient`: it is of use however late, as a recording's are.
-    `alone`: it waits for no others to share its batch."""
+    `alone`: it waits for no others to share its batch.
+    """
 
     model: str
     inputs: Mapping[str, NDArray[np.generic]]
@@ -69,7 +70,8 @@ class Request:
     @property
     def deadline(self) -> tuple[float, int, float]:
         """The order of requests; of those that are alike the one whose session had the fewest turns, then the one that
-        came first: where a batch just misses holding all, it must not leave the same one out each time."""
+        came first: where a batch just misses holding all, it must not leave the same one out each time.
+        """
         return self.start + self.period, self.turns, self.since
 
     @property
@@ -95,7 +97,8 @@ class Share:
 class Ready:
     """The requests that wait. `max_batch`: rows of an engine call. `max_wait`: seconds that a batch may wait to grow.
     `drop_after`: seconds, beyond its period, after which a request that has not begun is of no use. `busy`: whether a
-    larger batch is worth the wait just now."""
+    larger batch is worth the wait just now.
+    """
 
     def __init__(
         self, max_batch: int, max_wait: float, drop_after: float, busy: Callable[[], bool] = lambda: True

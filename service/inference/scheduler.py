@@ -70,7 +70,8 @@ class Scheduler:
     `Superseded`. `hung_after`: seconds after which a call is given up, unless longer ones are known. `clock`: seconds,
     monotonic.
 
-    Nothing runs before `start`; `step` runs a batch by hand."""
+    Nothing runs before `start`; `step` runs a batch by hand.
+    """
 
     def __init__(
         self,
@@ -120,7 +121,8 @@ class Scheduler:
         """Runs the requests for `model` on `engine` from now on. `rate`: answers a second that each session wants,
         which sets the deadlines of its requests. `alone`: they wait for no others. `failed`: called once, from any
         thread and with a sentence, when the engine is given up; until the next one is registered the model's requests
-        fail with that sentence."""
+        fail with that sentence.
+        """
         metrics.PREDICTIONS.labels(model)  # there at zero: a rate would miss a series' first count
         for reason in FAULTS:
             metrics.ENGINE_FAILURES.labels(model, reason)
@@ -140,7 +142,8 @@ class Scheduler:
 
         `patient`: they are wanted however late. The future raises `Superseded` if a newer request of the session took
         its place or it came too late, and `EngineError` if the engine failed, hung or gave NaN, or there is none just
-        now. Raises `EngineError` for an unknown model and after `close`."""
+        now. Raises `EngineError` for an unknown model and after `close`.
+        """
         now = self._clock()
         found = self._models.get(model)
         if found is None:

@@ -25,7 +25,8 @@ Reload = Callable[[str], Loaded]  # BACKEND:PRECISION -> freshly compiled; raise
 
 class Standby:
     """`loaded` runs now, or ran last. `reload` compiles an engine, `use` is told of the new one, `stuck` counts the
-    engine calls that hang still."""
+    engine calls that hang still.
+    """
 
     def __init__(
         self,

@@ -72,7 +72,8 @@ def find_person(
     boxes: NDArray[np.floating], logits: NDArray[np.floating], width: int, height: int, face: Box
 ) -> Region | None:
     """Where the body of the `face` is, from the detector's (2254, 12) and (2254,) for a picture of so many pixels; None
-    if nobody is near it."""
+    if nobody is near it.
+    """
     scale = SCENE / max(width, height)
     corner = np.array([SCENE - width * scale, SCENE - height * scale]) / 2
     sure = np.flatnonzero(logits > np.log(MIN_SCORE / (1 - MIN_SCORE)))
@@ -93,7 +94,8 @@ def body_25(
 ) -> tuple[Floats | None, Region | None]:
     """(25, 3) x and y over the picture's height, and visibility, from the landmark network's (195,) for a region of a
     picture of so many pixels; NaN for what is not seen. And the region to look in next. None if nobody is there, or
-    somebody else: the nose must lie on the face."""
+    somebody else: the nose must lie on the face.
+    """
     values = outputs.astype(np.float64).reshape(-1, _VALUES)
     points = np.hstack((values[:, :2], np.ones((len(values), 1)))) @ region.from_crop().T
     x, y, w, h = face

@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class CameraPose:
     """`translation`: (3,) mm, of the point between the eyes. `rotation`: (3, 3), the mean face to the camera's axes.
-    `sight`: (3, 3), the same for a face that looks straight into the camera. `scale`: pixels for a millimetre."""
+    `sight`: (3, 3), the same for a face that looks straight into the camera. `scale`: pixels for a millimetre.
+    """
 
     translation: Floats
     rotation: Floats

@@ -62,7 +62,8 @@ def _hann() -> NDArray[np.float32]:
 def _slopes() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
     """The triangles as first bin between two corners (65,), and each bin's weight (513,) in the filter that rises and
     in the one that falls there. Sums over them need no matrix product: BLAS would wake its threads for each few
-    columns, where the engines need the cores, and round by how many columns there are."""
+    columns, where the engines need the cores, and round by how many columns there are.
+    """
     filters = mel_filters()
     frequencies, corners = grid()
     starts = np.searchsorted(frequencies, corners[:-1])
@@ -106,7 +107,8 @@ def normalise(db: NDArray[np.float32]) -> NDArray[np.float32]:
 def log_mel(samples: NDArray[np.float32], seconds: float = SECONDS) -> NDArray[np.float32]:
     """(64, 100 * seconds + 1) float32: the normalised window of `samples` (n,), right-aligned, silence on the left.
 
-    n is at most 44 100 * seconds; fewer than 882 samples are a silent window (spec: the reference waits for 20 ms)."""
+    n is at most 44 100 * seconds; fewer than 882 samples are a silent window (spec: the reference waits for 20 ms).
+    """
     window = np.full((MELS, _columns(seconds)), SILENCE_DB, np.float32)
     if len(samples) >= WINDOW:
         db = decibels(mel_power(np.asarray(samples, np.float32)))
@@ -118,7 +120,8 @@ def span(p: int, mode: Mode, seconds: float = SECONDS) -> tuple[int, int]:
     """First sample and end of the window at time `p` (samples), of which nothing at or after `p` is part.
 
     `past10`: the last 10 s. `truncate`: the last 5 s, what the reference sees at the end of a file. `delayed`: the
-    reference's window around 5 s ago; empty before 5 s have passed."""
+    reference's window around 5 s ago; empty before 5 s have passed.
+    """
     full = round(seconds * SAMPLE_RATE)
     half = full // 2
     if mode == "past10":
@@ -135,7 +138,8 @@ def span(p: int, mode: Mode, seconds: float = SECONDS) -> tuple[int, int]:
 class MelStream:
     """The last seconds of a session's sound. Not thread-safe; memory is reserved with the first sound.
 
-    Sample n lies at n / 44 100 s of the session clock, column k is centred on sample 441 k."""
+    Sample n lies at n / 44 100 s of the session clock, column k is centred on sample 441 k.
+    """
 
     def __init__(self) -> None:
         self.filled = 0  # samples of silence put where sound was missing
@@ -206,7 +210,8 @@ class MelStream:
         """(64, 100 * seconds + 1) float32, normalised, of samples before `t` (session clock) only; see `span`.
 
         Snapped back to the 10 ms grid unless `exact`, which recomputes every column and is for comparison with the
-        reference. `seconds` is at most 10. Without sound: a silent window."""
+        reference. `seconds` is at most 10. Without sound: a silent window.
+        """
         p = int(t * SAMPLE_RATE + _EPSILON)
         now = p if p - self._end > LATE * SAMPLE_RATE else min(p, self._end)
         start, end = span(now if exact else now - now % HOP, mode, seconds)

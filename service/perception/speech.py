@@ -36,7 +36,8 @@ _MEAN_SQUARE = 2.0 / (N_FFT * WINDOW * 3 / 8)
 @dataclass(frozen=True, slots=True)
 class AudioStatus:
     """`status`: "speech", "silence" or "no_sound". `age_ms`: since the newest sound that was heard, None before any.
-    `level_db`: dBFS of the last 100 ms (a full-scale sine is -3), None without sound."""
+    `level_db`: dBFS of the last 100 ms (a full-scale sine is -3), None without sound.
+    """
 
     status: str
     age_ms: int | None

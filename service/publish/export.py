@@ -79,7 +79,8 @@ class Export:
 
     def close(self) -> None:
         """Finishes the file and gives it its name, replacing what was there. A second call does nothing.
-        Raises `UserError`."""
+        Raises `UserError`.
+        """
         if self._writer is None:
             return
         writer, self._writer = self._writer, None
@@ -128,7 +129,8 @@ class Export:
 def open_export(path: Path) -> Export:
     """A file for events, in the format of its suffix: .jsonl (whole events), .csv or .parquet (docs/exports.md).
 
-    Raises `UserError` for another suffix, a folder that is not there, or a place that cannot be written to."""
+    Raises `UserError` for another suffix, a folder that is not there, or a place that cannot be written to.
+    """
     writer = FORMATS.get(path.suffix.lower())
     if writer is None:
         given = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"

@@ -1,7 +1,8 @@
 """From session threads to the event loop: every event goes to every subscriber's own bounded queue.
 
 `publish` never waits: a queue that is full loses its oldest event, and the loss is counted. The loop is woken once per
-batch of events, not once per event."""
+batch of events, not once per event.
+"""
 
 import asyncio
 import contextlib
@@ -21,7 +22,8 @@ QUEUE_BYTES = 16 << 20  # of JSON, however many events that is: twenty faces mak
 class Subscription:
     """One subscriber's queue: an async iterator of events that ends when the hub or the session is closed.
 
-    Iterated by one task of the hub's loop. `dropped` counts the events that it was too slow for."""
+    Iterated by one task of the hub's loop. `dropped` counts the events that it was too slow for.
+    """
 
     def __init__(self, hub: "Hub", session: str | None, maxlen: int, sink: str, landmarks: bool) -> None:
         self.session = session

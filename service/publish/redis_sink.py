@@ -2,7 +2,8 @@
 
 Redis may be away, at the start or later: events wait in a bounded buffer (the oldest are lost and counted when it
 overflows) and go out in order once it answers again. An event whose answer was lost with the connection is looked up
-before it is sent again, so that nothing comes twice."""
+before it is sent again, so that nothing comes twice.
+"""
 
 import asyncio
 import contextlib

@@ -56,7 +56,8 @@ COLUMNS = (
 
 def rows(event: Mapping[str, Any], frame: int) -> list[Row]:
     """Rows of an event (schema affect/1) about picture number `frame`, from 1; one of success 0 where nobody is seen.
-    Columns without a value are left out."""
+    Columns without a value are left out.
+    """
     common: Row = {
         "frame": frame,
         "timestamp": event["t"],

@@ -1,7 +1,8 @@
 """Which sources a caller of the API may open: what the operator allowed, taken apart rather than compared as text.
 
 A prefix compared as text lets `rtsp://cam.lab@elsewhere/` pass for `rtsp://cam.lab`, and `file:/clips/../etc` for
-`file:/clips`. So scheme, host and port must be equal, and the path must lie below the allowed one."""
+`file:/clips`. So scheme, host and port must be equal, and the path must lie below the allowed one.
+"""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ class SourceNotAllowed(UserError):
 
 def check_source(source: str, allowed: Sequence[str]) -> None:
     """Raises `SourceNotAllowed` unless `source` lies within one of `allowed`: `demo:`, `camera:`, `camera:0`, `rtsp:`,
-    `https://cams.lab/hall/`, `file:/data/clips/`."""
+    `https://cams.lab/hall/`, `file:/data/clips/`.
+    """
     if any(_within(source, pattern) for pattern in allowed):
         return
     raise SourceNotAllowed(

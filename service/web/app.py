@@ -39,7 +39,8 @@ def create_app(
 
     `app.state` holds `settings` and, while it runs, `live`, `hub` and `sessions`. A start that fails with a `UserError`
     leaves it in `app.state.failure`. `drain(app)` ends everything ahead of the server's own shutdown.
-    Raises `UserError` for a malformed Redis URL, ICE server or allowed origin."""
+    Raises `UserError` for a malformed Redis URL, ICE server or allowed origin.
+    """
     if settings.redis is not None:
         from service.publish.redis_sink import check_url
 
@@ -91,7 +92,8 @@ def create_app(
 
 async def drain(app: FastAPI) -> None:
     """Ends sessions, subscribers and sinks, in this order, within 4 s. A server calls it when told to stop, before it
-    closes connections, so that subscribers get their last events and endless answers end."""
+    closes connections, so that subscribers get their last events and endless answers end.
+    """
     live: Live | None = getattr(app.state, "live", None)
     if live is not None:
         await live.stop()

@@ -129,7 +129,8 @@ class Live:
 
     async def stop(self) -> None:
         """Ends the sessions, lets subscribers and sinks have their last events, and returns within 4 s. May be called
-        again: all callers return when it is done."""
+        again: all callers return when it is done.
+        """
         if self._stop is None:
             self._stop = asyncio.create_task(self._drain())
         await asyncio.shield(self._stop)

@@ -61,7 +61,8 @@ class Server(uvicorn.Server):
 
     def run_told(self, app: FastAPI, listener: socket.socket) -> None:
         """`run_until_told` in a loop of its own, of uvicorn's choosing: uvloop where there is one, which hands an
-        event on for less."""
+        event on for less.
+        """
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             runner.run(self.run_until_told(app, listener))
 
@@ -100,7 +101,8 @@ class Server(uvicorn.Server):
 
 def end_within(seconds: float) -> None:
     """Ends the process after `seconds` where a thread does not let go, such as a camera's driver or a download: all
-    that can be drained is drained by then."""
+    that can be drained is drained by then.
+    """
 
     def end() -> None:
         log.warning("something did not let go within %g s; ending all the same", seconds)

@@ -39,7 +39,8 @@ def cores() -> list[int]:
 
 def workers_for(settings: Settings) -> int:
     """How many processes read faces: as the settings say, else one for each core where the model is the small one, on
-    a CPU. A large one wants all cores for each call, and a GPU all sessions in one batch."""
+    a CPU. A large one wants all cores for each call, and a GPU all sessions in one batch.
+    """
     if settings.workers:
         return settings.workers
     alone = settings.model != DEFAULT_MODEL or settings.engine.partition(":")[0] != DEFAULT_ENGINE
@@ -86,7 +87,8 @@ class Fleet:
 
     def attach(self, take: Callable[[Worker, Event], None], broke: Callable[[Worker, str], None]) -> None:
         """From now on, and in the running loop, `take` is called with each worker's events, and `broke`, with how it
-        ended, when one ends untold."""
+        ended, when one ends untold.
+        """
         loop = asyncio.get_running_loop()
         listening: set[Any] = set()
 

@@ -31,7 +31,8 @@ _POINTS_BYTES = 68 * 2 * 4
 
 class RelaySink:
     """Writes a worker's events to `pipe` until closed, each in the thread that published it: woken for every one of
-    them, the loop would cost more than the write. It helps where the pipe is full, for no session waits."""
+    them, the loop would cost more than the write. It helps where the pipe is full, for no session waits.
+    """
 
     problem = None  # whoever reads the other end knows better
 

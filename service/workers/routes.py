@@ -1,5 +1,6 @@
 """What a worker answers besides the routes of the service: sources are opened unasked, for the service in front has
-asked (`service.workers.fleet`)."""
+asked (`service.workers.fleet`).
+"""
 
 from fastapi import APIRouter
 from pydantic import BaseModel

@@ -1,5 +1,6 @@
 """Pictures of a session for sources that the browser does not hold itself: JPEG parts, newest only, made only while
-someone watches, by one thread beside the loop."""
+someone watches, by one thread beside the loop.
+"""
 
 import asyncio
 import contextlib
