@@ -1,13 +1,13 @@
-"""Errors whose text is a sentence for the user: what went wrong, with the value, and what to do next."""
+"""Errors of weights and engines; their root, `UserError`, is that of the whole project."""
 
+from models.errors import UserError
 
-class UserError(Exception):
-    """Bad input from outside. The command line prints it and exits with 2; the HTTP edge answers 4xx with it."""
+__all__ = ["EngineError", "UserError", "WeightsError"]
 
 
 class WeightsError(UserError):
-    """A weight file is missing, altered or unusable."""
+    """Report a weight file that is missing, altered or unusable."""
 
 
 class EngineError(UserError):
-    """An engine is unknown, cannot be built, or does not compute what its reference computes."""
+    """Report an engine that is unknown, cannot be built, or does not compute what its reference computes."""

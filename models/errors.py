@@ -1,13 +1,17 @@
-"""Errors of training, scoring and loading whose text is a sentence for the user."""
+"""Errors whose text is a sentence for the user: what went wrong, with the value, and what to do next."""
 
 
-class ModelError(ValueError):
-    """Bad input: what went wrong, with the value, and what to do next. The command line prints it and exits with 2."""
+class UserError(Exception):
+    """Report bad input from outside. The command line prints the text and exits with 2; HTTP answers 4xx with it."""
+
+
+class ModelError(UserError, ValueError):
+    """Report bad input of training, scoring or loading."""
 
 
 class CheckpointError(ModelError):
-    """A checkpoint is missing, altered, unsafe, or belongs to another network."""
+    """Report a checkpoint that is missing, altered, unsafe, or of another network."""
 
 
 class AnnotationError(ModelError):
-    """An annotation or prediction file is not what the data set's format says; names the file and the line."""
+    """Report an annotation or prediction file that breaks the format of its data set, by file and line."""

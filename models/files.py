@@ -1,0 +1,37 @@
+"""Files that are written whole or not at all, and their hashes."""
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file beside `path`, and rename it to `path` when the block ends without an error.
+
+    The folder of `path` is made if it is missing. Where the block raises, the temporary file is removed and `path`
+    stays as it was, so that a reader never sees half a file and two writers never remove each other's. Raises `OSError`
+    if the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
+    aside.touch(exist_ok=False)
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all. Raises `OSError` if the folder cannot be written."""
+    with written_whole(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits. Raises `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
