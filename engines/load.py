@@ -91,14 +91,22 @@ class Yardstick:
         self._probe = probe
 
     @cached_property
-    def truth(self) -> OpenVinoEngine | SplitEngine:
-        return _open_openvino(self.reference, "fp32")
+    def truth(self) -> OpenVinoEngine:
+        """The float32 engine of the whole file.
+
+        It is not cut in two as engines that serve are (`engines.split`): an adapter that records inputs of this engine
+        gives them in the form that the file takes, which is what a quantiser reads.
+        """
+        return OpenVinoEngine(weights.verified(self.reference))
 
     @cached_property
     def inputs(self) -> Arrays:
+        """The probe's inputs by name, of one batch size. Raise `EngineError` where the file does not take them."""
         if self._probe is None:
             return default_probe(self.truth.inputs, self.truth.types)
-        return self._probe(Loaded(self.truth, self.reference, None))
+        inputs = self._probe(Loaded(self.truth, self.reference, None))
+        self.truth.rows(inputs)
+        return inputs
 
 
 def models() -> tuple[str, ...]:

@@ -143,7 +143,7 @@ class OpenVinoEngine:
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names or shapes."""
-        batch = self._batch(inputs)
+        batch = self.rows(inputs)
         try:
             whole = batch and not self._sizes
             outputs = self._run(inputs, batch) if whole else in_sizes(batch, inputs, self._run, self._sizes)
@@ -153,8 +153,8 @@ class OpenVinoEngine:
             require_finite(outputs, self._label)
         return outputs
 
-    def _batch(self, inputs: Mapping[str, NDArray[np.generic]]) -> int:
-        """The batch size that all inputs share. Raises `EngineError` for wrong names or shapes."""
+    def rows(self, inputs: Mapping[str, NDArray[np.generic]]) -> int:
+        """Return the batch size that all `inputs` share. Raise `EngineError` for wrong names or shapes."""
         if inputs.keys() != self.inputs.keys():
             raise EngineError(f"{self._label} takes the inputs {sorted(self.inputs)}, but was given {sorted(inputs)}.")
         for name, shape in self.inputs.items():

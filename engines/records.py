@@ -56,6 +56,11 @@ class Record:
         """Whether it may serve."""
         return self.figures.excess is None
 
+    @property
+    def refusal(self) -> str:
+        """Return the sentence that says why the engine may not serve; "" if it may."""
+        return "" if self.fit else f"{self.model} on {self.backend}:{self.precision} is refused: {self.figures.excess}."
+
     def row(self) -> dict[str, str]:
         """For `affectstream engines list`."""
         return {

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from engines.errors import UserError
 from models.errors import ModelError
 from service.cli_training import add_commands
 
+EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
@@ -124,12 +125,14 @@ def _engines(args: argparse.Namespace) -> int:
             rows = load.table()
         case "build":
             engine = args.backend + (f":{args.precision}" if args.precision else "")
-            rows = [
+            built = [
                 load.build(
                     name, engine, probe=probe_of(name, args.calibrate), untrained=args.untrained, batch=args.batch
-                ).row()
+                )
                 for name in args.name or ["face-mt"]
             ]
+            _table([record.row() for record in built], args.json)
+            return _report_missing(record.refusal for record in built if not record.fit)
         case "verify":
             rows = load.verify(args.name or None, probe_of=lambda name: probe_of(name, args.calibrate))
     _table(rows, args.json)
@@ -137,12 +140,19 @@ def _engines(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    if args.what == "perception":
-        from service.bench.perception import measure
+    from engines.cache import empty_cache
 
-        _table(measure(Path(args.input) if args.input else None), args.json)
-        return 0
+    with empty_cache("weights", "checkpoints"):
+        return _bench_from_empty_cache(args)
+
+
+def _bench_from_empty_cache(args: argparse.Namespace) -> int:
     match args.what:
+        case "perception":
+            from service.bench.perception import measure
+
+            _table(measure(Path(args.input) if args.input else None), args.json)
+            return 0
         case "models":
             from service.bench import models as bench
 
@@ -175,7 +185,16 @@ def _bench(args: argparse.Namespace) -> int:
 
         for rows in tables(report):
             _table(rows, as_json=False)
-    return 0
+    return _report_missing(report.get("refused", ()))
+
+
+def _report_missing(sentences: Iterable[str]) -> int:
+    """Print each sentence, which says what is missing from a command's result and why; return the exit code."""
+    code = 0
+    for sentence in sentences:
+        print(f"affectstream: {sentence}", file=sys.stderr)
+        code = EXIT_MISSING
+    return code
 
 
 def _table(rows: list[dict[str, Any]], as_json: bool) -> None:

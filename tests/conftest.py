@@ -1,4 +1,4 @@
-"""What every test may use: the public-domain portrait, the shared data where it exists, a cache that is the user's."""
+"""What every test may use: a cache that starts empty, the public-domain portrait, the shared data where it exists."""
 
 from __future__ import annotations
 
@@ -14,6 +14,27 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from service.runtime import Runtime
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache() -> Iterator[Path]:
+    """The cache of all tests of this run: it starts with the fetched weights and nothing that an earlier run computed.
+
+    What is dear, such as comparing the default model's engines, is so done once a run.
+    """
+    from engines.cache import empty_cache
+
+    with empty_cache("weights") as folder:
+        yield folder
+
+
+@pytest.fixture
+def fresh_cache() -> Iterator[Path]:
+    """A cache of this test's own, with the fetched weights alone."""
+    from engines.cache import empty_cache
+
+    with empty_cache("weights") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.cache import alone
+from engines.cache import alone, cache_dir, empty_cache
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
 
@@ -41,3 +41,20 @@ def test_where_no_file_can_be_written_nobody_waits(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("AFFECTSTREAM_CACHE", str(tmp_path / "file" / "cache"))
     with alone("gpu"), alone("gpu"):
         pass
+
+
+def test_an_empty_cache_keeps_what_was_fetched_and_nothing_that_was_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTSTREAM_CACHE", str(tmp_path))
+    for name in ("weights/a/face.onnx", "checkpoints/mt-vgg.pt", "checkpoints/untrained/b.json", "engines/c.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, "utf-8")
+    with empty_cache("weights", "checkpoints") as folder:
+        assert cache_dir() == folder != tmp_path
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert files == {"weights/a/face.onnx", "checkpoints/mt-vgg.pt"}
+        (folder / "weights/a/face.onnx").write_text("changed", "utf-8")
+    assert cache_dir() == tmp_path
+    assert not folder.exists()
+    assert (tmp_path / "weights/a/face.onnx").read_text("utf-8") == "weights/a/face.onnx"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.small_models import model  # noqa: F401
 
 from service.cli import main
 from service.settings import load_settings
@@ -104,3 +105,13 @@ def test_serving_imports_no_torch() -> None:
     code = "import sys, service.serve, service.analyze, service.runtime, service.web.routes.whip\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True)
+
+
+def test_an_engine_that_was_built_and_is_refused_is_said_and_makes_the_command_fail(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["engines", "build", "small", "wrong", "--precision", "int8"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("affectstream: wrong on openvino:int8 is refused: valence/arousal error ")
+    assert len(said.err.splitlines()) == 1
+    assert main(["engines", "build", "small", "--precision", "int8"]) == 0

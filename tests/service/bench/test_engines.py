@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +9,19 @@ import pytest
 from helpers.small_network import write_network
 
 from engines import openvino, quantize, weights
+from engines.cache import cache_dir
+from engines.cores import usable_cores
 from engines.errors import UserError
 from service.bench import engines as bench_engines
 from service.bench.page import write_page
+from service.cli import main
 
 pytest.importorskip("torch")
 
 
 @pytest.fixture
-def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """Of a network that is one product of a matrix, measured for no longer than need be."""
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a model that is one product of a matrix, measured for no longer than need be."""
     monkeypatch.setenv("AFFECTSTREAM_CACHE", str(tmp_path / "cache"))
     file = write_network(tmp_path / "small.onnx")
     entry = weights.Weights(
@@ -32,14 +34,20 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]
     monkeypatch.setattr(bench_engines, "SECONDS", 0.0)
     for side in ("_ROWS", "_INNER", "_COLUMNS"):
         monkeypatch.setattr(bench_engines, side, 64)
-    return bench_engines.engines(["small"])
+    return entry.model
+
+
+@pytest.fixture
+def report(small: str) -> dict[str, object]:
+    """The report of that model."""
+    return bench_engines.engines([small])
 
 
 def test_every_precision_runs_beside_eager_torch_with_one_thread_and_with_all(report: dict[str, object]) -> None:
     rows = report["rows"]
     assert isinstance(rows, list)
     lanes = {(row["backend"], row["precision"], row["threads"]) for row in rows}
-    counts = {1, os.cpu_count()}
+    counts = {1, len(usable_cores())}
     floats = [precision for precision in openvino.precisions() if precision != "int8"]
     assert lanes == {("torch eager", "fp32", n) for n in counts} | {("openvino", p, n) for p in floats for n in counts}
     for row in rows:
@@ -52,6 +60,44 @@ def test_every_precision_runs_beside_eager_torch_with_one_thread_and_with_all(re
         assert row["gflop"] == pytest.approx(2 * 4 * 3 / 1e9, abs=1e-3)
         assert (row["weights"], row["trained"]) == ("small-1", False)
     assert "NNCF" in str(report["refused"])
+
+
+def test_a_row_that_is_refused_or_missing_makes_the_command_fail_and_say_so(
+    report: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_engines, "engines", lambda *names, **settings: report)
+    assert main(["bench", "engines", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["rows"] == report["rows"]
+    assert "NNCF" in said.err
+    monkeypatch.setattr(bench_engines, "engines", lambda *names, **settings: {**report, "refused": []})
+    assert main(["bench", "engines"]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_a_precision_that_this_cpu_has_not_is_named(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_engines, "precisions", lambda: ("fp32",))
+    report = bench_engines.engines([small])
+    assert report["refused"] == [
+        f"{precision} of {small} is not measured: this CPU has no {precision} arithmetic."
+        for precision in ("int8", "bf16")
+    ]
+
+
+def test_a_bench_starts_from_a_cache_without_what_was_computed_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache_dir()
+    (before / "engines" / "of-an-earlier-run.json").parent.mkdir(parents=True, exist_ok=True)
+    (before / "engines" / "of-an-earlier-run.json").write_text("{}", "utf-8")
+    seen: list[list[str]] = []
+
+    def engines(*names: str, **settings: object) -> dict[str, object]:
+        seen.append(sorted(path.name for path in cache_dir().iterdir()))
+        return {"rows": [], "refused": []}
+
+    monkeypatch.setattr(bench_engines, "engines", engines)
+    assert main(["bench", "engines"]) == 0
+    assert set(seen[0]) <= {"weights", "checkpoints"}
+    assert cache_dir() == before
 
 
 def test_the_page_holds_the_table_the_errors_and_a_plot(report: dict[str, object], tmp_path: Path) -> None:
