@@ -16,6 +16,7 @@ from engines.probe import probe as default_probe
 from engines.quantize import Scheme
 from engines.split import SplitEngine
 from engines.verify import AT_ONCE, Figures, compare
+from models import registry
 
 log = logging.getLogger(__name__)
 
@@ -257,8 +258,8 @@ def weights_of(model: str, *, untrained: bool = False) -> weights.Weights:
     for entry in weights.entries():
         if entry.model == model and entry.precision == "fp32":
             return entry
-    if model not in imported.SYSTEMS:
-        raise EngineError(f"There is no model {model!r}; known are: {', '.join((*models(), *imported.SYSTEMS))}.")
+    if model not in registry.systems():
+        raise EngineError(f"There is no model {model!r}; known are: {', '.join((*models(), *registry.systems()))}.")
     return imported.system(model, untrained=untrained)
 
 

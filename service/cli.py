@@ -81,11 +81,11 @@ def _analyze(args: argparse.Namespace) -> int:
 
 def _weights(args: argparse.Namespace) -> int:
     from engines import weights
-    from engines.papers import imported
+    from engines.papers import imported, store
 
     match args.action:
         case "list":
-            _table(weights.table() + imported.table(), args.json)
+            _table(weights.table() + store.table(), args.json)
         case "pull":
             for path in weights.pull(args.name or None):
                 print(path)

@@ -11,7 +11,7 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.load import ON_GPU, Loaded, load
 from engines.openvino import cores, threads_for
-from engines.papers.imported import SYSTEMS
+from models.registry import systems
 from service import metrics
 from service.adapters import descriptors, feature_engine, mimamo, multiterm, tsav, vgg
 from service.adapters.adapter import Adapter
@@ -49,7 +49,7 @@ PROBE_SAMPLES = 16  # that a reduced precision is compared on at its first start
 
 # The papers' systems; those that are not named are of the VGG family. None of them keeps up with every camera.
 PAPERS: dict[str, Callable[[Loaded, Options], Adapter]] = {
-    **dict.fromkeys(SYSTEMS, VGG),
+    **dict.fromkeys(systems(), VGG),
     "tsav": TSAV,
     "mimamo": MIMAMO,
     "descriptors": Descriptors,
@@ -61,7 +61,7 @@ ADAPTERS: dict[str, Callable[[Loaded, Options], Adapter]] = {
     **PAPERS,
 }
 RATES = {  # answers a second that a session wants, where no option says otherwise
-    **dict.fromkeys(SYSTEMS, vgg.RATE),
+    **dict.fromkeys(systems(), vgg.RATE),
     "face-mt": 30.0,  # a camera's
     "tsav": tsav.RATE,
     "mimamo": mimamo.RATE,

@@ -1,24 +1,24 @@
-"""The multi-term boosters: one JSON file, which the user trained or was given, kept among the imported checkpoints."""
+"""The boosters of multi-term boosting: one JSON file, which the user trained or was given, in the checkpoint store."""
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from engines import weights
 from engines.cache import cache_dir
 from engines.errors import WeightsError
-from engines.papers import imported
+from engines.papers import store
+from engines.papers.store import Checkpoint
 from engines.weights import Source, Weights
+from models.files import sha256, written_whole
 
 MODEL = "multiterm"
-_FEATURES = "face-mt"  # in the weights manifest: gives action units and deep features
+_FEATURES = "face-mt"  # the name in the weights manifest of the network that gives action units and deep features
 
 
-def take_in(files: Sequence[Path]) -> imported.Checkpoint:
-    """Checks a file that `train multiterm` wrote and puts it into the store, replacing an earlier one. Nothing in it is
-    run. Raises `WeightsError` with what is wrong with it.
+def take_in(files: Sequence[Path]) -> Checkpoint:
+    """Check a file that `train multiterm` wrote and put it into the store, replacing an earlier one.
+
+    Nothing in the file is run. Raise `WeightsError` with what is wrong with it, or if LightGBM is missing.
     """
     from models.errors import ModelError
     from models.multiterm.system import MultiTerm
@@ -28,7 +28,7 @@ def take_in(files: Sequence[Path]) -> imported.Checkpoint:
     (file,) = files
     try:
         MultiTerm.load(file)
-        return imported.keep(MODEL, file, file.read_bytes())
+        return store.keep(MODEL, file, file.read_bytes())
     except ImportError:
         raise WeightsError(f"{MODEL} needs LightGBM; install it: pip install 'affectstream[multiterm]'.") from None
     except ModelError as error:
@@ -36,44 +36,43 @@ def take_in(files: Sequence[Path]) -> imported.Checkpoint:
 
 
 def system(width: int, *, untrained: bool = False) -> Weights:
-    """The boosters that were taken in; `width`: of the deep features, for a system that learned from noise instead.
+    """Return the boosters that were imported, or with `untrained` and without those, boosters fitted to noise.
 
-    Raises `WeightsError` if there are none and `untrained` was not asked for.
+    `width` is the number of deep features that the boosters fitted to noise read. Raise `WeightsError` if nothing was
+    imported and `untrained` is false.
     """
-    taken = imported.find(MODEL)
-    if taken is None and not untrained:
+    imported = store.find(MODEL)
+    if imported is None and not untrained:
         raise WeightsError(
             f"There are no weights for {MODEL}: train them with `affectstream train {MODEL}` and take them in with "
             f"`affectstream weights import {MODEL} FILE`, or add --untrained to see the system run on boosters that "
             "learned from noise, whose numbers mean nothing."
         )
     reads = weights.entry(_FEATURES)
-    file = imported.stored(taken) if taken else _from_noise(width)
+    file = imported.path if imported else _from_noise(width)
+    version = f"{MODEL}-{imported.origin_sha256[:8]}" if imported else f"{MODEL}-untrained"
     return Weights(
-        name=f"{MODEL}-{taken.origin_sha256[:8]}" if taken else f"{MODEL}-untrained",
+        name=version,
         file=file.name,
         computes="windows of 1, 6 and 12 s of a face's features -> valence, arousal, seven expressions",
-        licence=f"{imported.LICENCE if taken else 'Apache-2.0'}; reads {reads.version}: {reads.licence}",
+        licence=f"{store.LICENCE if imported else 'Apache-2.0'}; reads {reads.version}: {reads.licence}",
         commercial=False,
-        trained_on=f"{taken.origin} (imported)" if taken else "noise",
-        sha256=taken.sha256 if taken else hashlib.sha256(file.read_bytes()).hexdigest(),
+        trained_on=f"{imported.origin} (imported)" if imported else "noise",
+        sha256=imported.sha256 if imported else sha256(file),
         size=file.stat().st_size,
         sources=(Source(path=str(file)),),
         model=MODEL,
-        version=f"{MODEL}-{taken.origin_sha256[:8]}" if taken else f"{MODEL}-untrained",
-        trained=taken is not None,
+        version=version,
+        trained=imported is not None,
     )
 
 
 def _from_noise(width: int) -> Path:
-    """Made once and kept in the cache."""
+    """Return the file of boosters fitted to noise, which is made at first use and kept in the cache."""
     from models.multiterm import system as multiterm
 
     file = cache_dir() / "checkpoints" / "untrained" / f"{MODEL}-{width}.json"
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        os.close(handle)
-        multiterm.untrained(width).save(Path(aside))
-        os.replace(aside, file)
+        with written_whole(file) as aside:
+            multiterm.untrained(width).save(aside)
     return file

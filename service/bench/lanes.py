@@ -14,6 +14,7 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.papers import imported
 from engines.verify import Figures
+from models import registry
 
 
 @dataclass(kw_only=True)
@@ -63,7 +64,7 @@ class Eager:
 
     def __init__(self, name: str, reference: weights.Weights, inputs: Sequence[str]) -> None:
         try:
-            if name in imported.SYSTEMS:
+            if name in registry.systems():
                 live = imported.network(name)
                 self.module, self._names = live.module, list(live.inputs)
             else:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, capabilities
-from engines.papers import export, imported
+from engines.papers import export
+from models import registry
 from service.bench import machine
 
 PRECISIONS = ("fp32", "bf16")
@@ -27,19 +28,19 @@ def models(names: Sequence[str] = ()) -> dict[str, Any]:
     each tells how quiet the machine was. Raises `EngineError` for an unknown name, or without torch.
     """
     for name in names:
-        if name not in imported.SYSTEMS:
-            raise EngineError(f"There is no system {name!r} to measure; there are: {', '.join(imported.SYSTEMS)}.")
+        if name not in registry.systems():
+            raise EngineError(f"There is no system {name!r} to measure; there are: {', '.join(registry.systems())}.")
     if find_spec("torch") is None:
         raise EngineError("Measuring against PyTorch needs it: pip install 'affectstream[train]'.")
     before = machine.facts(("torch", "openvino"))
-    rows = [_row(name) for name in tqdm(names or imported.SYSTEMS, desc="models", disable=None)]
+    rows = [_row(name) for name in tqdm(names or registry.systems(), desc="models", disable=None)]
     return {"machine": before | {"load after": machine.facts(())["load"]}, "rows": rows}
 
 
 def _row(name: str) -> dict[str, Any]:
     import torch
 
-    live = export.live(name, dict.fromkeys(imported.parts(name)))
+    live = export.live(name, dict.fromkeys(registry.row(name).parts))
     one = {key: x[:1].clone() for key, x in live.inputs.items()}
     with torch.inference_mode():
         eager = _milliseconds(lambda: live.module(*one.values()))

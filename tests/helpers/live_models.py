@@ -12,9 +12,10 @@ from helpers.sources import demo_items
 import models
 from engines import openvino_split
 from engines.load import Loaded
-from engines.papers import export, imported
+from engines.papers import export
 from engines.papers.live_networks import LiveNetwork, live_network
 from engines.weights import Weights
+from models import registry
 from service.adapters.adapter import Adapter
 from service.adapters.options import Options, read_options
 from service.capture.media import Frame, Item, Sound
@@ -38,7 +39,7 @@ Inputs = dict[str, np.ndarray]
 def networks_of(name: str) -> dict[str, torch.nn.Module]:
     """Random parts of a system in evaluation mode, small where the network allows, whose outputs answer to inputs."""
     made = {}
-    for part in imported.parts(name):
+    for part in registry.row(name).parts:
         torch.manual_seed(1)
         network = models.create(part, **SMALL.get(part, {}))
         for key, x in network.state_dict().items():

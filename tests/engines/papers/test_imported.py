@@ -12,7 +12,7 @@ from helpers.live_models import SMALL, networks_of
 
 from engines.errors import WeightsError
 from engines.load import load
-from engines.papers import imported
+from engines.papers import imported, store
 from engines.papers.live_networks import live_network
 from service.cli import main
 from service.runtime import load_runtime
@@ -109,7 +109,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(WeightsError, match="could run code"):
         imported.take_in(NAME, [path], options=OPTIONS)
     assert not (tmp_path / "harm").exists()
-    assert imported.find(NAME) is None
+    assert store.find(NAME) is None
 
 
 def test_a_wrong_checkpoint_is_refused_with_its_keys(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +140,7 @@ def test_a_bad_command_is_a_sentence(published: Path, capsys: pytest.CaptureFixt
 def test_the_command_line_takes_a_checkpoint_in(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "import", NAME, str(published), "--set", "width=4", "--set", "fc=32"]) == 0
     assert "published.pth" in capsys.readouterr().out
-    taken = imported.find(NAME)
+    taken = store.find(NAME)
     assert taken is not None
     assert taken.options == {"width": 4, "fc": 32}
     assert main(["weights", "list", "--json"]) == 0

@@ -6,8 +6,8 @@ import torch
 from helpers.live_models import live_of, loaded, networks_of
 
 import models
-from engines.papers import imported
 from engines.papers.live_networks import live_network
+from models import registry
 from models.networks import mimamo
 
 torch.set_num_threads(1)
@@ -26,7 +26,7 @@ def some_inputs(name):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", imported.SYSTEMS)
+@pytest.mark.parametrize("name", registry.systems())
 def test_openvino_gives_what_torch_gives(name):
     given = some_inputs(name)
     expected = live_of(name).module(*(torch.from_numpy(x) for x in given.values()))
@@ -38,7 +38,7 @@ def test_openvino_gives_what_torch_gives(name):
 
 
 def test_every_system_has_a_live_form_and_the_resnet_is_part_of_one():
-    assert {part for name in imported.SYSTEMS for part in imported.parts(name)} == set(models.available())
+    assert {part for name in registry.systems() for part in registry.row(name).parts} == set(models.available())
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from helpers.faces import networks as perception
 from helpers.live_models import adapter, items_of, loaded, networks_of, run, seen
 
 from engines.errors import EngineError, UserError
-from engines.papers import imported
+from models import registry
 from models.networks import descriptors, inception_v3, phase
 from models.training import inputs as training
 from service.adapters import tsav
@@ -25,7 +25,7 @@ from service.perception.mel import HOP, SAMPLE_RATE, MelStream, log_mel
 from service.runtime import Runtime
 
 torch.set_num_threads(1)
-RECURRENT = tuple(n for n in imported.SYSTEMS if hasattr(networks_of(n)[n], "state_layers"))
+RECURRENT = tuple(n for n in registry.systems() if hasattr(networks_of(n)[n], "state_layers"))
 
 
 def faces_of(items):
