@@ -18,13 +18,12 @@ from engines.cache import cache_dir
 from engines.errors import WeightsError
 from engines.papers import export
 from engines.weights import Source, Weights
+from models import registry
 
 if TYPE_CHECKING:
     from engines.papers.live_networks import LiveNetwork
 
-# A model that is made of more than one network; the others are their own one part.
-_PARTS = {"mimamo": ("mimamo", "ferplus-resnet50")}
-SYSTEMS = tuple(name for name in models.available() if name != "ferplus-resnet50")  # that can be served
+SYSTEMS = registry.systems()
 LICENCE = "that of the checkpoint you imported"
 
 
@@ -170,7 +169,7 @@ def table() -> list[dict[str, str]]:
 
 def parts(name: str) -> tuple[str, ...]:
     """The networks that the model `name` is made of; each has its own checkpoint."""
-    return _PARTS.get(name, (name,))
+    return registry.row(name).parts
 
 
 def system(name: str, *, untrained: bool = False, options: Mapping[str, Mapping[str, Any]] | None = None) -> Weights:

@@ -5,7 +5,7 @@ A state of zeros starts a track. Outputs are `valence_arousal` (batch, 2), `expr
 `aus` logits (batch, units), as far as the network gives them. Needs torch; imported by `engines.papers.export` alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.engine import SOUND_EMBEDDING
+from models import registry
 from models.networks import descriptors, ferplus_resnet50, inception_v3, mimamo, phase, tsav, vgg_face
 from models.networks.affwildnet import LANDMARKS, AffWildNet
 from models.networks.gru import UNITS
@@ -39,8 +40,9 @@ class LiveNetwork:
 
 def live_network(name: str, networks: Mapping[str, nn.Module]) -> LiveNetwork:
     """The live form of the model `name` in evaluation mode, made of that network and any others it builds on."""
-    form, make_inputs = _FORMS[name]
-    return LiveNetwork(form(*networks.values()).eval(), make_inputs(networks[name]))
+    row = registry.row(name)
+    form, example_inputs = registry.resolve(row.live), registry.resolve(row.live_inputs)
+    return LiveNetwork(form(*networks.values()).eval(), example_inputs(networks[name]))
 
 
 class Swapped(nn.Module):
@@ -240,16 +242,16 @@ def _bytes(*shape: int) -> Tensor:
     return torch.zeros(2, *shape, dtype=torch.uint8)
 
 
-def _tsav_inputs(network: nn.Module) -> Outputs:
+def tsav_inputs(network: nn.Module) -> Outputs:
     return {"clip": _bytes(inputs.CLIP_FRAMES, 112, 112, 4), "sound": torch.zeros(2, 1, 64, inputs.MEL_COLUMNS)}
 
 
-def _face_inputs(network: nn.Module) -> Outputs:
+def face_inputs(network: nn.Module) -> Outputs:
     return {"face": _bytes(vgg_face.SIZE, vgg_face.SIZE, 3)}
 
 
-def _recurrent_inputs(network: nn.Module) -> Outputs:
-    given = _face_inputs(network)
+def recurrent_inputs(network: nn.Module) -> Outputs:
+    given = face_inputs(network)
     if isinstance(network, AVMTVGGGRU):
         given["sound"] = torch.zeros(2, 3, vgg_face.SIZE, vgg_face.SIZE)
     layers = network.state_layers
@@ -257,25 +259,25 @@ def _recurrent_inputs(network: nn.Module) -> Outputs:
     return given | {STATE: torch.zeros(2, layers, UNITS)}
 
 
-def _landmark_inputs(network: nn.Module) -> Outputs:
-    given = _recurrent_inputs(network)
+def landmark_inputs(network: nn.Module) -> Outputs:
+    given = recurrent_inputs(network)
     state = given.pop(STATE)
     if not (isinstance(network, AffWildNet) and not network.landmarks):
         given["landmarks"] = torch.zeros(2, LANDMARKS)
     return given | {STATE: state}
 
 
-def _descriptor_inputs(network: nn.Module) -> Outputs:
+def descriptor_inputs(network: nn.Module) -> Outputs:
     face = _bytes(inception_v3.SIZE, inception_v3.SIZE, 3)
     return {"face": face, "keep": torch.zeros(2, 2), STATE: torch.zeros(2, EMBEDDINGS, descriptors.WIDTH)}
 
 
-def _ensemble_inputs(network: nn.Module) -> Outputs:
-    one = _descriptor_inputs(network)
+def ensemble_inputs(network: nn.Module) -> Outputs:
+    one = descriptor_inputs(network)
     return {"context": one["face"], **one, STATE: torch.zeros(2, 2, EMBEDDINGS, descriptors.WIDTH)}
 
 
-def _mimamo_inputs(network: nn.Module) -> Outputs:
+def mimamo_inputs(network: nn.Module) -> Outputs:
     channels, size = 2 * (phase.FRAMES - 1), phase.SIZE
     return {
         "face": _bytes(112, 112, 3),
@@ -283,23 +285,3 @@ def _mimamo_inputs(network: nn.Module) -> Outputs:
         "phase_1": torch.zeros(2, channels, size // 2, size // 2),
         STATE: torch.zeros(2, mimamo.SEQUENCE - 1, 256 + 1),
     }
-
-
-Form = tuple[Callable[..., nn.Module], Callable[[nn.Module], Outputs]]
-_LANDMARKED: Form = (LiveRecurrent, _landmark_inputs)
-_FORMS: dict[str, Form] = {
-    "tsav": (LiveTSAV, _tsav_inputs),
-    "mimamo": (LiveMIMAMO, _mimamo_inputs),
-    "descriptors": (LiveDescriptors, _descriptor_inputs),
-    "descriptors-ensemble": (LiveEnsemble, _ensemble_inputs),
-    "affwildnet": _LANDMARKED,
-    "cnn-3rnn": _LANDMARKED,
-    "cnn-1rnn": _LANDMARKED,
-    "fusion-rnn": _LANDMARKED,
-    "fusion-fc": _LANDMARKED,
-    "fusion-decision": _LANDMARKED,
-    "mt-vgg": (LiveFace, _face_inputs),
-    "mt-vgg-gru": (LiveRecurrent, _recurrent_inputs),
-    "av-mt-vgg-gru": (LiveRecurrent, _recurrent_inputs),
-    "facebehaviornet": (LiveFace, _face_inputs),
-}

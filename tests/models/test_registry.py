@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import models
+from models import registry
 
 # Trainable parameters, from the published code where there is any, from the papers' layer sizes elsewhere.
 PARAMETERS = {
@@ -50,4 +51,28 @@ def test_unknown_names_and_options_are_answered_with_a_sentence():
 
 def test_importing_models_and_its_labels_needs_no_torch():
     code = "import sys, models, models.labels; models.available(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_row_names_code_that_is_there():
+    for row in registry.ROWS:
+        for name in filter(None, (row.network, row.live, row.live_inputs, row.adapter)):
+            assert callable(registry.resolve(name)), f"{row.name}: {name}"
+        assert row.parts[0] == row.name
+        assert set(row.parts[1:]) <= set(models.available())
+        assert row.rate > 0
+
+
+def test_the_registry_says_what_can_be_made_exported_and_served():
+    names = [row.name for row in registry.ROWS]
+    assert len(set(names)) == len(names)
+    assert set(registry.systems()) < set(registry.networks())
+    assert set(registry.served()) - set(registry.networks()) == {"face-mt", "multiterm"}
+    with pytest.raises(models.ModelError, match="no model 'tasv'; there are: face-mt, tsav"):
+        registry.row("tasv")
+
+
+def test_the_registry_imports_nothing_that_it_names():
+    code = "import sys; from models import registry; registry.row('tsav')\n"
+    code += "assert not {'torch', 'numpy', 'service', 'engines'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
