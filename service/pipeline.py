@@ -30,7 +30,7 @@ _EVENTS = metrics.FRAMES.labels("event")
 _ROUNDING = 1e-6  # s; a time that is a whole number of samples but for rounding must not wait for one more
 
 Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
-Ask = Callable[[Arrays], Pending]  # inputs -> outputs to come
+Submit = Callable[[Arrays], Pending]  # inputs -> outputs to come
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Pipeline:
         infer: Infer,
         model: Callable[[], Mapping[str, Any]],
         *,
-        ask: Ask | None = None,
+        submit: Submit | None = None,
         fusion: Fusion | None = None,
         turn: AbstractContextManager[Any] | None = None,
         incarnation: int = 1,
@@ -70,7 +70,7 @@ class Pipeline:
         self._perception = perception
         self._adapter = adapter
         self._infer = infer
-        self._ask = ask
+        self._submit = submit
         self._asked: deque[_Asked] = deque()
         self._model = model
         self._missing: list[str] = []  # what the model did not get when it last answered
@@ -162,8 +162,8 @@ class Pipeline:
 
     def _estimate(self, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
         """Estimates by track, seconds spent waiting for the engine, and whether it failed."""
-        if self._ask is not None:
-            return self._estimate_later(self._ask, t, faces)
+        if self._submit is not None:
+            return self._estimate_later(self._submit, t, faces)
         inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
         if inputs is None:
             return {}, 0.0, False
@@ -174,7 +174,7 @@ class Pipeline:
             return {}, 0.0, not isinstance(error, Superseded)
         return self._adapter.estimates(t, faces, outputs), waited, False
 
-    def _estimate_later(self, ask: Ask, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
+    def _estimate_later(self, submit: Submit, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
         """Reads the answers that have come, then asks what there is to ask."""
         estimates: dict[int, Estimate] = {}
         waited, failed = 0.0, False
@@ -190,7 +190,7 @@ class Pipeline:
             estimates |= self._adapter.estimates(asked.t, asked.faces, outputs)
         inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
         if inputs is not None:
-            self._asked.append(_Asked(t, faces, ask(inputs)))
+            self._asked.append(_Asked(t, faces, submit(inputs)))
         return estimates, waited, failed
 
     def _stale(self) -> list[str]:
