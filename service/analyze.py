@@ -107,14 +107,14 @@ def events_of_pictures(runtime: Runtime, paths: list[Path]) -> Iterator[Event]:
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
         pipeline = runtime.still_pipeline(NAME)
         if image is None:
-            event = pipeline.state(StateChange(State.FAILED, f"{path.name}: not a picture that can be read"))
+            unreadable = StateChange(State.FAILED, f"{path.name}: not a picture that can be read")
+            event = pipeline.state(unreadable, path.name)
         else:
             pipeline.state(StateChange(State.LIVE))
             try:
-                event = pipeline.frame(Frame(np.asarray(image, np.uint8), 0.0))
+                event = pipeline.frame(Frame(np.asarray(image, np.uint8), 0.0), path.name)
             except UserError as error:  # too large; the others are read all the same
-                event = pipeline.state(StateChange(State.FAILED, f"{path.name}: {error}"))
-        event.data["file"] = path.name
+                event = pipeline.state(StateChange(State.FAILED, f"{path.name}: {error}"), path.name)
         yield event
 
 

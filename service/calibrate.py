@@ -14,13 +14,15 @@ from engines.engine import Arrays
 from engines.errors import UserError
 from engines.load import Loaded, Probe
 from service.adapters import voice
-from service.adapters.options import Options
+from service.adapters.options import ModelOptions
+from service.adapters.registry import make_adapter
 from service.capture.media import Frame, Sound, StateChange
 from service.capture.open import open_source
 from service.perception.mel import MELS
 from service.perception.networks import Networks
 from service.perception.perceive import Perception
 from service.pipeline import Pipeline
+from service.settings import DEFAULT_MODEL
 
 SAMPLES = 48
 FROM_VIDEOS = 300  # samples at most; a minute of them
@@ -56,13 +58,11 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
     None for the default model without videos: `engines.probe` has more faces for it than the demo. Called, the probe
     raises `UserError` for a video that cannot be read or in which there is no face.
     """
-    from service.runtime import PAPERS
-
     if model == voice.MODEL:
         rng = np.random.default_rng(0)
         mel = rng.normal(-60, 20, (samples or SAMPLES, MELS, voice.COLUMNS)).astype(np.float32)  # dB
         return lambda reference: {"mel": mel}
-    if not videos and model not in PAPERS:
+    if not videos and model == DEFAULT_MODEL:
         return None
     chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", look) for look in _DEMO]
     samples = samples or (FROM_VIDEOS if videos else SAMPLES)
@@ -80,8 +80,6 @@ def _recorded(
     model: str, reference: Loaded, networks: Networks, source: str, look: _Look, count: int
 ) -> Iterator[Arrays]:
     """`count` inputs of one row each, at most; those of one frame are those of its faces."""
-    from service.runtime import ADAPTERS
-
     taken: list[Arrays] = []
     newest = -PERIOD  # s
 
@@ -92,7 +90,7 @@ def _recorded(
             taken.append(inputs)
         return reference.engine(inputs), 0.0
 
-    adapter = ADAPTERS[model](reference, Options(rate=1 / PERIOD, sound_rate=1 / PERIOD))
+    adapter = make_adapter(model, reference, ModelOptions(rate=1 / PERIOD, sound_rate=1 / PERIOD))
     pipeline = Pipeline("calibration", Perception(networks), adapter, infer, lambda: {})
     stop = threading.Event()
     for item in open_source(source, realtime=False).read(stop):

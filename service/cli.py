@@ -59,15 +59,19 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _analyze(args: argparse.Namespace) -> int:
+    from service.adapters.options import read_options
     from service.analyze import analyze
-    from service.runtime import load_runtime
+    from service.runtime import RuntimeOptions, load_runtime
+    from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL
 
     runtime = load_runtime(
-        args.model,
-        args.engine,
-        untrained=bool(args.untrained),
-        model_options=args.model_option,
-        voice=args.voice is not False,
+        RuntimeOptions(
+            model=args.model or DEFAULT_MODEL,
+            engine=args.engine or DEFAULT_ENGINE,
+            model_options=read_options(args.model_option),
+            untrained=bool(args.untrained),
+            voice=args.voice is not False,
+        )
     )
     try:
         outcome = analyze(runtime, args.input, args.out, fps=args.fps, realtime=args.speed == "realtime")

@@ -30,7 +30,7 @@ _EVENTS = metrics.FRAMES.labels("event")
 _ROUNDING = 1e-6  # s; a time that is a whole number of samples but for rounding must not wait for one more
 
 Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
-Ask = Callable[[Arrays], Pending]  # inputs -> outputs to come
+Submit = Callable[[Arrays], Pending]  # inputs -> outputs to come
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,18 @@ class Pipeline:
         infer: Infer,
         model: Callable[[], Mapping[str, Any]],
         *,
-        ask: Ask | None = None,
+        submit: Submit | None = None,
         fusion: Fusion | None = None,
         turn: AbstractContextManager[Any] | None = None,
+        incarnation: int = 1,
     ) -> None:
         self.name = name
+        self._incarnation = incarnation
         self.turn = turn or nullcontext()
         self._perception = perception
         self._adapter = adapter
         self._infer = infer
-        self._ask = ask
+        self._submit = submit
         self._asked: deque[_Asked] = deque()
         self._model = model
         self._missing: list[str] = []  # what the model did not get when it last answered
@@ -81,11 +83,11 @@ class Pipeline:
         self._picture_t: float | None = None  # s, of the newest frame
         self._state = State.CONNECTING
 
-    def state(self, change: StateChange) -> Event:
-        """The source changed its state."""
+    def state(self, change: StateChange, file: str | None = None) -> Event:
+        """Return the event of a change of the source's state; `file` names the picture that it is about, if any."""
         self._state = change.state
         heard = self._speech.status(self._t)
-        return self._event(self._t, heard, faces=[], reasons=self._stale(), detail=change.detail)
+        return self._event(self._t, heard, faces=[], reasons=self._stale(), detail=change.detail, file=file)
 
     def sound(self, sound: Sound) -> list[Event]:
         """Takes sound in; an event every `SOUND_ONLY_PERIOD` where there is no picture to carry it.
@@ -115,9 +117,9 @@ class Pipeline:
         """A picture that nobody wants read; it is there all the same, and sound does not speak for it."""
         self._picture_t = max(frame.t, self._t)
 
-    def frame(self, frame: Frame) -> Event:
-        """Reads the faces of a frame."""
-        t = max(frame.t, self._t)  # the session clock never goes back
+    def frame(self, frame: Frame, file: str | None = None) -> Event:
+        """Read the faces of a frame and return its event; `file` names the picture, if it has a name."""
+        t = max(self._t, frame.t)  # the session clock never goes back, and a time that is not a number changes nothing
         self._picture_t = t
         started = time.perf_counter()
         faces = self._perception(frame)
@@ -131,22 +133,23 @@ class Pipeline:
         if estimates:
             self._missing = list(dict.fromkeys(name for one in estimates.values() for name in one.missing))
         entries = self._aggregator.update(t, faces, estimates, engine_failed=failed)
+        done = time.perf_counter()
         event = self._event(
             t,
             heard,
             faces=entries,
             reasons=[] if faces else ["no_face"],
             captured_at=datetime.fromtimestamp(frame.captured_at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            timing_ms={
+                "perception": round((perceived - started) * 1e3, 2),
+                "queue": round((started - frame.entered + waited) * 1e3, 2),
+                "inference": round((inferred - perceived - waited) * 1e3, 2),
+                "total": round((done - frame.entered) * 1e3, 2),
+            },
             image_size=[frame.image.shape[1], frame.image.shape[0]],
+            file=file,
             landmarks={face.track: face.landmarks for face in faces},
         )
-        done = time.perf_counter()
-        event.data["timing_ms"] = {
-            "perception": round((perceived - started) * 1e3, 2),
-            "queue": round((started - frame.entered + waited) * 1e3, 2),
-            "inference": round((inferred - perceived - waited) * 1e3, 2),
-            "total": round((done - frame.entered) * 1e3, 2),
-        }
         _PERCEPTION.observe(perceived - started)
         _INFERENCE.observe(inferred - perceived)
         _AGGREGATION.observe(done - inferred)
@@ -159,8 +162,8 @@ class Pipeline:
 
     def _estimate(self, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
         """Estimates by track, seconds spent waiting for the engine, and whether it failed."""
-        if self._ask is not None:
-            return self._estimate_later(self._ask, t, faces)
+        if self._submit is not None:
+            return self._estimate_later(self._submit, t, faces)
         inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
         if inputs is None:
             return {}, 0.0, False
@@ -171,7 +174,7 @@ class Pipeline:
             return {}, 0.0, not isinstance(error, Superseded)
         return self._adapter.estimates(t, faces, outputs), waited, False
 
-    def _estimate_later(self, ask: Ask, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
+    def _estimate_later(self, submit: Submit, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
         """Reads the answers that have come, then asks what there is to ask."""
         estimates: dict[int, Estimate] = {}
         waited, failed = 0.0, False
@@ -187,7 +190,7 @@ class Pipeline:
             estimates |= self._adapter.estimates(asked.t, asked.faces, outputs)
         inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
         if inputs is not None:
-            self._asked.append(_Asked(t, faces, ask(inputs)))
+            self._asked.append(_Asked(t, faces, submit(inputs)))
         return estimates, waited, failed
 
     def _stale(self) -> list[str]:
@@ -205,6 +208,7 @@ class Pipeline:
         data = {
             "schema": SCHEMA,
             "session": self.name,
+            "incarnation": self._incarnation,
             "seq": self._seq,
             "state": self._state.value,
             "reasons": reasons,
@@ -217,4 +221,4 @@ class Pipeline:
             "faces": faces,
         }
         data.update((key, value) for key, value in more.items() if value is not None)
-        return Event(self.name, self._seq, data, landmarks)
+        return Event.of(data, landmarks)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
-from service.adapters.options import Options
+from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
 from service.adapters.pacing import Carried, Turns
 from service.adapters.vgg import resized
@@ -27,7 +27,7 @@ CONTEXT = 1.5  # sides of the face's box that the crop with its surroundings has
 class Descriptors:
     """One network on the aligned face, or the ensemble, whose other network sees the face with its surroundings."""
 
-    def __init__(self, loaded: Loaded, options: Options) -> None:
+    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
         takes = loaded.engine.inputs
         self._context = "context" in takes
         self._turns = Turns(options.rate or RATE)

@@ -13,6 +13,7 @@ from engines.errors import WeightsError
 from engines.load import Loaded
 from engines.openvino import core
 from models.labels import EXPRESSIONS
+from service.adapters.options import ModelOptions
 from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
@@ -47,7 +48,8 @@ def read_names(path: Path) -> Names:
 class FaceMT:
     """Keeps no state: each face is read from its own crop."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, options: ModelOptions | None = None) -> None:
+        """Read the outputs' names from the weight file; none of the `options` concerns this model."""
         self._names = read_names(loaded.weights.location)
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.load import Loaded
 from models.networks import phase, steerable_pyramid
-from service.adapters.options import Options
+from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
 from service.adapters.pacing import FORGET, Carried, Turns
 from service.inference.estimate import Estimate
@@ -39,7 +39,7 @@ class MIMAMO:
     one here, so that each frame is read alone.
     """
 
-    def __init__(self, loaded: Loaded, options: Options) -> None:
+    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
         self._lag = LAG if options.phase == "delayed" else 0
         self._turns = Turns(options.rate or RATE)
         self._unwrap = options.unwrap

@@ -21,7 +21,7 @@ from models.multiterm.windows import FPS, TERMS
 from service.adapters.face_mt import read_names
 from service.adapters.feature_engine import FACE, FeatureEngine
 from service.adapters.frame_features import NAMES, FrameFeatures, Slot
-from service.adapters.options import Options
+from service.adapters.options import ModelOptions
 from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
@@ -51,7 +51,7 @@ def system_at(path: Path) -> MultiTerm:
 class Multiterm:
     """Features 30 times a second; an estimate at a face's first frame, and every 0.2 s from then on."""
 
-    def __init__(self, loaded: Loaded, options: Options) -> None:
+    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
         self._system = system_at(loaded.weights.location)
         units = read_names(weights.path(FACE)).aus
         self._features = FrameFeatures(units, options.rate or RATE, wanted=self._system.standard)

@@ -10,7 +10,7 @@ from service.perception.mel import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ModelOptions:
     """How a paper's system is run live; each model heeds what applies to it."""
 
     rate: float | None = None  # predictions per second of the session clock at most; None: the model's own
@@ -32,7 +32,7 @@ _CHOICES = {
 }
 
 
-def read_options(given: Sequence[str]) -> Options:
+def read_options(given: Sequence[str]) -> ModelOptions:
     """From NAME=VALUE texts. Raises `UserError` for what there is not."""
     values: dict[str, Any] = {}
     for text in given:
@@ -45,7 +45,7 @@ def read_options(given: Sequence[str]) -> Options:
         values[name] = _rate(name, value) if name in _RATES else value
     if "legacy_axis" in values:
         values["legacy_axis"] = values["legacy_axis"] == "true"
-    return Options(**values)
+    return ModelOptions(**values)
 
 
 def _rate(name: str, text: str) -> float:

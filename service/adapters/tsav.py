@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engines.engine import SOUND_EMBEDDING, Arrays
 from engines.load import Loaded
 from engines.split import SplitEngine
-from service.adapters.options import Options
+from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
 from service.adapters.pacing import FORGET, Turns, period_at
 from service.inference.estimate import Estimate
@@ -87,7 +87,7 @@ class TSAV:
     given back with the others of that half second. Which questions these are depends on the session clock alone.
     """
 
-    def __init__(self, loaded: Loaded, options: Options) -> None:
+    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
         self._mode = options.sound
         self._delay = DELAY if self._mode == "delayed" else 0.0
         self._turns = Turns(options.rate or RATE)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
-from service.adapters.options import Options
+from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
 from service.adapters.pacing import Carried, Turns
 from service.inference.estimate import Estimate
@@ -29,7 +29,7 @@ _EPSILON = 1e-6
 class VGG:
     """Any network of the family; what it takes beside the face is read from its engine."""
 
-    def __init__(self, loaded: Loaded, options: Options) -> None:
+    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
         takes = loaded.engine.inputs
         self._landmarks = "landmarks" in takes
         self._sound = "sound" in takes

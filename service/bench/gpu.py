@@ -19,14 +19,14 @@ from engines.batches import SIZES
 from engines.errors import EngineError
 from engines.load import ON_GPU, Loaded, load
 from engines.probe import faces
-from service.adapters.options import Options
+from service.adapters.options import ModelOptions
+from service.adapters.registry import make_adapter
 from service.bench import gpu_batches as bench_gpu
 from service.capture.demo import demo_voice
 from service.capture.media import Sound
 from service.inference.scheduler import Scheduler
 from service.perception.face import Face, HeadPose, Quality
 from service.perception.mel import MelStream
-from service.runtime import ADAPTERS
 
 SESSIONS = 200
 PROCESSES = 8
@@ -119,7 +119,7 @@ class _Session(threading.Thread):
         self._begin = begin - time.time() + time.monotonic()
         self._faces, self._sound, self._scheduler = faces, sound, scheduler
         self._seconds, self._found = seconds, found
-        self._adapter = ADAPTERS[_model](_loaded, Options(rate=RATE))
+        self._adapter = make_adapter(_model, _loaded, ModelOptions(rate=RATE))
 
     def run(self) -> None:
         """See `threading.Thread`."""

@@ -28,8 +28,9 @@ from service.capture.demo import RATE, demo_picture, demo_voice
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
 from service.events import Event
-from service.runtime import Runtime, load_runtime
+from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.session import Session
+from service.settings import DEFAULT_MODEL
 from service.workers.fleet import cores
 
 SESSIONS = (1, 2, 4, 8)
@@ -160,7 +161,7 @@ def _begin(core: int, model: str | None) -> dict[str, Any]:
     global _runtime
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    _runtime = load_runtime(model, untrained=True)
+    _runtime = load_runtime(RuntimeOptions(model=model or DEFAULT_MODEL, untrained=True))
     atexit.register(_runtime.close)
     return dict(_runtime.info)
 

@@ -92,11 +92,8 @@ class Hub:
 
     def publish(self, event: Event) -> None:
         """Hands `event` to every matching subscriber; never blocks."""
-        # Encoded here, in the session's thread, so that the loop only moves finished text.
-        forms = {one.landmarks for one in [*self._subscriptions] if one.session in (None, event.session)}
-        if False in forms:
-            _ = event.text
-        if True in forms:
+        # The longer form is encoded here, in the session's thread, so that the loop only moves finished text.
+        if any(one.landmarks and one.session in (None, event.session) for one in [*self._subscriptions]):
             _ = event.text_with_landmarks
         with self._lock:
             if self._closed:

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from service.capture.media import Frame, State
 from service.publish.hub import Hub
-from service.runtime import Runtime, load_runtime
+from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.sessions import Sessions, split_name
 from service.settings import Settings
 
@@ -154,17 +154,7 @@ class Live:
 
 def load(settings: Settings) -> Runtime:
     """The model that `settings` name, compiled and verified. Raises `UserError`."""
-    return load_runtime(
-        settings.model,
-        settings.engine,
-        max_faces=settings.max_faces,
-        untrained=settings.untrained,
-        model_options=settings.model_option,
-        voice=settings.voice,
-        max_batch=settings.max_batch,
-        max_wait=None if settings.max_wait_ms is None else settings.max_wait_ms / 1e3,
-        sessions=settings.max_sessions,
-    )
+    return load_runtime(RuntimeOptions.of(settings))
 
 
 def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:

@@ -10,12 +10,10 @@ import contextlib
 import os
 import threading
 from collections import deque
-from functools import cached_property
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from service import metrics
 from service.events import Event
@@ -115,35 +113,6 @@ async def next_message(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
-class Relayed(Event):
-    """An event that another process encoded. It goes out as it is; what is in it is read only where somebody asks."""
-
-    def __init__(self, head: dict[str, Any], points: bytes, text: str) -> None:
-        self._tracks: list[int]
-        self._points: bytes
-        vars(self).update(
-            session=head["session"],
-            seq=head["seq"],
-            state=head["state"],
-            detail=head["detail"],
-            text=text,
-            _tracks=head["tracks"],
-            _points=points,
-        )
-
-    @cached_property
-    def data(self) -> dict[str, Any]:
-        """See `Event`."""
-        read: dict[str, Any] = orjson.loads(self.text)
-        return read
-
-    @cached_property
-    def landmarks(self) -> dict[int, NDArray[np.float32]]:
-        """See `Event`."""
-        points = np.frombuffer(self._points, _FLOAT).reshape(-1, *_POINTS).astype(np.float32)
-        return dict(zip(self._tracks, points, strict=True))
-
-
 def pack(event: Event) -> bytes:
     """The body of an event's message."""
     head = {
@@ -161,5 +130,14 @@ def unpack(body: bytes) -> Event:
     """The event in a message's body."""
     line, _, rest = body.partition(b"\n")
     head = orjson.loads(line)
-    length = len(head["tracks"]) * _POINTS_BYTES
-    return Relayed(head, rest[:length], rest[length:].decode())
+    tracks = head["tracks"]
+    length = len(tracks) * _POINTS_BYTES
+    points = np.frombuffer(rest, _FLOAT, len(tracks) * 68 * 2).reshape(-1, *_POINTS)
+    return Event(
+        session=head["session"],
+        seq=head["seq"],
+        state=head["state"],
+        detail=head["detail"],
+        text=rest[length:].decode(),
+        landmarks=dict(zip(tracks, points, strict=True)),
+    )

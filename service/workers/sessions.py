@@ -57,7 +57,7 @@ class RemoteSession:
             return None
         nothing = {"reasons": ["stale"], "captured_at": None, "timing_ms": None, "image_size": None, "faces": []}
         data = {**self.last.data, **nothing, "seq": self.last.seq + 1, "state": State.FAILED.value, "detail": why}
-        return Event(self.name, data["seq"], data)
+        return Event.of(data)
 
     def figures(self) -> dict[str, Any]:
         """See `Session.figures`; the last ones where the worker does not answer any more. Blocks."""

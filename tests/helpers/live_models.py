@@ -17,13 +17,13 @@ from engines.papers.live_networks import LiveNetwork, live_network
 from engines.weights import Weights
 from models import registry
 from service.adapters.adapter import Adapter
-from service.adapters.options import Options, read_options
+from service.adapters.options import ModelOptions, read_options
+from service.adapters.registry import make_adapter
 from service.capture.media import Frame, Item, Sound
 from service.perception.face import Face
 from service.perception.mel import MelStream
 from service.perception.networks import Networks
 from service.perception.perceive import Perception
-from service.runtime import ADAPTERS
 
 _VGG = {"width": 4, "fc": 32}
 _FULL = ("tsav", "mimamo", "ferplus-resnet50", "descriptors", "descriptors-ensemble")
@@ -72,7 +72,7 @@ def loaded(name: str) -> Loaded:
 
 def adapter(name: str, *options: str) -> Adapter:
     """A new one."""
-    return ADAPTERS[name](loaded(name), read_options(options) if options else Options())
+    return make_adapter(name, loaded(name), read_options(options) if options else ModelOptions())
 
 
 @cache

@@ -53,7 +53,7 @@ class DrivenSession:
             data = event_data(self.name, self._seq, self.state.value)
             if padding:
                 data["detail"] = "x" * padding
-            self._publish(Event(self.name, self._seq, data, {}))
+            self._publish(Event.of(data))
             self._seq += 1
 
     def show(self, t: float, width: int = 64, height: int = 48) -> None:

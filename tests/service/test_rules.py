@@ -18,7 +18,7 @@ from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateC
 from service.events import Event
 from service.pipeline import Pipeline
 from service.publish.hub import Hub
-from service.runtime import Runtime
+from service.runtime import Runtime, RuntimeOptions
 from service.session import Session
 
 SECONDS = 2.0
@@ -185,7 +185,7 @@ def test_rule_6_says_when_it_does_not_know(runtime: Runtime, portrait: Any) -> N
 
 def test_rule_7_nothing_untrained_is_served_silently(runtime: Runtime, portrait: Any) -> None:
     loaded = replace(runtime.loaded, weights=replace(runtime.loaded.weights, trained=False))
-    untrained = Runtime(runtime.model, loaded, runtime.networks, max_faces=1)
+    untrained = Runtime(loaded, runtime.networks, RuntimeOptions(max_faces=1))
     try:
         assert untrained.pipeline("n").frame(Frame(portrait, 0.0)).data["model"]["trained"] is False
         assert untrained.pipeline("n").state(StateChange(State.LIVE)).data["model"]["trained"] is False

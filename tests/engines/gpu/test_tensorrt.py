@@ -24,7 +24,7 @@ from engines.gpu.tensorrt import TensorRtEngine
 from engines.gpu.tensorrt_build import PROFILES, key, profiles
 from service.capture.media import Frame
 from service.inference.gpu_perception import BatchedNetwork
-from service.runtime import load_runtime
+from service.runtime import RuntimeOptions, load_runtime
 
 Fake = Callable[..., FakeGpu]
 model = small_models  # the fixture of a manifest with small networks
@@ -286,7 +286,7 @@ def test_a_service_on_a_gpu_sees_the_same_face_and_says_which_engine_read_it(
     monkeypatch.setattr(weights, "path", lambda name: files[name])
     gpu = fake("11.4.0.106")
     monkeypatch.setattr("service.runtime.Networks", lambda: copy(networks()))
-    runtime = load_runtime(engine="tensorrt:fp32")
+    runtime = load_runtime(RuntimeOptions(engine="tensorrt:fp32"))
     assert gpu.builds == 4
     assert (runtime.info["engine"], runtime.info["precision"]) == ("tensorrt", "fp32")
     assert isinstance(runtime.networks.mesh, BatchedNetwork)

@@ -15,7 +15,7 @@ from engines.load import load
 from engines.papers import imported, store
 from engines.papers.live_networks import live_network
 from service.cli import main
-from service.runtime import load_runtime
+from service.runtime import RuntimeOptions, load_runtime
 
 torch.set_num_threads(1)
 NAME = "mt-vgg"
@@ -88,7 +88,7 @@ def test_untrained_weights_are_the_same_every_time_and_say_so_in_the_facts_of_ev
 
 def test_weights_that_are_there_are_not_passed_over_for_random_ones(published: Path) -> None:
     imported.take_in(NAME, [published], options=OPTIONS)
-    runtime = load_runtime(NAME, "openvino:fp32", untrained=True)
+    runtime = load_runtime(RuntimeOptions(model=NAME, engine="openvino:fp32", untrained=True))
     try:
         assert runtime.info["trained"] is True
         assert runtime.info["weights"].startswith(NAME)

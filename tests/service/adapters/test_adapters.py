@@ -22,7 +22,7 @@ from service.adapters.pacing import FORGET
 from service.capture.media import Frame, Sound
 from service.inference.queue import Pending
 from service.perception.mel import HOP, SAMPLE_RATE, MelStream, log_mel
-from service.runtime import Runtime
+from service.runtime import Runtime, RuntimeOptions
 
 torch.set_num_threads(1)
 RECURRENT = tuple(n for n in registry.systems() if hasattr(networks_of(n)[n], "state_layers"))
@@ -312,7 +312,7 @@ def test_future_frames_change_nothing(name):
         return replace(item, samples=noise.standard_normal(len(item.samples)).astype(np.float32))
 
     items = items_of(2 * half)
-    made = Runtime(name, loaded(name), perception(), max_faces=1)
+    made = Runtime(loaded(name), perception(), RuntimeOptions(model=name, max_faces=1))
     try:
         truth = events(made.pipeline("a"), items)
         other = events(made.pipeline("a"), [disturbed(item) for item in items])
@@ -330,7 +330,7 @@ def test_future_frames_change_nothing(name):
 
 def test_a_slow_model_stalls_no_event():
     """Live, the events between two answers hold the last value; a face without any answer yet says so."""
-    made = Runtime("tsav", loaded("tsav"), perception(), max_faces=1)
+    made = Runtime(loaded("tsav"), perception(), RuntimeOptions(model="tsav", max_faces=1))
     asked = []
 
     def ask(inputs):
@@ -345,9 +345,9 @@ def test_a_slow_model_stalls_no_event():
     frames = [item for item in items_of(2.0) if isinstance(item, Frame)]
     try:
         pipeline = made.pipeline("x", live=True)
-        assert pipeline._ask is not None
-        assert made.pipeline("y")._ask is None
-        pipeline._ask = ask
+        assert pipeline._submit is not None
+        assert made.pipeline("y")._submit is None
+        pipeline._submit = ask
         first = [pipeline.frame(frame).data["faces"][0] for frame in frames[:10]]
         assert {(face["status"], *face["reasons"]) for face in first} == {("abstained", "not_read_yet")}
         assert len(asked) == 1, "one question at a time"

@@ -18,7 +18,7 @@ from service.adapters import multiterm
 from service.adapters.feature_engine import FeatureEngine
 from service.adapters.frame_features import BODY_PERIOD, IRIS_PERIOD, FrameFeatures
 from service.adapters.multiterm import Multiterm, system_at
-from service.adapters.options import Options
+from service.adapters.options import ModelOptions
 from service.capture.media import Frame
 from service.cli import main
 from service.datasets.multiterm import Person
@@ -44,7 +44,7 @@ def seen():
 
 def run(loaded, seen, made=None):
     """Estimates by track and time; `made`: an adapter that has seen something already."""
-    made, mel, found = made or Multiterm(loaded, Options()), MelStream(), {}
+    made, mel, found = made or Multiterm(loaded, ModelOptions()), MelStream(), {}
     for t, faces in seen:
         inputs = made.inputs(t, faces, mel)
         if inputs is not None:

@@ -25,7 +25,7 @@ from service.inference.estimate import Estimate
 from service.perception.mel import MelStream
 from service.perception.speech import SpeechDetector
 from service.pipeline import Pipeline
-from service.runtime import Runtime, load_runtime
+from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.sound_branch import load_sound_branch
 
 EVEN = Trust(0.5, 0.5, 0.5)
@@ -214,7 +214,7 @@ def test_live_equals_replay_however_the_sound_comes_in_pieces(runtime: Runtime) 
 
 
 def test_the_operator_can_switch_it_off() -> None:
-    silent = load_runtime(voice=False)
+    silent = load_runtime(RuntimeOptions(voice=False))
     try:
         assert silent.info["missing"] == ["sound"]
         event = _sound_events(silent.pipeline("x"), SENTENCE)[-1]
@@ -230,7 +230,7 @@ def test_a_voice_engine_that_fails_is_tried_again_and_faces_are_read_meanwhile(r
     compiler = Compiler(branch.loaded, fp32=fault)
     broken = replace(branch, loaded=compiler("openvino:fp32"), reload=compiler)
     made = Runtime(
-        runtime.model, runtime.loaded, runtime.networks, max_faces=1, hung_after=0.2, sound=broken,
+        runtime.loaded, runtime.networks, RuntimeOptions(max_faces=1), hung_after=0.2, sound=broken,
         reload=lambda name: pytest.fail("the face's engine was replaced"),
     )  # fmt: skip
     assert made._voice is not None
@@ -271,7 +271,7 @@ def test_closing_ends_the_search_for_a_voice_engine(runtime: Runtime) -> None:
     assert branch is not None
     compiler = Compiler(branch.loaded, fp32="raises")
     broken = replace(branch, loaded=compiler("openvino:fp32"), reload=compiler)
-    made = Runtime(runtime.model, runtime.loaded, runtime.networks, max_faces=1, sound=broken)
+    made = Runtime(runtime.loaded, runtime.networks, RuntimeOptions(max_faces=1), sound=broken)
     _sound_events(made.pipeline("x"), SENTENCE)
     until(lambda: made.lingers)  # it waits for a second before it tries again
     made.close()

@@ -16,7 +16,7 @@ from service import metrics
 from service.capture.media import Frame
 from service.inference.standby import Standby, following
 from service.publish.hub import Hub
-from service.runtime import Runtime
+from service.runtime import Runtime, RuntimeOptions
 from service.sessions import Sessions
 from service.settings import Settings
 from service.web.live import Live
@@ -25,7 +25,7 @@ from service.web.live import Live
 @contextmanager
 def running(compiler: Compiler, runtime: Runtime, hung_after: float = 0.2) -> Iterator[Runtime]:
     made = Runtime(
-        runtime.model, compiler("openvino:int8"), runtime.networks, max_faces=1, hung_after=hung_after, reload=compiler
+        compiler("openvino:int8"), runtime.networks, RuntimeOptions(max_faces=1), hung_after=hung_after, reload=compiler
     )
     try:
         yield made
@@ -87,7 +87,7 @@ def test_a_live_session_goes_on_while_the_engine_hangs(runtime: Runtime, frames:
 def test_another_session_has_its_turn_while_the_engine_works(
     runtime: Runtime, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.runtime.cores", lambda: 1)
+    monkeypatch.setattr("service.runtime.usable_cores", lambda: [0])
     compiler = Compiler(runtime.loaded)
     with running(compiler, runtime, hung_after=60.0) as made:
         one, another = (made.pipeline(name, live=True) for name in ("one", "another"))

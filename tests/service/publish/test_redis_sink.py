@@ -19,7 +19,7 @@ from service.publish.redis_sink import RedisSink, check_url
 
 
 def event(seq: int, session: str = "desk") -> Event:
-    return Event(session, seq, {"session": session, "seq": seq, "faces": []})
+    return Event.of({"session": session, "seq": seq, "state": "live", "faces": []})
 
 
 def counted(name: str) -> float:

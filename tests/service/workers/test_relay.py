@@ -19,7 +19,8 @@ from service.workers.relay import RelaySink, pack, read_message, unpack
 def event(seq: int) -> Event:
     faces = [{"track": 3}, {"track": 5}]
     points = {track: np.full((68, 2), track + seq, np.float32) for track in (3, 5)}
-    return Event("desk", seq, {"session": "desk", "seq": seq, "state": "live", "faces": faces, "é": "x" * 5000}, points)
+    data = {"session": "desk", "seq": seq, "state": "live", "faces": faces, "é": "x" * 5000}
+    return Event.of(data, points)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_an_event_is_the_same_on_the_other_side() -> None:
     got = unpack(pack(sent))
     assert (got.session, got.seq, got.state, got.detail, got.data) == ("desk", 7, "live", None, sent.data)
     assert (got.text, got.text_with_landmarks) == (sent.text, sent.text_with_landmarks)
-    assert unpack(pack(Event("a", 0, {"state": "failed", "detail": "No."}))).detail == "No."
+    assert unpack(pack(Event.of({"session": "a", "seq": 0, "state": "failed", "detail": "No."}))).detail == "No."
 
 
 def test_no_session_waits_and_nothing_is_lost_where_nobody_reads_for_a_while(pipe: tuple[IO[bytes], IO[bytes]]) -> None:

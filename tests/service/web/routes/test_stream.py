@@ -84,7 +84,7 @@ def test_one_session_can_be_asked_for_alone(server: LiveServer) -> None:
 
 def test_landmarks_come_when_asked_for(server: LiveServer) -> None:
     face = {"track": 3}
-    event = Event("desk", 0, {**event_data("desk", 0), "faces": [face]}, {3: np.ones((68, 2), np.float32)})
+    event = Event.of({**event_data("desk", 0), "faces": [face]}, {3: np.ones((68, 2), np.float32)})
     server.live.hub.publish(event)
     with connect(f"{server.ws}/v1/stream?landmarks=1") as with_them, connect(f"{server.ws}/v1/stream") as without:
         assert len(receive(with_them)["faces"][0]["landmarks"]) == 68
