@@ -153,6 +153,7 @@ class AffectEvent(_Model):
     faces: list[FaceAffect]
     detail: str | None = Field(default=None, description="A sentence at a change of state")
     file: str | None = Field(default=None, description="Name of the picture, when a folder is analysed")
+    incarnation: int = Field(default=1, ge=1, description="Counts from 1; 2 and on: seq, tracks and windows began anew")
 
 
 def event_schema() -> dict[str, Any]:
@@ -179,6 +180,11 @@ class Event:
     def detail(self) -> str | None:
         """The sentence of a change of state; None otherwise."""
         return self.data.get("detail")
+
+    @cached_property
+    def incarnation(self) -> int:
+        """Return the session's incarnation, counted from 1."""
+        return int(self.data.get("incarnation", 1))
 
     @property
     def of_media(self) -> bool:

@@ -64,6 +64,7 @@ class Pipeline:
         turn: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.name = name
+        self.incarnation = 1  # of the session; written into each event
         self.turn = turn or nullcontext()
         self._perception = perception
         self._adapter = adapter
@@ -206,6 +207,7 @@ class Pipeline:
             "schema": SCHEMA,
             "session": self.name,
             "seq": self._seq,
+            "incarnation": self.incarnation,
             "state": self._state.value,
             "reasons": reasons,
             "t": round(t, 3),

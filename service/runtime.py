@@ -137,6 +137,11 @@ class Runtime:
             facts["missing"] = ["sound"]
         return facts
 
+    @property
+    def alive(self) -> bool:
+        """Return whether faces can be read now."""
+        return self._standby.problem is None
+
     def problems(self) -> list[str]:
         """Why no face is read, in sentences; none while an engine runs. Without the voice's engine faces still are, so
         that nobody should turn away from this service: events say `missing`, metrics that the engine was given up.
