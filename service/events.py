@@ -264,6 +264,11 @@ class Event:
             landmarks=landmarks or {},
         )
 
+    @cached_property
+    def incarnation(self) -> int:
+        """Return the session's incarnation, counted from 1."""
+        return int(self.data.get("incarnation", 1))
+
     @property
     def of_media(self) -> bool:
         """Whether a picture or sound caused the event, not only a change of state."""

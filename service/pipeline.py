@@ -65,7 +65,7 @@ class Pipeline:
         incarnation: int = 1,
     ) -> None:
         self.name = name
-        self._incarnation = incarnation
+        self.incarnation = incarnation  # of the session; written into each event
         self.turn = turn or nullcontext()
         self._perception = perception
         self._adapter = adapter
@@ -208,7 +208,7 @@ class Pipeline:
         data = {
             "schema": SCHEMA,
             "session": self.name,
-            "incarnation": self._incarnation,
+            "incarnation": self.incarnation,
             "seq": self._seq,
             "state": self._state.value,
             "reasons": reasons,

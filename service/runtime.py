@@ -159,6 +159,11 @@ class Runtime:
             facts["missing"] = ["sound"]
         return facts
 
+    @property
+    def alive(self) -> bool:
+        """Return whether faces can be read now."""
+        return self._standby.problem is None
+
     def problems(self) -> list[str]:
         """Return sentences that say why no face is read; none while the model's engine runs.
 

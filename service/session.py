@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from service.capture.media import Frame, State, StateChange
 from service.capture.reader import Reader
 from service.capture.source import Source
 from service.events import Event
+from service.figures import Figures, Latency
 from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -78,26 +78,26 @@ class Session:
         """The newest frame that an event was made of; for previews."""
         return self._frame
 
-    def figures(self) -> dict[str, Any]:
-        """Live figures: rates per second, latencies in milliseconds, counts since the start."""
+    def figures(self) -> Figures:
+        """Return the live figures: rates per second, latencies in milliseconds, counts since the session's start."""
         done = list(self._done)
         now = time.monotonic()
         recent = sum(1 for event in done if now - event.at <= RATE_OVER)
         age = min(RATE_OVER, max(now - self._started, 1e-3))
         latencies = np.array([event.latency for event in done]) * 1e3 if done else None
         p50, p95 = (np.percentile(latencies, [50, 95]).round(1).tolist()) if latencies is not None else (None, None)
-        return {
-            "fps": round(recent / age, 1),
-            "latency_ms": {"p50": p50, "p95": p95},
-            "dropped": {
+        return Figures(
+            fps=round(recent / age, 1),
+            latency_ms=Latency(p50, p95),
+            dropped={
                 "newest_wins": self._inbox.dropped_frames,
                 "sound_overflow_samples": self._inbox.dropped_samples,
             },
-            "faces": self._faces,
-            "events": self._events,
-            "reconnects": self._reconnects,
-            "uptime_s": round(now - self._started, 1),
-        }
+            faces=self._faces,
+            events=self._events,
+            reconnects=self._reconnects,
+            uptime_s=round(now - self._started, 1),
+        )
 
     def _run(self) -> None:
         try:

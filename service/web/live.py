@@ -12,6 +12,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from service.capture.media import Frame, State
+from service.figures import Figures
 from service.publish.hub import Hub
 from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.sessions import Sessions, split_name
@@ -47,8 +48,8 @@ class Watched(Protocol):
     state: State
     detail: str
 
-    def figures(self) -> dict[str, Any]:
-        """Live figures."""
+    def figures(self) -> Figures:
+        """Return the live figures."""
 
     def reset_baseline(self) -> None:
         """Starts the neutral baseline anew."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -53,7 +54,9 @@ class Worker:
         self.since = time.monotonic()
         self.told = False  # to end
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.workers.main"],
+            # -P: a folder named "models" or "service" in the working directory is not imported in place of ours.
+            [sys.executable, "-P", "-m", "service.workers.main"],
+            env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in a terminal is for the service in front, which ends its workers

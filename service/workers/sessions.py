@@ -4,11 +4,13 @@ import contextlib
 import logging
 import threading
 import time
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from engines.errors import UserError
 from service.capture.media import Frame, State
 from service.events import Event
+from service.figures import Figures
 from service.publish.hub import Hub
 from service.register import Register
 from service.workers.fleet import STEADY, Fleet
@@ -16,10 +18,7 @@ from service.workers.handle import Worker
 
 log = logging.getLogger(__name__)
 
-_NOTHING_YET: dict[str, Any] = {
-    "fps": 0.0, "latency_ms": {"p50": None, "p95": None}, "dropped": {}, "faces": 0, "events": 0, "reconnects": 0,
-    "uptime_s": 0.0,
-}  # fmt: skip
+_FIGURES = TypeAdapter(Figures)
 
 
 class RemoteSession:
@@ -36,7 +35,7 @@ class RemoteSession:
         self.detail = ""
         self.last: Event | None = None
         self.gone = threading.Event()
-        self._figures = _NOTHING_YET
+        self._figures = Figures()
 
     @property
     def over(self) -> bool:
@@ -59,10 +58,10 @@ class RemoteSession:
         data = {**self.last.data, **nothing, "seq": self.last.seq + 1, "state": State.FAILED.value, "detail": why}
         return Event.of(data)
 
-    def figures(self) -> dict[str, Any]:
-        """See `Session.figures`; the last ones where the worker does not answer any more. Blocks."""
+    def figures(self) -> Figures:
+        """Return the live figures; the last ones where the worker does not answer any more. Blocks."""
         with contextlib.suppress(UserError):
-            self._figures = self.worker.request("GET", f"/v1/sessions/{self.name}")["figures"]
+            self._figures = _FIGURES.validate_python(self.worker.request("GET", f"/v1/sessions/{self.name}")["figures"])
         return self._figures
 
     def reset_baseline(self) -> None:

@@ -15,6 +15,7 @@ from helpers.redis_server import free_port
 from engines.errors import UserError
 from service.capture.media import Frame, State
 from service.events import Event
+from service.figures import Figures, Latency
 from service.publish.hub import Hub
 from service.register import NameTaken, TooMany, UnknownSession
 from service.runtime import Runtime
@@ -61,11 +62,10 @@ class DrivenSession:
         image[..., 0] = 255  # red
         self.frame = Frame(image, t)
 
-    def figures(self) -> dict[str, Any]:
-        return {
-            "fps": 30.0, "latency_ms": {"p50": 9.0, "p95": 14.0}, "dropped": {"late": 2}, "faces": 1,
-            "events": self._seq, "reconnects": 0, "uptime_s": 3.0,
-        }  # fmt: skip
+    def figures(self) -> Figures:
+        return Figures(
+            fps=30.0, latency_ms=Latency(9.0, 14.0), dropped={"late": 2}, faces=1, events=self._seq, uptime_s=3.0
+        )
 
     def reset_baseline(self) -> None:
         self.baselines += 1

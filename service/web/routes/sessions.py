@@ -1,11 +1,10 @@
 """Sessions over HTTP: open a source on the server's side, list with live figures, close, start the baseline anew."""
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.events import StateName
+from service.figures import Figures
 from service.web.allowed_sources import check_source
 from service.web.live import Running, Watched
 from service.web.problem import problems
@@ -21,25 +20,6 @@ class SessionRequest(BaseModel):
     source: str = Field(min_length=1, max_length=2048, description="Such as demo: or camera:0", examples=["demo:"])
     name: str | None = Field(None, description="1 to 64 letters, digits, _ or -; one is made up without it")
     purpose: str | None = Field(None, max_length=200, description="What it is measured for, as told to those measured")
-
-
-class Latency(BaseModel):
-    """Milliseconds from the decoded frame's entering to the hub, over the last 300 events."""
-
-    p50: float | None
-    p95: float | None
-
-
-class Figures(BaseModel):
-    """Live figures; counts since the session was opened."""
-
-    fps: float = Field(description="Events a second over the last 5 s")
-    latency_ms: Latency
-    dropped: dict[str, int] = Field(description="Frames skipped, by reason")
-    faces: int = Field(description="In view now")
-    events: int
-    reconnects: int
-    uptime_s: float
 
 
 class SessionInfo(BaseModel):
@@ -60,16 +40,15 @@ class SessionList(BaseModel):
 
 
 def info_of(session: Watched) -> SessionInfo:
-    """The session as the API tells it."""
-    facts: dict[str, Any] = {
-        "id": session.name,
-        "source": session.label,
-        "state": session.state.value,
-        "detail": session.detail,
-        "purpose": session.purpose,
-        "figures": session.figures(),
-    }
-    return SessionInfo.model_validate(facts)
+    """Return `session` as the API describes it."""
+    return SessionInfo(
+        id=session.name,
+        source=session.label,
+        state=session.state.value,
+        detail=session.detail,
+        purpose=session.purpose,
+        figures=session.figures(),
+    )
 
 
 # Plain functions, so that opening and closing run in a thread and the loop goes on moving events.

@@ -1,0 +1,27 @@
+"""The live figures of one session: one type, built by the session and passed on as it is."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from the decoded frame's entering the process to the hub, over the last 300 events."""
+
+    p50: float | None = None
+    p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Live figures of a session; counts begin with each incarnation of the session."""
+
+    fps: Annotated[float, Field(description="Events a second over the last 5 s")] = 0.0
+    latency_ms: Latency = Latency()
+    dropped: Annotated[dict[str, int], Field(description="Frames skipped, by reason")] = field(default_factory=dict)
+    faces: Annotated[int, Field(description="In view now")] = 0
+    events: int = 0
+    reconnects: int = 0
+    uptime_s: float = 0.0
