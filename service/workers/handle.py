@@ -53,7 +53,7 @@ class Worker:
         self.since = time.monotonic()
         self.told = False  # to end
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.workers.main"],
+            [sys.executable, "-P", "-m", "service.workers.main"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in a terminal is for the service in front, which ends its workers
