@@ -15,7 +15,8 @@ import affectstream
 # Prints what an import changed: new modules, environment variables, blocked modules, log handlers and warning filters.
 CHANGES = """
 import json, logging, os, sys, threading, warnings
-before = dict(modules=set(sys.modules), environment=dict(os.environ), filters=list(warnings.filters), path=list(sys.path))
+before = {"modules": set(sys.modules), "environment": dict(os.environ)}
+before |= {"filters": list(warnings.filters), "path": list(sys.path)}
 from affectstream import Event, Face, Refused, __version__, redis_stream, stream
 print(json.dumps({
     "modules": sorted(set(sys.modules) - before["modules"]),
