@@ -16,7 +16,7 @@ TOOLS := build/tools
 SERVING := build/serving
 NEWEST := build/newest
 NEWEST_TOOLS := hypothesis jsonschema pytest pytest-timeout pyyaml scikit-image
-NEWEST_TESTS := tests/affectstream tests/service/aggregation tests/service/perception/test_perceive.py \
+NEWEST_TESTS := tests/affectstream/test_client.py tests/service/aggregation tests/service/perception/test_perceive.py \
 	tests/service/publish tests/service/test_analyze.py tests/service/web/routes/test_sessions.py
 # Every platform at once, with hashes, and without the address of an index.
 COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
