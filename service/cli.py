@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from affectstream import __version__
 from engines.errors import UserError
 from models.errors import ModelError
 from service.cli_training import add_commands
@@ -220,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="affectstream", description="Live valence, arousal, expressions and action units from a camera."
     )
+    parser.add_argument("--version", action="version", version=f"affectstream {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="watch sources and stream events over WebSocket and Redis")

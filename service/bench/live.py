@@ -215,7 +215,7 @@ def _service(clip: Path, *, streams: int) -> Iterator[tuple[_Process, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "service.cli", "serve", "--port", str(port)]
     for n in range(streams):
         command += ["--source", f"b{n}=file:{clip}?loop=1"]
     environment = {**os.environ, "AFFECTSTREAM_MAX_SESSIONS": str(max(streams, DEFAULT_SESSIONS))}

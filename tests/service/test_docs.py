@@ -14,7 +14,7 @@ from service.events import event_schema
 from service.settings import Settings
 
 ROOT = Path(docs.__file__).resolve().parent.parent
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_settings_in_the_readme_are_those_there_are() -> None:
@@ -36,6 +36,36 @@ def test_the_event_in_the_readme_is_one() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
         assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+PLACES = ("affectstream", "docker", "docs", "engines", "models", "requirements", "service", "tests")
+FILE = re.compile(rf"`((?:{'|'.join(PLACES)})/[\w./-]*)`")
+
+
+NOW = [page for page in TEXTS if page.parent.name != "benchmarks"]  # those are records of the commit in their name
+
+
+@pytest.mark.parametrize("page", NOW, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    for name in FILE.findall(page.read_text("utf-8")):
+        if "NAME" not in name:
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_files_that_the_architecture_names_by_folder_exist() -> None:
+    """A list item names a folder once; the further files of the item lie in it, or the sentence says where."""
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    known = {path.name for name in PLACES for path in (ROOT / name).rglob("*.py") if "node_modules" not in path.parts}
+    assert set(re.findall(r"`(\w+\.py)`", page)) <= known
+
+
+def test_the_map_has_every_room() -> None:
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    the_map = page.partition("```")[2].partition("```")[0]
+    rooms = {
+        path.parent.name for name in ("engines", "models", "service") for path in (ROOT / name).glob("*/__init__.py")
+    }
+    assert {room for room in rooms if f"{room}/" not in the_map} == set()
 
 
 def test_metrics_are_named_as_documented() -> None:

@@ -2,7 +2,7 @@
 
 import { ACTIVE, Bars } from "./bars";
 import { csv, download } from "./csv";
-import type { AffectEvent, Face } from "./event";
+import type { ActionUnit, AffectEvent, Face } from "./event";
 import { Following } from "./following";
 import { AROUSAL, Histories, type History, UNITS, VALENCE } from "./history";
 import { ACTION_UNITS, EXPRESSIONS } from "./labels";
@@ -55,7 +55,7 @@ export class Display {
   private readonly expressions = new Bars(find("expression-bars"));
   private readonly units = new Bars(find("unit-bars"));
   private readonly expressionValues = new Float32Array(EXPRESSIONS.length);
-  private unitNames: string[] = [];
+  private unitNames: ActionUnit[] = [];
   private readonly unitValues = new Float32Array(UNITS.length);
   private readonly timeline = new Timeline(() => this.timeChanged());
   private readonly series: Series;
@@ -204,7 +204,7 @@ export class Display {
     this.expressions.lengths(this.expressionValues);
     if (face && this.unitNames.length === 0) this.nameUnits(face);
     for (let n = 0; n < this.unitNames.length; n++) {
-      this.unitValues[n] = face?.aus[this.unitNames[n] as string] ?? NaN;
+      this.unitValues[n] = face?.aus[this.unitNames[n] as ActionUnit] ?? NaN;
     }
     this.units.lengths(this.unitValues);
     const level = (last.state === "live" ? last.audio.level_db : null) ?? QUIETEST;
@@ -217,7 +217,7 @@ export class Display {
 
   private nameUnits(face: Face): void {
     this.unitNames = UNITS.filter((name) => name in face.aus);
-    this.units.shape(this.unitNames, this.unitNames.map((name) => [name, ACTION_UNITS[name] as string] as const));
+    this.units.shape(this.unitNames, this.unitNames.map((name) => [name, ACTION_UNITS[name]] as const));
     show(find("no-units"), !this.unitNames.length);
   }
 

@@ -1,63 +1,13 @@
-// What the stream says, schema affect/1 (GET /v1/schema is the whole of it). Unknown is null, never 0.
+// What the service sends: events (their types are generated from the schema) and the answers of the API.
 
-import type { EXPRESSIONS } from "./labels";
+import type { State } from "./affect_event";
 
-export type ExpressionName = (typeof EXPRESSIONS)[number];
-export type SourceState = "connecting" | "live" | "stalled" | "reconnecting" | "ended" | "failed";
-export type FaceStatus = "ok" | "warming_up" | "held" | "abstained";
-export type WindowName = "1s" | "6s" | "12s";
-
-export interface Pair {
-  valence: number | null;
-  arousal: number | null;
-}
-
-export interface WindowStatistics {
-  mean: number;
-  std: number;
-  range: number;
-  slope: number;
-}
-
-export interface Face {
-  track: number;
-  status: FaceStatus;
-  reasons: string[];
-  age_ms: number;
-  box: [number, number, number, number];
-  confidence: number;
-  valence: number | null;
-  arousal: number | null;
-  raw: Pair;
-  std: Pair;
-  from_baseline: Pair;
-  expression: { label: ExpressionName; probabilities: Record<ExpressionName, number>; other?: number | null } | null;
-  aus: Record<string, number>;
-  windows: Record<WindowName, { valence: WindowStatistics | null; arousal: WindowStatistics | null } | null>;
-  landmarks?: [number, number][] | null;
-}
-
-export interface AffectEvent {
-  schema: "affect/1";
-  session: string;
-  seq: number;
-  state: SourceState;
-  reasons: string[];
-  /** Seconds on the session clock; never goes back. */
-  t: number;
-  captured_at: string | null;
-  timing_ms: { perception: number; queue: number; inference: number; total: number } | null;
-  model: { name: string; weights: string; engine: string; precision: string; trained: boolean };
-  image_size: [number, number] | null;
-  audio: { status: "speech" | "silence" | "no_sound"; age_ms: number | null; level_db?: number | null };
-  faces: Face[];
-  detail?: string | null;
-}
+export type { ActionUnit, AffectEvent, ExpressionName, Face, FaceReason, FaceStatus, Pair, State, WindowName, WindowStatistics } from "./affect_event";
 
 export interface SessionInfo {
   id: string;
   source: string;
-  state: SourceState;
+  state: State;
   detail: string;
   figures: {
     fps: number;

@@ -1,11 +1,11 @@
 // What one face did, for as long as the page looks back: a ring of preallocated columns, so that memory stays flat.
 
 import { ACTION_UNITS, EXPRESSIONS } from "./labels";
-import type { Face, WindowName } from "./event";
+import type { ActionUnit, Face, WindowName } from "./event";
 
 export const ROWS = 9000; // 5 min at 30 events/s
 export const WINDOWS: readonly WindowName[] = ["1s", "6s", "12s"];
-export const UNITS: readonly string[] = Object.keys(ACTION_UNITS);
+export const UNITS = Object.keys(ACTION_UNITS) as ActionUnit[];
 
 // Columns. Unknown is NaN.
 export const VALENCE = 0;
@@ -61,7 +61,7 @@ export class History {
     for (let e = 0; e < EXPRESSIONS.length; e++) {
       set(EXPRESSION + e, known(face?.expression?.probabilities[EXPRESSIONS[e] as (typeof EXPRESSIONS)[number]]));
     }
-    for (let u = 0; u < UNITS.length; u++) set(UNIT + u, known(face?.aus[UNITS[u] as string]));
+    for (let u = 0; u < UNITS.length; u++) set(UNIT + u, known(face?.aus[UNITS[u] as ActionUnit]));
     this.count++;
   }
 

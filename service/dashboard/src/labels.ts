@@ -1,9 +1,11 @@
-// Written by make_labels.py from models/labels.py; change it there.
+// `make docs` writes this file from models/labels.py.
+
+import type { ActionUnit } from "./affect_event";
 
 export const EXPRESSIONS = ["neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise"] as const;
 
 /** Plain names of the Facial Action Coding System. */
-export const ACTION_UNITS: Readonly<Record<string, string>> = {
+export const ACTION_UNITS: Readonly<Record<ActionUnit, string>> = {
   AU01: "inner brow raiser",
   AU02: "outer brow raiser",
   AU04: "brow lowerer",

@@ -77,7 +77,7 @@ export class View {
         [colour, 0],
       ] as const) {
         context.fillStyle = style;
-        for (const [px, py] of face.landmarks) {
+        for (const [px, py] of face.landmarks as [number, number][]) {
           context.fillRect(toX(px) - (size + grow) / 2, toY(py) - (size + grow) / 2, size + grow, size + grow);
         }
       }

@@ -1,7 +1,6 @@
 """The dashboard as users have it: a real browser, its camera, WHIP, the models, and the numbers on the page."""
 
 import csv
-import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,11 +104,6 @@ def findings(page: Any) -> list[str]:
     page.evaluate(AXE.read_text("utf-8") + ";undefined")
     found: list[str] = page.evaluate(FINDINGS)
     return found
-
-
-def test_the_page_names_what_the_models_name() -> None:
-    written = runpy.run_path(str(PAGE / "make_labels.py"))["labels_typescript"]()
-    assert (PAGE / "src" / "labels.ts").read_text("utf-8") == written
 
 
 def test_a_camera_becomes_drawn_numbers(browser: Any, server: LiveServer, tmp_path: Path) -> None:

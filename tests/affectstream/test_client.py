@@ -12,8 +12,7 @@ from helpers.live_server import event_data, serving
 from helpers.redis_server import free_port, redis_in
 from redis import Redis
 
-from service import client
-from service.client import Refused, redis_stream, stream
+from affectstream import Refused, client, redis_stream, stream
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +107,7 @@ def test_a_wrong_token_is_raised_in_the_servers_words(token: str | None) -> None
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "http://127.0.0.1:nine"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(Refused, match="is no address of a server"):
+    with pytest.raises(Refused, match="is not the address of a server"):
         asyncio.run(take(stream(url), 1))
 
 

@@ -1,26 +1,24 @@
-"""Reads events in another program: `async for event in stream(...)`, over the WebSocket or over Redis Streams.
+"""Read events in another program: `async for event in stream(...)`, over the WebSocket or over Redis Streams.
 
-Both reconnect by themselves for ever, with growing pauses, and say so in the log; what cannot get better by waiting (a
-wrong token, a malformed address) is raised. Needs nothing of this package but this file, `websockets` and `redis`.
+Both generators reconnect without end, with growing pauses, and log each attempt. What waiting cannot mend (a wrong
+token, a malformed address) is raised as `Refused`. The file needs the standard library and, when a generator starts,
+`websockets` or `redis`; it imports them (and asyncio) in the functions, so that importing the package stays quick.
 """
 
-import asyncio
 import contextlib
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Iterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from affectstream.event import Event
+
+if TYPE_CHECKING:
+    from websockets.exceptions import InvalidStatus
 
 log = logging.getLogger(__name__)
-
-Event = dict[str, Any]  # schema affect/1; GET /v1/schema describes it
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts, doubling
 ANSWER_WITHIN = 10.0  # seconds for a connection to open
@@ -32,7 +30,7 @@ SESSION_CLOSED, POLICY = 1000, 1008  # close codes: the session is over; this cl
 
 
 class Refused(Exception):
-    """The server will not have this client, or the address is none; the text says why and what to do."""
+    """Tell that the server refuses this client, or that the address is malformed; the text says what to do."""
 
 
 async def stream(
@@ -41,15 +39,25 @@ async def stream(
     session: str | None = None,
     token: str | None = None,
     landmarks: bool = False,
-) -> AsyncIterator[Event]:
-    """Events of `session`, or of all sessions, as they happen; the last one of each comes at once.
+) -> AsyncGenerator[Event, None]:
+    """Yield the events of `session`, or of all sessions, as they happen; begin with the last event of each.
 
-    Ends when `session` is closed; without `session`, never. A session that is not open yet is waited for. Events that
-    pass while the connection is away are lost (`seq` shows it); use Redis where none may be. Raises `Refused`.
+    End when `session` is closed; without `session`, never. Wait for a session that is not open yet. Events that pass
+    while the connection is down are lost, which shows as a gap in `seq`; use `redis_stream` where none may be lost.
+    Raise `Refused` for a wrong token or a malformed address.
+
+    Args:
+        url: Address of the service, as `http://HOST:PORT` or `https://HOST/PATH`.
+        session: Name of one session.
+        token: The service's token, where it has one.
+        landmarks: Whether each face carries its 68 points, in pixels.
     """
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+
     address = _address(url, session, landmarks)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    last: dict[str, Event] = {}  # by session: the server repeats them after a reconnect
+    last: dict[str, Event] = {}  # by session, because the server repeats the last event after a reconnect
     pauses = _pauses()
     while True:
         try:
@@ -58,7 +66,7 @@ async def stream(
             ) as socket:
                 async for text in socket:
                     pauses = _pauses()
-                    event = json.loads(text)
+                    event: Event = json.loads(text)
                     if event != last.get(event["session"]):
                         last[event["session"]] = event
                         yield event
@@ -68,7 +76,7 @@ async def stream(
                 raise Refused(_sentence(error)) from None
             code, why = None, str(error)
         except (InvalidURI, ValueError) as error:
-            raise Refused(f"{url!r} is no address of a server ({error}); write http://HOST:PORT") from None
+            raise Refused(f"{url!r} is not the address of a server ({error}); write http://HOST:PORT") from None
         except ConnectionClosed as error:
             code, why = (error.rcvd.code, error.rcvd.reason) if error.rcvd is not None else (None, str(error))
         except (OSError, TimeoutError, WebSocketException) as error:
@@ -76,18 +84,27 @@ async def stream(
         if code == SESSION_CLOSED and session is not None:
             return
         if code == POLICY:
-            raise Refused(why or "the server does not take this client")
+            raise Refused(why or "the server refuses this client")
         await _pause(pauses, why or "the connection was closed")
 
 
 async def redis_stream(
     url: str = "redis://127.0.0.1:6379/0", *, session: str, after: str = "$"
-) -> AsyncIterator[tuple[str, Event]]:
-    """(id, event) of `session` from the Redis Stream that the service writes; none is skipped or repeated.
+) -> AsyncGenerator[tuple[str, Event], None]:
+    """Yield (id, event) for each event of `session` in the Redis Stream that the service writes, without gaps.
 
-    `after`: "$" begins with what comes from now on, "0" with the oldest event that is kept, an id with the next one
-    after it: remember the last id to go on where you stopped. Raises `Refused` for a malformed URL or wrong password.
+    No event is skipped or repeated as long as Redis keeps it. Raise `Refused` for a malformed URL, a wrong password or
+    a key that is not a stream.
+
+    Args:
+        url: Address of Redis, as `redis://HOST:PORT/DB`.
+        session: Name of the session.
+        after: "$" begins with the next event, "0" with the oldest that is kept, an id with the event after it. Keep
+            the last id to go on later where you stopped.
     """
+    from redis.asyncio import Redis
+    from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
     try:
         redis: Any = Redis.from_url(url, decode_responses=True, socket_timeout=BLOCK + ANSWER_WITHIN)
     except ValueError as error:
@@ -97,22 +114,23 @@ async def redis_stream(
     async with contextlib.aclosing(redis):
         while True:
             try:
-                if after == "$":  # made definite, so that nothing is missed while the connection is away
+                if after == "$":  # replaced by an id, so that nothing is missed while the connection is down
                     newest = await redis.xrevrange(key, count=1)
                     after = newest[0][0] if newest else "0"
                 answer = await redis.xread({key: after}, count=BATCH, block=round(BLOCK * 1000))
             except (AuthenticationError, ResponseError) as error:
-                raise Refused(f"Redis refuses: {error}") from None
+                raise Refused(f"Redis refuses the request: {error}") from None
             except (RedisError, OSError) as error:
                 await _pause(pauses, str(error))
                 continue
             pauses = _pauses()
             for _, entries in answer.items() if isinstance(answer, dict) else answer:
-                for after, fields in entries:  # the last id is where to go on
+                for after, fields in entries:  # the next request begins after the last id
                     yield after, json.loads(fields["event"])
 
 
 def _address(url: str, session: str | None, landmarks: bool) -> str:
+    """Return the WebSocket address of the stream on the service at `url`."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     path = parts.path.rstrip("/").removesuffix("/v1/stream") + "/v1/stream"
@@ -121,8 +139,8 @@ def _address(url: str, session: str | None, landmarks: bool) -> str:
     return f"{scheme}://{parts.netloc}{path}?{query}"
 
 
-def _sentence(error: InvalidStatus) -> str:
-    """What the server says of a refused connection."""
+def _sentence(error: "InvalidStatus") -> str:
+    """Return the server's own reason for refusing a connection."""
     try:
         return str(json.loads(error.response.body or b"")["detail"])
     except (ValueError, KeyError, TypeError):
@@ -130,6 +148,7 @@ def _sentence(error: InvalidStatus) -> str:
 
 
 def _pauses() -> Iterator[float]:
+    """Yield pauses in seconds that double up to `LONGEST_PAUSE`; each is shortened at random, to spread clients."""
     pause = FIRST_PAUSE
     while True:
         yield pause * random.uniform(0.5, 1.0)
@@ -137,6 +156,9 @@ def _pauses() -> Iterator[float]:
 
 
 async def _pause(pauses: Iterator[float], why: str) -> None:
+    """Log why the stream is down, and wait for the next pause."""
+    import asyncio
+
     pause = next(pauses)
-    log.info("the stream is away (%s); trying again in %.1f s", why, pause)
+    log.info("the connection is down (%s); trying again in %.1f s", why, pause)
     await asyncio.sleep(pause)

@@ -1,0 +1,64 @@
+"""The lock files cover what pyproject.toml asks for, with hashes, and without the address of an index."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from helpers.repository import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+GROUPS = PROJECT["dependency-groups"]
+SERVING = [*PROJECT["project"]["dependencies"], *GROUPS["build"]]
+UNLOCKED = {"torch"}  # the Makefile says why
+WANTED = {
+    "serve.txt": SERVING,
+    "test.txt": [*SERVING, *EXTRAS["train"], *EXTRAS["quantize"], *EXTRAS["dev"]],
+    "release.txt": GROUPS["release"],
+}
+
+
+def locked(name: str) -> dict[str, set[Version]]:
+    """Versions of each package in a lock file; there are several where platforms or Pythons need different ones."""
+    versions: dict[str, set[Version]] = {}
+    for package, version in re.findall(
+        r"^([A-Za-z0-9._-]+)==([^ \\;]+)", (ROOT / "requirements" / name).read_text(), re.M
+    ):
+        versions.setdefault(canonicalize_name(package), set()).add(Version(version))
+    return versions
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_everything_that_is_asked_for_is_locked_within_its_bounds(name: str) -> None:
+    versions = locked(name)
+    for text in WANTED[name]:
+        wanted = Requirement(text)
+        if wanted.name in UNLOCKED:
+            assert wanted.name not in versions
+            continue
+        found = versions.get(canonicalize_name(wanted.name))
+        assert found, f"{wanted.name} is not in requirements/{name}: run `make lock`"
+        assert all(wanted.specifier.contains(version) for version in found), f"{text}: run `make lock`"
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_every_locked_package_has_hashes_and_no_address(name: str) -> None:
+    text = (ROOT / "requirements" / name).read_text()
+    entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.M)[1:]
+    assert len(entries) > 10
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"https?://|file://|--(extra-)?index-url|--find-links|^-", text, flags=re.M)
+
+
+def test_tests_run_with_the_versions_that_serve() -> None:
+    test = locked("test.txt")
+    assert all(versions == test[name] for name, versions in locked("serve.txt").items())
+
+
+@pytest.mark.parametrize("path", ["Makefile", "docker/Dockerfile", "docker/Dockerfile.gpu"])
+def test_installations_check_the_hashes(path: str) -> None:
+    assert "--require-hashes" in Path(ROOT / path).read_text()
