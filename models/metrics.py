@@ -149,7 +149,7 @@ def multi_task_2022(va: Mapping[str, float], expression: ClassScores, au: ClassS
 
 
 def reliability(probability: ArrayLike, outcome: ArrayLike, bins: int = 10) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Return the mean probability, the mean outcome and the count of each non-empty one of `bins` equal parts of 0..1."""
+    """Return mean probability, mean outcome and count of each non-empty one of `bins` equal parts of 0..1."""
     p, y = np.asarray(probability, np.float64), np.asarray(outcome, np.float64)
     place = np.clip((p * bins).astype(np.int64), 0, bins - 1)
     count = np.bincount(place, minlength=bins)
