@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: confusions, and how predicted values and probabilities agree with what was annotated."""
+"""Draw an evaluation: confusions, and how predicted values and probabilities agree with the annotations."""
 
 from pathlib import Path
 from typing import Any
@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import metrics
-from models.training.evaluate import CLASSES, UNITS, Evaluation, Task
+from models.training.evaluate import Evaluation
+from models.training.prediction_files import CLASSES, UNITS, Task
 
 BINS = 10  # of a reliability plot
 COLUMNS = 4  # of a figure with a panel for each class
 
 
 def write(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Writes what the evaluation has frames for, as PNG; gives the paths.
+    """Write a PNG file for each task that the evaluation has frames of, and return the paths.
 
     confusion.png (expressions), reliability.png (mean annotation by predicted valence and arousal) and, where there are
     probabilities, reliability_expression.png and reliability_au.png (share of frames that show a class by its

@@ -22,7 +22,7 @@ from models.metrics import CLASS_SENTINEL, VA_SENTINEL
 from models.networks import ferplus_resnet50
 from models.training import affwild2, probabilities
 from models.training.affwild2 import Annotation
-from models.training.evaluate import PROBABILITIES
+from models.training.prediction_files import PROBABILITIES
 from models.training.probabilities import Probabilities
 from models.training.recipe import Recipe, made
 from models.training.recordings import Recording

@@ -28,7 +28,9 @@ from engines import weights
 from engines.errors import UserError, WeightsError
 from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame
+from service.datasets import webva
 from service.datasets.blendshapes import NAMES, Blendshapes
+from service.datasets.labelled import EXPRESSIONS_8
 from service.perception.align import aligned_crop
 from service.perception.mel import mel_power
 from service.perception.networks import Networks
@@ -37,7 +39,7 @@ from service.perception.still import face_in_crop
 
 log = logging.getLogger(__name__)
 
-DATASETS = ("ferplus", "faces", "ravdess", "video", "affwild2", "multiterm")
+DATASETS = ("ferplus", "faces", "webva", "ravdess", "video", "affwild2", "multiterm")
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
@@ -123,7 +125,8 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
 
         return prepare_multiterm(source, target)
     target.mkdir(parents=True, exist_ok=True)
-    shards = {"ferplus": _ferplus, "faces": _faces, "ravdess": _ravdess, "video": _video}[dataset]
+    makers = {"ferplus": _ferplus, "faces": _faces, "webva": _webva, "ravdess": _ravdess, "video": _video}
+    shards = makers[dataset]
     for name, make in shards(source):
         path = target / f"{name}.npz"
         if not path.exists():
@@ -194,6 +197,24 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
             return columns | {
                 "label": np.array([row["emotion"] for row in part]),
                 "name": np.array([row["source_name"] for row in part]),
+            }
+
+        yield f"{start:06d}", make
+
+
+def _webva(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
+    rows = webva.photographs(source)
+    look = _Looker(_teacher_file(source))
+    for start in range(0, len(rows), SHARD):
+        part = rows[start : start + SHARD]
+
+        def make(part: list[webva.Photograph] = part) -> Columns:
+            columns = _pictures([_read(row.path) for row in part], look, "webva")
+            return columns | {
+                "label": np.array([EXPRESSIONS_8[row.expression] for row in part]),
+                "va": np.array([(row.valence, row.arousal) for row in part], np.float32),
+                "split": np.array([webva.SPLITS.index(row.split) for row in part], np.uint8),
+                "name": np.array([row.path.name for row in part]),
             }
 
         yield f"{start:06d}", make

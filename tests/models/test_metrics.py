@@ -77,3 +77,30 @@ def test_intervals_draw_videos_not_frames():
     assert low < values.mean() < high
     assert 0.4 < high - low < 1.2  # 4 standard errors over 20 videos, and not over 2000 frames (0.09)
     assert metrics.bootstrap(lambda frames: float(values[frames].mean()), videos, rounds=500) == (low, high)
+
+
+def test_two_equal_constants_have_a_concordance_of_zero_whatever_their_rounding():
+    for value in (0.1, 0.3, -0.7, 1 / 3):
+        for frames in (1, 3, 7, 1000):
+            assert metrics.ccc(np.full(frames, value), np.full(frames, value)) == 0
+            assert metrics.ccc(np.full(frames, value), np.full(frames, -value)) == 0
+
+
+def test_the_papers_other_measures_are_those_of_their_definitions():
+    label, pred = np.array([0, 0, 0, 0, 1, 1, 2, -1]), np.array([0, 0, 0, 1, 1, 0, 2, 2])
+    assert metrics.mean_diagonal(label, pred, 3) == pytest.approx((3 / 4 + 1 / 2 + 1) / 3)
+    assert metrics.mean_diagonal(label, pred, 4) == pytest.approx((3 / 4 + 1 / 2 + 1) / 4)  # a class nobody shows
+    assert metrics.unweighted_recall(label, pred, 4) == pytest.approx((3 / 4 + 1 / 2 + 1) / 3)
+    assert metrics.mse([0.5, -0.5], [0.0, 0.0]) == pytest.approx(0.25)
+    units, given = np.array([(1, 0, -1), (1, 1, -1), (0, -1, -1)]), np.array([(1, 1, 1), (0, 1, 1), (0, 0, 1)])
+    f1, accuracy = (2 / 3, 2 / 3), (2 / 3, 1 / 2)
+    assert metrics.average_f1_accuracy(units, given) == pytest.approx((np.mean(f1) + np.mean(accuracy)) / 2)
+    assert metrics.average_f1_accuracy(np.full((2, 3), -1), np.ones((2, 3))) == 0
+    assert metrics.unweighted_recall([-1], [0], 3) == 0
+
+
+def test_the_average_of_f1_and_accuracy_is_the_criterion_of_2020_where_all_units_are_annotated(arrays):
+    scores = metrics.au_scores(arrays["au8_label"], arrays["au8_pred"])
+    known = (arrays["au8_label"] != -1).all(1)
+    found = metrics.average_f1_accuracy(arrays["au8_label"][known], arrays["au8_pred"][known])
+    close(found, metrics.au_2020(scores))

@@ -7,7 +7,7 @@ from golden import networks
 from models import metrics
 from models.errors import AnnotationError
 from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
-from models.training import affwild2, evaluate, plots, probabilities
+from models.training import affwild2, evaluate, plots, prediction_files, probabilities
 from models.training.affwild2 import Annotation
 from models.training.probabilities import Probabilities
 from service.publish.table import COLUMNS
@@ -121,13 +121,13 @@ def test_probabilities_beside_predictions_tell_their_reliability(folders, arrays
         found = Probabilities(
             np.arange(n), np.zeros((n, 2)), np.full((n, 7), 1 / 7), np.where(label == 1, 0.9, 0.2).astype(np.float64)
         )
-        probabilities.write(given / evaluate.PROBABILITIES / f"{name}.csv", found, EXPRESSIONS, AUS_2020)
+        probabilities.write(given / prediction_files.PROBABILITIES / f"{name}.csv", found, EXPRESSIONS, AUS_2020)
     result = evaluate.evaluate(given, root, rounds=2)
     for row in result.classes:
         if row["class"] in AUS_2020:
             shown = row["frames"] / len(result.tasks["au"].label)
             assert row["calibration_error"] == pytest.approx(0.1 * shown + 0.2 * (1 - shown), abs=1e-6)
-    path = given / evaluate.PROBABILITIES / "a.csv"
+    path = given / prediction_files.PROBABILITIES / "a.csv"
     lines = path.read_text().splitlines()
     for line, message in (("3,x", "a.csv, line 3: expected numbers"), ("3" + ",1.5" * 17, "probabilities lie in 0..1")):
         path.write_text("\n".join((*lines[:2], line)) + "\n")
@@ -179,3 +179,68 @@ def test_missing_and_short_predictions_are_named(folders, tmp_path):
         evaluate.evaluate(given, root)
     with pytest.raises(AnnotationError, match="has none of the folders VA_Set, EXPR_Set, AU_Set"):
         evaluate.evaluate(tmp_path / "nothing", root)
+
+
+def test_a_task_without_an_annotated_frame_is_left_out(folders, caplog):
+    given, root = folders
+    for name, part in PARTS.items():
+        affwild2.write_expression(
+            root / "annotations" / "EXPR_Set" / "Validation_Set" / f"{name}.txt", np.full(part.stop - part.start, -1)
+        )
+    result = evaluate.evaluate(given, root, rounds=2)
+    assert result.tasks.keys() == {"va", "au"}
+    assert "no frame is annotated for expressions, which are not scored" in caplog.text
+    for task, write, empty in (("VA_Set", affwild2.write_va, np.full((150, 2), -5.0)),
+                               ("AU_Set", affwild2.write_au, np.full((150, 8), -1))):  # fmt: skip
+        for name in PARTS:
+            write(root / "annotations" / task / "Validation_Set" / f"{name}.txt", empty)
+    with pytest.raises(AnnotationError, match="has no annotated frame of the validation recordings"):
+        evaluate.evaluate(given, root, rounds=2)
+
+
+def test_predictions_of_minus_five_are_counted_with_a_warning_or_left_out(folders, caplog):
+    given, root = folders
+    before = evaluate.evaluate(given, root, rounds=2).scores["va"][0]
+    path = given / "VA_Set" / "a.txt"
+    lines = path.read_text().splitlines()
+    annotated = np.flatnonzero((affwild2.read_va(root / "annotations/VA_Set/Validation_Set/a.txt") != -5).all(1))[:5]
+    for row in annotated:
+        lines[row + 1] = "-5,-5"
+    path.write_text("\n".join(lines) + "\n")
+    counted = evaluate.evaluate(given, root, rounds=2).scores["va"][0]
+    assert counted < before - 0.1
+    assert "5 of " in caplog.text
+    assert "have no prediction (-5): they count as predicted -5" in caplog.text
+    left_out = evaluate.evaluate(given, root, rounds=2, missing="leave-out").scores["va"][0]
+    assert left_out == pytest.approx(before, abs=0.02)
+    assert "they are left out" in caplog.text
+
+
+def test_exports_of_fewer_pictures_than_the_video_has_are_placed_by_their_times_or_refused(tmp_path):
+    """`analyze --fps 10` of a video with 30 frames a second counts every third frame as one picture."""
+    root, exports = tmp_path / "data", tmp_path / "exports"
+    va = np.stack((np.sin(np.arange(90) / 9), np.cos(np.arange(90) / 9)), axis=1) * 0.9
+    affwild2.write_va(root / "annotations" / "VA_Set" / "Validation_Set" / "v.txt", va)
+    exports.mkdir()
+    rows = [f"{i + 1},1,{frame / 30 + 2:.4f},{va[frame, 0]:.4f},{va[frame, 1]:.4f}"
+            for i, frame in enumerate(range(0, 90, 3))]  # fmt: skip
+    (exports / "v.csv").write_text("frame,face_id,timestamp,valence,arousal\n" + "\n".join(rows) + "\n")
+    with pytest.raises(
+        AnnotationError, match=r"v\.csv counts 30 pictures, and its video is annotated for 90 frames: `an"
+    ):
+        evaluate.evaluate(exports, root, rounds=2)
+    (root / "times").mkdir()
+    np.save(root / "times" / "v.npy", np.arange(90) / 30)
+    assert evaluate.evaluate(exports, root, rounds=2).scores["va"][0] > 0.95
+
+
+def test_the_papers_other_measures_are_among_the_scores(folders, arrays):
+    scores = {name: value[0] for name, value in evaluate.evaluate(*folders, rounds=2).scores.items()}
+    keep = metrics.annotated(arrays["va_label"], -5)
+    label, pred = arrays["va_label"][keep], arrays["va_pred"][keep]
+    assert scores["mse_valence"] == pytest.approx(((label - pred)[:, 0] ** 2).mean(), abs=1e-2)
+    assert scores["mse_arousal"] == pytest.approx(((label - pred)[:, 1] ** 2).mean(), abs=1e-2)
+    counts = metrics.confusion(arrays["expr7_label"], arrays["expr7_pred"], 7)
+    assert scores["expression_diagonal"] == pytest.approx((counts.diagonal() / counts.sum(1)).mean())
+    assert scores["expression_recall"] == pytest.approx(scores["expression_diagonal"])
+    assert scores["au_afa"] == pytest.approx(scores["au_2020"])
