@@ -19,6 +19,14 @@ export interface WindowStatistics {
   slope: number;
 }
 
+export interface Voice {
+  age_ms: number;
+  valence: number;
+  arousal: number;
+  expression: { label: ExpressionName };
+  fused_into: number | null;
+}
+
 export interface Face {
   track: number;
   status: FaceStatus;
@@ -35,6 +43,8 @@ export interface Face {
   aus: Record<string, number>;
   windows: Record<WindowName, { valence: WindowStatistics | null; arousal: WindowStatistics | null } | null>;
   landmarks?: [number, number][] | null;
+  head_pose?: { pitch: number; yaw: number; roll: number };
+  occluded?: number | null;
 }
 
 export interface AffectEvent {
@@ -49,7 +59,7 @@ export interface AffectEvent {
   timing_ms: { perception: number; queue: number; inference: number; total: number } | null;
   model: { name: string; weights: string; engine: string; precision: string; trained: boolean };
   image_size: [number, number] | null;
-  audio: { status: "speech" | "silence" | "no_sound"; age_ms: number | null; level_db?: number | null };
+  audio: { status: "speech" | "silence" | "no_sound"; age_ms: number | null; level_db?: number | null; voice?: Voice | null };
   faces: Face[];
   detail?: string | null;
 }
