@@ -50,6 +50,7 @@ FaceReason = Literal[
     "blurred",
     "too_small",
     "too_dark",
+    "occluded",
     "unclear",
     "not_in_model",
     "not_read_yet",
@@ -59,145 +60,206 @@ WindowName = Literal["1s", "6s", "12s"]
 
 
 class TimingMs(TypedDict):
-    """Milliseconds spent on this event; `total` from the decoded frame's entering to the hub."""
+    """Hold the milliseconds that were spent on this event."""
 
+    # Milliseconds of finding and following the faces
     perception: float
+    # Milliseconds that the frame and its request waited before they were worked on
     queue: float
+    # Milliseconds of the model, without the time in the queue
     inference: float
+    # Milliseconds from the decoded frame's entering the process to the event's handing to the hub
     total: float
 
 
 class ModelInfo(TypedDict):
-    """Which weights ran where."""
+    """Name the weights that gave the values, and the engine that ran them."""
 
+    # Name of the model, as given to --model
     name: str
+    # Version of the weights, such as face-mt-2
     weights: str
+    # Backend that runs the model, such as openvino
     engine: str
+    # Precision that the model runs in: fp32, fp16, bf16 or int8
     precision: str
+    # False if the weights are random; the values then mean nothing
     trained: bool
-    # Weights of the sound branch, where it runs
+    # Version of the voice network's weights; absent if the voice is not read
     voice: NotRequired[str | None]
-    # Inputs that the model was trained with and does not get here
+    # Inputs that the model was trained with and does not get here, such as sound
     missing: NotRequired[list[str]]
 
 
 class VoiceExpression(TypedDict):
-    """Probabilities of the seven basic expressions; they sum to 1 within 0.001."""
+    """Hold probabilities of the seven basic expressions; they sum to 1 within 0.001."""
 
+    # The likeliest of the seven expressions
     label: ExpressionName
+    # Probability of each of the seven expressions, 0 to 1
     probabilities: dict[ExpressionName, float]
 
 
 class Voice(TypedDict):
-    """What the sound branch heard in the 3 s of sound that end `age_ms` ago."""
+    """Hold what the voice network read from the 3 s of sound that end `age_ms` ago."""
 
+    # Milliseconds since the end of the sound that was read
     age_ms: int
+    # Valence of the voice, -1 (unpleasant) to 1 (pleasant)
     valence: float
+    # Arousal of the voice, -1 (calm) to 1 (excited)
     arousal: float
+    # One standard deviation of the truth around the voice's valence and arousal
     std: dict[Literal["valence", "arousal"], float]
+    # Expressions of the voice
     expression: VoiceExpression
-    # Probability that there was no voice
+    # Probability that the sound holds no voice, 0 to 1
     no_speech: float
-    # Track of the face that it is part of; null with none or several
+    # Track of the face whose values include this reading; null with no face or several
     fused_into: int | None
 
 
 class Audio(TypedDict):
-    """The session's sound; with several faces it is fused into none of them."""
+    """Describe the session's sound. With several faces in view it is fused into none of them."""
 
+    # speech: somebody speaks; silence: there is sound without speech; no_sound: no sound arrives
     status: AudioStatus
-    # Age of the newest sound used
+    # Age of the newest sound in milliseconds; null if there was none yet
     age_ms: int | None
-    # Level of the last 100 ms, dB relative to full scale
+    # Level of the last 100 ms in dB relative to full scale; null without sound
     level_db: NotRequired[float | None]
-    # Reading of a voice; null without a recent one
+    # Newest reading of the voice; null without a recent one
     voice: NotRequired[Voice | None]
 
 
 class HeadPose(TypedDict):
-    """Degrees."""
+    """Hold the angles of the head in degrees, relative to the line from the camera to the face."""
 
+    # Degrees; positive looks up
     pitch: float
+    # Degrees; positive turns to the picture's right
     yaw: float
+    # Degrees; positive tilts clockwise as the picture is seen
     roll: float
 
 
 class Pair(TypedDict):
-    """One number for valence, one for arousal."""
+    """Hold one number for valence and one for arousal; null if unknown."""
 
+    # The number for valence; null if unknown
     valence: float | None
+    # The number for arousal; null if unknown
     arousal: float | None
 
 
 class Expression(TypedDict):
-    """Probabilities of the seven basic expressions; they sum to 1 within 0.001."""
+    """Hold probabilities of the seven basic expressions; they sum to 1 within 0.001."""
 
+    # The likeliest of the seven expressions
     label: ExpressionName
+    # Probability of each of the seven expressions, 0 to 1, smoothed over 0.2 s
     probabilities: dict[ExpressionName, float]
-    # An eighth class, before the seven were renormalised
+    # Probability of an eighth class, 0 to 1, before the seven were renormalised; absent without one
     other: NotRequired[float | None]
 
 
 class WindowStatistics(TypedDict):
-    """Over a trailing window; slope per second by least squares."""
+    """Describe one quantity over a trailing window."""
 
+    # Mean of the unsmoothed values
     mean: float
+    # Standard deviation of the values over time
     std: float
+    # Largest minus smallest value
     range: float
+    # Change per second, by least squares
     slope: float
 
 
 class Window(TypedDict):
-    """A trailing window of so many seconds."""
+    """Describe a trailing window of so many seconds."""
 
+    # Valence over the window; null if it was never read in it
     valence: WindowStatistics | None
+    # Arousal over the window; null if it was never read in it
     arousal: WindowStatistics | None
+    # The likeliest expression on average; null if none was read in the window
     expression: ExpressionName | None
 
 
 class Face(TypedDict):
-    """One tracked face. Unknown is null with a reason, never 0."""
+    """Describe one tracked face. An unknown value is null with a reason, never 0."""
 
+    # Number of the tracked face; a person who comes back later gets a new one
     track: int
+    # ok: read now; warming_up: read, but windows or baseline are not complete; held: the last values repeated; abstained: not read, see reasons
     status: FaceStatus
+    # Why values are null, or why the face was not read
     reasons: list[FaceReason]
-    # Age of the newest picture that these values rest on
+    # Age in milliseconds of the newest picture that these values rest on
     age_ms: int
-    # x, y, width, height in pixels
+    # x, y, width and height of the face in pixels of the picture
     box: list[float]
+    # Confidence that this is a face, 0 to 1
     confidence: float
+    # Angles of the head in degrees
     head_pose: HeadPose
+    # Smoothed valence, -1 (unpleasant) to 1 (pleasant); null if unknown
     valence: float | None
+    # Smoothed arousal, -1 (calm) to 1 (excited); null if unknown
     arousal: float | None
+    # Valence and arousal of the face alone, before smoothing and without the voice
     raw: Pair
+    # One standard deviation of the truth around the value
     std: Pair
+    # Smoothed value minus what it is when this person looks neutral; null until 3 s were seen
     from_baseline: Pair
+    # The seven basic expressions; null if unknown
     expression: Expression | None
+    # Probability that each facial action unit is present, 0 to 1; empty if unknown
     aus: dict[ActionUnit, float]
+    # Intensity of facial action units, 0 (absent) to 5 (maximal); empty if unknown
+    intensities: NotRequired[dict[ActionUnit, float]]
+    # How likely the face is covered in part, 0 to 1; null if unknown
+    occluded: NotRequired[float | None]
+    # Statistics of the last 1, 6 and 12 seconds; null until the face was read for that long
     windows: dict[WindowName, Window | None]
+    # Scores of RAF-DB's compound expressions, summing to 1; absent without them
     compound: NotRequired[dict[CompoundExpressionName, float] | None]
-    # 68 points in pixels, when asked for
+    # The 68 points of iBUG as x, y in pixels of the picture; only where asked for
     landmarks: NotRequired[list[list[float]] | None]
 
 
 class Event(TypedDict):
-    """One moment of one session."""
+    """Describe one moment of one session."""
 
+    # Version of this format
     schema: Literal["affect/1"]
+    # Name of the session
     session: str
+    # Counts from 1; a higher number says that tracks, windows and baseline began anew, as after a worker's death
+    incarnation: NotRequired[int]
+    # Number of the event within the incarnation; a gap means lost events
     seq: int
+    # State of the session's source
     state: State
+    # no_face: nobody is in the picture; stale: the source gives no pictures now
     reasons: list[EventReason]
-    # Seconds on the session clock; never goes back
+    # Seconds on the session's clock; never goes back within an incarnation
     t: float
-    # UTC, ISO 8601, when the decoded frame entered the process
+    # When the decoded frame entered the process, UTC, ISO 8601; null for an event without a picture
     captured_at: str | None
+    # Milliseconds spent; null for an event without a picture
     timing_ms: TimingMs | None
+    # The model that gives the values
     model: ModelInfo
+    # Width and height of the picture in pixels; null without one
     image_size: list[int] | None
+    # The session's sound
     audio: Audio
+    # The faces in the picture, and those just lost
     faces: list[Face]
-    # A sentence at a change of state
+    # A sentence for people; only at a change of state
     detail: NotRequired[str | None]
-    # Name of the picture, when a folder is analysed
+    # Name of the picture's file; only where pictures are analysed
     file: NotRequired[str | None]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import UserError
+from service.capture.animation import animated
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
 
@@ -59,14 +60,14 @@ class DemoSource:
 
 
 def demo_picture(portrait: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """(360, 640, 3) RGB: `portrait` panned, zoomed, turned and lit as frame `number` wants it."""
+    """Return frame `number` of the demo, (360, 640, 3) RGB: the animated portrait, panned, zoomed, turned and lit."""
     t = number / RATE
     angle = 9.0 * math.sin(2 * math.pi * t / 5.3)  # degrees
     zoom = _ZOOM * (1.0 + 0.12 * math.sin(2 * math.pi * t / 7.9))
     matrix = cv2.getRotationMatrix2D(_FACE, angle, zoom)
     matrix[0, 2] += WIDTH / 2 - _FACE[0] + 70.0 * math.sin(2 * math.pi * t / 6.1)
     matrix[1, 2] += HEIGHT / 2 - _FACE[1] + 25.0 * math.sin(2 * math.pi * t / 4.7)
-    image = cv2.warpAffine(portrait, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    image = cv2.warpAffine(animated(portrait, t), matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     light = 1.0 + 0.15 * math.sin(2 * math.pi * t / 11.0)
     return np.asarray(cv2.convertScaleAbs(image, dst=image, alpha=light), np.uint8)
 

@@ -12,17 +12,31 @@ export class Bars {
   private rows: Row[] = [];
   private names: readonly string[] = [];
 
-  /** `list` gets a row for each name. */
-  constructor(private readonly list: HTMLElement) {}
+  /** `list` gets a row for each name; `picked`: its name was pressed, where rows can be. */
+  constructor(
+    private readonly list: HTMLElement,
+    private readonly picked?: (name: string) => void,
+  ) {}
 
   /** `labels`: what a row is called, in the order of `names`; nothing is made anew while the names stay. */
-  shape(names: readonly string[], labels: readonly (readonly [string, string])[]): void {
+  shape(names: readonly string[], labels: readonly (readonly [string, string])[], colours?: readonly string[]): void {
     if (names.length === this.names.length && names.every((name, n) => name === this.names[n])) return;
     this.names = names;
-    this.rows = labels.map(([code, name]) => {
+    this.rows = labels.map(([code, name], n) => {
       const row = document.createElement("li");
-      const label = document.createElement("span");
+      const label = document.createElement(this.picked ? "button" : "span");
       label.className = "name";
+      if (label instanceof HTMLButtonElement) {
+        label.type = "button";
+        label.setAttribute("aria-pressed", "false");
+        label.onclick = () => this.picked?.(names[n] as string);
+      }
+      if (colours) {
+        const swatch = document.createElement("i");
+        swatch.className = "swatch";
+        swatch.style.background = colours[n] as string;
+        label.append(swatch);
+      }
       if (code) {
         const short = document.createElement("b");
         short.textContent = code;
@@ -40,6 +54,21 @@ export class Bars {
       return { row, fill, figure, shown: -1, text: "" };
     });
     this.list.replaceChildren(...this.rows.map(({ row }) => row));
+  }
+
+  /** Gives the rows the colours of another theme. */
+  recolour(colours: readonly string[]): void {
+    this.rows.forEach(({ row }, n) => {
+      const swatch = row.querySelector<HTMLElement>(".swatch");
+      if (swatch) swatch.style.background = colours[n] as string;
+    });
+  }
+
+  /** Marks the rows of `names` as pressed. */
+  press(pressed: ReadonlySet<string>): void {
+    this.rows.forEach(({ row }, n) => {
+      row.querySelector("button")?.setAttribute("aria-pressed", String(pressed.has(this.names[n] as string)));
+    });
   }
 
   /** `values`: 0 to 1, NaN where unknown. */

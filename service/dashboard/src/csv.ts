@@ -26,7 +26,7 @@ export function csv(history: History, range: Range): string {
   const lines = [["t", ...COLUMNS.map(([name]) => name)].join(",")];
   const end = history.rowAt(range.to);
   for (let row = history.rowAt(range.from); row < end; row++) {
-    const cells = [(history.t[row % history.t.length] as number).toFixed(3)];
+    const cells = [history.time(row).toFixed(3)];
     for (const [, column] of COLUMNS) {
       const value = history.at(column, row);
       cells.push(Number.isNaN(value) ? "" : String(Number(value.toFixed(4))));

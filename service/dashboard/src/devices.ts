@@ -5,6 +5,7 @@ export const NO_SOUND = "none";
 export interface Choice {
   camera: string; // device id; "" is the browser's own choice
   microphone: string; // or NO_SOUND
+  size: string; // WIDTHxHEIGHT
 }
 
 /** Asks the browser for the camera, and for the microphone if wanted. Throws what getUserMedia throws. */
@@ -12,10 +13,11 @@ export async function openCamera(choice: Choice): Promise<MediaStream> {
   if (!navigator.mediaDevices) {
     throw new Error("this browser gives cameras only to https pages and to localhost");
   }
+  const [width = 640, height = 360] = choice.size.split("x").map(Number);
   return navigator.mediaDevices.getUserMedia({
     video: {
-      width: { ideal: 640 },
-      height: { ideal: 360 },
+      width: { ideal: width },
+      height: { ideal: height },
       frameRate: { ideal: 30, max: 30 },
       ...(choice.camera ? { deviceId: { exact: choice.camera } } : {}),
     },

@@ -3,10 +3,14 @@
 import { ACTIVE, Bars } from "./bars";
 import { csv, download } from "./csv";
 import type { ActionUnit, AffectEvent, Face } from "./event";
+import { expressionColour } from "./expressions";
+import { FaceMap } from "./face_map";
 import { Following } from "./following";
-import { AROUSAL, Histories, type History, UNITS, VALENCE } from "./history";
+import { AROUSAL, faceAt, Histories, type History, UNITS, VALENCE } from "./history";
 import { ACTION_UNITS, EXPRESSIONS } from "./labels";
+import { Lanes } from "./lanes";
 import { Latency } from "./latency";
+import { Overview } from "./overview";
 import { find, show, write } from "./page";
 import type { Picture, Pictures } from "./pictures";
 import { Plane } from "./plane";
@@ -15,7 +19,7 @@ import { SessionClock } from "./session_clock";
 import type { Link } from "./stream";
 import { Timeline } from "./timeline";
 import { View } from "./view";
-import { milliseconds, signed, status } from "./words";
+import { milliseconds, qualityWords, signed, status, voiceWords } from "./words";
 
 const RECENT = 32; // events kept to be drawn with their pictures, a second
 const TEXT_EVERY = 125; // ms; figures that change faster cannot be read
@@ -24,6 +28,7 @@ const SLOW_EVERY = 1000; // ms, for what is only ever read at leisure
 const ASLEEP_AFTER = 3000; // ms without an event
 const SETTLED = 1200; // ms that a sentence stands before it is read out
 const QUIETEST = -60; // dB, the left end of the level meter
+const MOST_PINNED = 3; // action units drawn as lines
 
 export class Display {
   link: Link = "idle";
@@ -39,6 +44,8 @@ export class Display {
   private last: AffectEvent | null = null;
   private lastAt = -Infinity; // ms, arrival of `last`
   private face: Face | null = null;
+  private shift = 0; // s, from the session clock to the time shown, which goes on when the service starts anew
+  private resuming = false;
   private newEvent = false;
   private chartsDue = true;
   private texts = 0; // ms, when last written
@@ -53,7 +60,11 @@ export class Display {
   private readonly view = new View(find<HTMLCanvasElement>("picture"));
   private readonly plane = new Plane(find<HTMLCanvasElement>("plane"));
   private readonly expressions = new Bars(find("expression-bars"));
-  private readonly units = new Bars(find("unit-bars"));
+  private readonly units = new Bars(find("unit-bars"), (name) => this.pin(name as ActionUnit));
+  private readonly pinned = new Set<ActionUnit>();
+  private readonly faceMap = new FaceMap(document.getElementById("face-map") as unknown as SVGElement, find("units-missing"));
+  private readonly lanes = new Lanes(find<HTMLCanvasElement>("lanes"), (t) => this.goTo(t));
+  private readonly overview = new Overview(find<HTMLCanvasElement>("overview"), (range) => this.timeline.pause(range));
   private readonly expressionValues = new Float32Array(EXPRESSIONS.length);
   private unitNames: ActionUnit[] = [];
   private readonly unitValues = new Float32Array(UNITS.length);
@@ -66,14 +77,13 @@ export class Display {
     this.series = new Series(find("valence-chart"), find("arousal-chart"), {
       zoomed: (range) => this.timeline.pause(range),
       pointed: (t) => this.pointed(t),
+      picked: (t) => this.goTo(t),
     });
-    this.expressions.shape(EXPRESSIONS, EXPRESSIONS.map((name) => ["", name] as const));
+    this.expressions.shape(EXPRESSIONS, EXPRESSIONS.map((name) => ["", name] as const), EXPRESSIONS.map(expressionColour));
     this.window.onchange = () => (this.chartsDue = true);
     find("zoom-in").onclick = () => this.timeline.zoom(-1);
     find("zoom-out").onclick = () => this.timeline.zoom(1);
-    find("pause").onclick = () => {
-      this.timeline.pause(this.timeline.paused ? null : this.timeline.range(this.history.newest));
-    };
+    find("pause").onclick = () => this.togglePause();
     find("export").onclick = () => this.export();
     find("charts").addEventListener("keydown", (key) => this.key(key));
     requestAnimationFrame(this.frame);
@@ -86,10 +96,10 @@ export class Display {
     this.own = own;
   }
 
-  /** The session is another one, or the same after the service began anew; the picture stays. */
+  /** The session begins anew, as after the service did; picture and history stay, and time goes on. */
   restart(): void {
     this.clock.reset();
-    this.histories.clear();
+    this.resuming = this.histories.followed.count > 0;
     this.recent.length = 0;
     this.last = this.face = null;
     this.following.reset();
@@ -105,16 +115,26 @@ export class Display {
   end(): void {
     this.pictures?.stop();
     this.pictures = null;
+    this.histories.clear();
+    this.pinned.clear();
+    this.unitNames = [];
+    this.shift = 0;
     this.restart();
   }
 
   event(event: AffectEvent): void {
     const now = performance.now();
     if (event.timing_ms) this.clock.heard(event.t, now, event.timing_ms.total);
+    if (this.resuming) {
+      this.resuming = false;
+      const { newest } = this.histories.followed;
+      this.histories.push(newest + 0.001, [], null);
+      this.shift = newest + (now - this.lastAt) / 1000 - event.t;
+    }
     this.last = event;
     this.lastAt = now;
     this.face = this.following.pick(event.faces);
-    this.histories.push(event.t, event.faces, this.face);
+    this.histories.push(event.t + this.shift, event.faces, this.face);
     this.recent.push(event);
     if (this.recent.length > RECENT) this.recent.shift();
     this.newEvent = this.chartsDue = true;
@@ -126,6 +146,7 @@ export class Display {
 
   /** After a change of theme or size. */
   restyle(): void {
+    this.expressions.recolour(EXPRESSIONS.map(expressionColour));
     this.plane.redraw();
     this.view.redraw();
     this.series.restyle();
@@ -142,20 +163,19 @@ export class Display {
     if (!this.pictures) return;
     const frozen = this.timeline.paused !== null;
     if (!frozen) this.drawPicture(now);
-    if (!frozen && this.newEvent) {
+    if (this.newEvent) {
       this.newEvent = false;
       this.drawFigures();
     }
     if (this.chartsDue && now - this.charts >= CHART_EVERY) {
       this.charts = now;
       this.chartsDue = false;
-      const { history } = this;
-      this.series.draw(history, this.timeline.range(history.newest), Number(this.window.value));
+      this.drawCharts();
     }
     if (now - this.texts >= TEXT_EVERY) {
       this.texts = now;
       this.writeStatus(now);
-      if (!frozen) this.writeFigures();
+      this.writeFigures();
     }
     if (now - this.slow >= SLOW_EVERY) {
       this.slow = now;
@@ -193,10 +213,54 @@ export class Display {
     return null;
   }
 
+  private drawCharts(): void {
+    const range = this.timeline.range(this.history.newest);
+    const { cursor } = this.timeline;
+    // Beyond what is kept of every event there is a row a second of the whole session.
+    const old = range.from < this.history.oldest - 1 && this.histories.session.oldest < this.history.oldest - 1;
+    const history = old ? this.histories.session : this.history;
+    this.series.draw(history, range, Number(this.window.value), cursor);
+    this.lanes.draw(history, range, this.unitNames, this.pinned, cursor);
+    this.overview.draw(this.histories.session, range);
+  }
+
+  /** The faces that plane, bars and units are about: those of the newest event, or of the chosen moment. */
+  private moment(): { t: number; face: Face | null; faces: readonly Face[] } {
+    const { cursor } = this.timeline;
+    if (cursor === null) return { t: (this.last?.t ?? 0) + this.shift, face: this.face, faces: this.last?.faces ?? [] };
+    const history = cursor < this.history.oldest ? this.histories.session : this.history;
+    const row = Math.min(history.rowAt(cursor), history.count - 1);
+    const face = row >= history.first ? faceAt(history, row) : null;
+    return { t: cursor, face, faces: face ? [face] : [] };
+  }
+
+  private goTo(t: number): void {
+    if (!this.timeline.paused) this.timeline.pause(this.timeline.range(this.history.newest));
+    this.timeline.point(Math.min(t, this.history.newest));
+  }
+
+  togglePause(): void {
+    this.timeline.pause(this.timeline.paused ? null : this.timeline.range(this.history.newest));
+  }
+
+  toLive(): void {
+    this.timeline.pause(null);
+  }
+
+  private pin(name: ActionUnit): void {
+    if (!this.pinned.delete(name)) {
+      if (this.pinned.size >= MOST_PINNED) this.pinned.delete([...this.pinned][0] as ActionUnit);
+      this.pinned.add(name);
+    }
+    this.units.press(this.pinned);
+    this.chartsDue = true;
+  }
+
   private drawFigures(): void {
-    const { last, face } = this;
+    const { last } = this;
     if (!last) return;
-    this.plane.draw(last.t, last.faces, this.histories, face?.track ?? null);
+    const { t, face, faces } = this.moment();
+    this.plane.draw(t, faces, this.histories, face?.track ?? null);
     const probabilities = face?.expression?.probabilities;
     for (let n = 0; n < EXPRESSIONS.length; n++) {
       this.expressionValues[n] = probabilities?.[EXPRESSIONS[n] as (typeof EXPRESSIONS)[number]] ?? NaN;
@@ -207,9 +271,10 @@ export class Display {
       this.unitValues[n] = face?.aus[this.unitNames[n] as ActionUnit] ?? NaN;
     }
     this.units.lengths(this.unitValues);
+    this.faceMap.draw((unit) => face?.aus[unit as ActionUnit] ?? NaN);
     const level = (last.state === "live" ? last.audio.level_db : null) ?? QUIETEST;
     find("level").style.transform = `scaleX(${Math.max(0, Math.min(1, 1 - level / QUIETEST)).toFixed(3)})`;
-    if (last.timing_ms) {
+    if (last.timing_ms && this.timeline.cursor === null) {
       const captured = this.own ? this.clock.captured(last.t) : this.lastAt - last.timing_ms.total;
       this.drawn.add(performance.now() - captured);
     }
@@ -218,11 +283,17 @@ export class Display {
   private nameUnits(face: Face): void {
     this.unitNames = UNITS.filter((name) => name in face.aus);
     this.units.shape(this.unitNames, this.unitNames.map((name) => [name, ACTION_UNITS[name]] as const));
+    this.units.press(this.pinned);
+    this.faceMap.name(this.unitNames);
     show(find("no-units"), !this.unitNames.length);
   }
 
   private writeFigures(): void {
-    const { last, face } = this;
+    const { last } = this;
+    const { face } = this.moment();
+    const { cursor } = this.timeline;
+    show(find("moment"), cursor !== null);
+    if (cursor !== null) write(find("moment-words"), `At ${clock(Math.max(0, Number(cursor.toFixed(1))))}. Pictures and sound are not kept.`);
     write(find("valence"), signed(face?.valence));
     write(find("arousal"), signed(face?.arousal));
     write(find("valence-std"), spread(face?.std.valence));
@@ -239,6 +310,8 @@ export class Display {
     const audio = this.link !== "lost" && last?.state === "live" ? last.audio : null;
     write(find("sound"), audio ? audio.status.replace("_", " ") : "–");
     const level = audio?.level_db;
+    write(find("voice-words"), audio && last && cursor === null ? voiceWords(last, this.face) : "");
+    write(find("quality"), cursor === null ? qualityWords(this.face) : "–");
     write(find("level-words"), level === null || level === undefined ? "–" : `${Math.round(level)} dB`.replace("-", "−"));
   }
 
@@ -289,7 +362,7 @@ export class Display {
     const paused = this.timeline.paused !== null;
     const button = find("pause");
     button.setAttribute("aria-pressed", String(paused));
-    write(button, paused ? "Resume" : "Pause");
+    write(button, paused ? "Back to live" : "Pause");
     write(find("span"), this.timeline.label);
     this.newEvent = this.chartsDue = true;
   }
@@ -313,13 +386,21 @@ export class Display {
     const does: Record<string, () => void> = {
       "+": () => this.timeline.zoom(-1),
       "-": () => this.timeline.zoom(1),
-      ArrowLeft: () => this.timeline.move(-0.2),
-      ArrowRight: () => this.timeline.move(0.2),
+      ArrowLeft: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+      PageUp: () => this.timeline.move(-0.5),
+      PageDown: () => this.timeline.move(0.5),
+      Escape: () => this.timeline.pause(null),
     };
     const act = does[key.key];
     if (!act || key.ctrlKey || key.metaKey || key.altKey) return;
     key.preventDefault();
     act();
+  }
+
+  /** Moves the time cursor by `seconds`, holding the charts first. */
+  private step(seconds: number): void {
+    this.goTo((this.timeline.cursor ?? this.history.newest) + seconds);
   }
 
   private export(): void {

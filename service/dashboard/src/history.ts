@@ -1,9 +1,11 @@
 // What one face did, for as long as the page looks back: a ring of preallocated columns, so that memory stays flat.
 
 import { ACTION_UNITS, EXPRESSIONS } from "./labels";
-import type { ActionUnit, Face, WindowName } from "./event";
+import type { ActionUnit, ExpressionName, Face, Pair, WindowName } from "./event";
 
 export const ROWS = 9000; // 5 min at 30 events/s
+const SESSION_ROWS = 6 * 3600; // 6 h at one row a second
+const SESSION_STEP = 1; // s between rows of the whole session
 export const WINDOWS: readonly WindowName[] = ["1s", "6s", "12s"];
 export const UNITS = Object.keys(ACTION_UNITS) as ActionUnit[];
 
@@ -16,22 +18,36 @@ export const MEAN = 6; // + 2 per window
 export const TRACK = MEAN + 2 * WINDOWS.length;
 export const EXPRESSION = TRACK + 1;
 export const UNIT = EXPRESSION + EXPRESSIONS.length;
-const COLUMNS = UNIT + UNITS.length;
+export const BASELINE = UNIT + UNITS.length; // + 0 valence, + 1 arousal
+const COLUMNS = BASELINE + 2;
 
 const known = (x: number | null | undefined): number => x ?? NaN;
 
 export class History {
-  /** Rows ever pushed; row `n` lies at `n % ROWS`, and the newest `ROWS` are kept. */
+  /** Rows ever pushed; row `n` lies at `n % rows`, and the newest `rows` are kept. */
   count = 0;
-  readonly t = new Float64Array(ROWS);
-  readonly columns = Array.from({ length: COLUMNS }, () => new Float32Array(ROWS));
+  readonly t: Float64Array;
+  private readonly columns: Float32Array[];
+
+  constructor(readonly rows = ROWS) {
+    this.t = new Float64Array(rows);
+    this.columns = Array.from({ length: COLUMNS }, () => new Float32Array(rows));
+  }
 
   get first(): number {
-    return Math.max(0, this.count - ROWS);
+    return Math.max(0, this.count - this.rows);
   }
 
   get newest(): number {
-    return this.count ? (this.t[(this.count - 1) % ROWS] as number) : NaN;
+    return this.count ? this.time(this.count - 1) : NaN;
+  }
+
+  get oldest(): number {
+    return this.count ? this.time(this.first) : NaN;
+  }
+
+  time(row: number): number {
+    return this.t[row % this.rows] as number;
   }
 
   clear(): void {
@@ -41,7 +57,7 @@ export class History {
   /** `face`: what is known at `t` seconds; null where there is none. Time that does not go on is not taken. */
   push(t: number, face: Face | null): void {
     if (this.count && t <= this.newest) return;
-    const row = this.count % ROWS;
+    const row = this.count % this.rows;
     const set = (column: number, value: number): void => {
       (this.columns[column] as Float32Array)[row] = value;
     };
@@ -62,6 +78,8 @@ export class History {
       set(EXPRESSION + e, known(face?.expression?.probabilities[EXPRESSIONS[e] as (typeof EXPRESSIONS)[number]]));
     }
     for (let u = 0; u < UNITS.length; u++) set(UNIT + u, known(face?.aus[UNITS[u] as ActionUnit]));
+    set(BASELINE, known(face?.from_baseline.valence));
+    set(BASELINE + 1, known(face?.from_baseline.arousal));
     this.count++;
   }
 
@@ -71,15 +89,45 @@ export class History {
     let high = this.count;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((this.t[middle % ROWS] as number) < t) low = middle + 1;
+      if (this.time(middle) < t) low = middle + 1;
       else high = middle;
     }
     return low;
   }
 
   at(column: number, row: number): number {
-    return (this.columns[column] as Float32Array)[row % ROWS] as number;
+    return (this.columns[column] as Float32Array)[row % this.rows] as number;
   }
+}
+
+/** What a row of `history` says of its face, in the form of an event's; null where no face was read. */
+export function faceAt(history: History, row: number): Face | null {
+  const value = (column: number): number | null => {
+    const x = history.at(column, row);
+    return Number.isNaN(x) ? null : x;
+  };
+  const track = value(TRACK);
+  if (track === null) return null;
+  const pair = (column: number): Pair => ({ valence: value(column), arousal: value(column + 1) });
+  const chances = EXPRESSIONS.map((_, e) => history.at(EXPRESSION + e, row));
+  const best = chances.reduce((most, x, e) => (x > (chances[most] as number) ? e : most), 0);
+  const probabilities = Object.fromEntries(EXPRESSIONS.map((name, e) => [name, chances[e]])) as Record<ExpressionName, number>;
+  return {
+    track,
+    status: "ok",
+    reasons: [],
+    age_ms: 0,
+    box: [0, 0, 0, 0],
+    confidence: 1,
+    ...pair(VALENCE),
+    raw: pair(RAW),
+    std: pair(STD),
+    from_baseline: pair(BASELINE),
+    expression: Number.isNaN(chances[0]) ? null : { label: EXPRESSIONS[best] as ExpressionName, probabilities },
+    head_pose: { pitch: NaN, yaw: NaN, roll: NaN },
+    aus: Object.fromEntries(UNITS.flatMap((name, u) => (value(UNIT + u) === null ? [] : [[name, value(UNIT + u) as number]]))),
+    windows: { "1s": null, "6s": null, "12s": null },
+  };
 }
 
 const MOST_TRACKS = 8;
@@ -87,6 +135,8 @@ const MOST_TRACKS = 8;
 /** The histories of a session's faces, and of the one that is followed; the buffers of the longest gone are reused. */
 export class Histories {
   readonly followed = new History();
+  /** The followed face over the whole session, one row a second. */
+  readonly session = new History(SESSION_ROWS);
   private readonly tracks = new Map<number, History>();
 
   of(track: number): History | undefined {
@@ -95,11 +145,13 @@ export class Histories {
 
   push(t: number, faces: readonly Face[], followed: Face | null): void {
     this.followed.push(t, followed);
+    if (!(t < this.session.newest + SESSION_STEP)) this.session.push(t, followed);
     for (const face of faces) this.claim(face.track).push(t, face);
   }
 
   clear(): void {
     this.followed.clear();
+    this.session.clear();
     for (const history of this.tracks.values()) history.clear();
   }
 

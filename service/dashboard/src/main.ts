@@ -2,11 +2,12 @@
 
 import { closeSession, listSessions, loadedModels, resetBaseline } from "./api";
 import { consent } from "./consent";
-import { cameraProblem, listDevices, openCamera, playClip, release } from "./devices";
+import { cameraProblem, listDevices, NO_SOUND, openCamera, playClip, release } from "./devices";
 import { Display } from "./display";
 import type { SessionInfo } from "./event";
 import { find, show, write } from "./page";
 import { SessionsList } from "./sessions_list";
+import { startShortcuts } from "./shortcuts";
 import { startTheme } from "./theme";
 import { Watching } from "./watching";
 import { milliseconds } from "./words";
@@ -23,6 +24,8 @@ const DROPS: Readonly<Record<string, string>> = {
 const video = find<HTMLVideoElement>("video");
 const cameras = find<HTMLSelectElement>("camera");
 const microphones = find<HTMLSelectElement>("microphone");
+const size = find<HTMLSelectElement>("size");
+const wanted = new URLSearchParams(location.search); // session=NAME, kiosk=1
 const drawer = find<HTMLDialogElement>("drawer");
 const sources = find("sources");
 
@@ -65,10 +68,14 @@ async function attempt(button: HTMLButtonElement, action: () => Promise<void>): 
 }
 
 async function startCamera(): Promise<void> {
+  const sound = find<HTMLInputElement>("consent-sound");
+  sound.checked = microphones.value !== NO_SOUND;
   if (!(await consent(find<HTMLDialogElement>("consent")))) return;
+  if (!sound.checked) microphones.value = NO_SOUND;
+  else if (microphones.value === NO_SOUND) microphones.value = "";
   let stream: MediaStream;
   try {
-    stream = await openCamera({ camera: cameras.value, microphone: microphones.value });
+    stream = await openCamera({ camera: cameras.value, microphone: microphones.value, size: size.value });
   } catch (error) {
     throw new Error(cameraProblem(error));
   }
@@ -82,7 +89,7 @@ async function startCamera(): Promise<void> {
 async function changeDevice(): Promise<void> {
   if (watching.inputKind !== "camera") return;
   try {
-    const stream = await openCamera({ camera: cameras.value, microphone: microphones.value });
+    const stream = await openCamera({ camera: cameras.value, microphone: microphones.value, size: size.value });
     await watching.replace(stream);
     video.srcObject = stream;
     await video.play();
@@ -120,7 +127,7 @@ find<HTMLFormElement>("address-form").onsubmit = (submit) => {
   void attempt((submit.submitter ?? button("start-demo")) as HTMLButtonElement, () => watching.open(address));
 };
 button("start-demo").onclick = () => void attempt(button("start-demo"), () => watching.open("demo:"));
-cameras.onchange = microphones.onchange = () => void changeDevice();
+cameras.onchange = microphones.onchange = size.onchange = () => void changeDevice();
 button("stop").onclick = () => {
   watching.stop();
   button("start-camera").focus();
@@ -139,6 +146,17 @@ find<HTMLInputElement>("clip-pause").onchange = (change) => {
   else void video.play();
 };
 
+button("to-live").onclick = () => display.togglePause();
+button("help").onclick = () => find<HTMLDialogElement>("keys").showModal();
+startShortcuts({
+  " ": () => display.togglePause(),
+  l: () => find("landmarks").click(),
+  e: () => find("export").click(),
+  "?": () => find<HTMLDialogElement>("keys").showModal(),
+  Escape: () => display.toLive(),
+});
+document.documentElement.dataset["kiosk"] = String(wanted.has("kiosk"));
+
 const list = new SessionsList(find<HTMLUListElement>("sessions"), find("no-sessions"), {
   watch: (info) => watching.watch(info.id, info.source),
   close: (id) => void attempt(button("start-demo"), () => closeSession(id)),
@@ -148,9 +166,14 @@ async function poll(): Promise<void> {
   try {
     const sessions = await listSessions();
     list.show(sessions, watching.session);
+    const linked = sessions.find((info) => info.id === wanted.get("session"));
+    if (linked && watching.session === null) {
+      wanted.delete("session"); // once: afterwards the user's own choice counts
+      watching.watch(linked.id, linked.source);
+    }
     figures(sessions.find((info) => info.id === watching.session));
   } catch {
-    // the stream says that the service is away
+    list.unknown();
   }
   setTimeout(() => void poll(), document.hidden ? POLL_HIDDEN : POLL);
 }

@@ -19,7 +19,7 @@ export class Plane {
 
   redraw(): void {
     this.axes();
-    this.redrawLast();
+    if (this.radius > 0) this.redrawLast(); // while it is laid out the canvas can be smaller than its margins
   }
 
   /** `faces` at `t` seconds, the chosen one last and strongest. */

@@ -19,14 +19,17 @@ export interface Range {
 export interface SeriesListener {
   /** The user marked a range of seconds with the mouse. */
   zoomed(range: Range): void;
-  /** The cursor stands at that second, or nowhere. */
+  /** The mouse stands at that second, or nowhere. */
   pointed(t: number | null): void;
+  /** The user clicked that second. */
+  picked(t: number): void;
 }
 
 export class Series {
   private charts: { chart: uPlot; data: Column[]; base: number; host: HTMLElement }[] = [];
   private pointing = false;
   private type = 0; // px of 1 rem that the charts were made for
+  private cursor: number | null = null;
 
   constructor(
     private readonly valence: HTMLElement,
@@ -41,8 +44,9 @@ export class Series {
     this.restyle();
   }
 
-  /** Draws `range` of `history`; `window`: index of the window whose mean is shown. */
-  draw(history: History, range: Range, window: number): void {
+  /** Draws `range` of `history`; `window`: index of the window whose mean is shown; `cursor`: a second that is marked. */
+  draw(history: History, range: Range, window: number, cursor: number | null): void {
+    this.cursor = cursor;
     const first = Math.max(history.first, history.rowAt(range.from) - 1);
     const last = Math.min(history.count, history.rowAt(range.to) + 1);
     const stride = Math.max(1, Math.ceil((last - first) / MOST_POINTS));
@@ -55,7 +59,7 @@ export class Series {
       for (let row = start; row < last; row += stride, n++) {
         const smooth = history.at(base, row);
         const std = history.at(STD + base, row);
-        put(0, history.t[row % history.t.length] as number);
+        put(0, history.time(row));
         put(UPPER, Math.min(1, smooth + std));
         put(LOWER, Math.max(-1, smooth - std));
         put(RAW_LINE, history.at(RAW + base, row));
@@ -80,6 +84,22 @@ export class Series {
     for (const { chart } of this.charts) chart.redraw(false, true);
   }
 
+  /** Draws the line of the time cursor. */
+  private mark(chart: uPlot): void {
+    if (this.cursor === null) return;
+    const x = chart.valToPos(this.cursor, "x", true);
+    const { ctx, bbox } = chart;
+    if (x < bbox.left || x > bbox.left + bbox.width) return;
+    ctx.save();
+    ctx.strokeStyle = colours.ink;
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.restore();
+  }
+
   private make(host: HTMLElement, base: number): (typeof this.charts)[number] {
     const { listener } = this;
     const colour = (): string => (base === VALENCE ? colours.valence : colours.arousal);
@@ -99,7 +119,7 @@ export class Series {
       width: 300,
       height: 120,
       legend: { show: false },
-      padding: [0.5 * rem, 0.5 * rem, 0, 0],
+      padding: [0.5 * rem, PLOT_RIGHT * rem, 0, 0],
       cursor: {
         sync: { key: "affect", setSeries: false },
         drag: { x: true, y: false, setScale: false },
@@ -117,7 +137,7 @@ export class Series {
         },
         {
           ...axis,
-          size: 3 * rem,
+          size: PLOT_LEFT * rem,
           splits: [-1, -0.5, 0, 0.5, 1],
           grid: { stroke: () => colours.line, width: 1 },
           values: (_, splits) => splits.map((x) => (x % 1 === 0 ? `${x > 0 ? "+" : x < 0 ? "−" : ""}${Math.abs(x)}` : "")),
@@ -126,10 +146,14 @@ export class Series {
       series,
       bands: [{ series: [UPPER, LOWER], fill: () => `${colour()}26` }],
       hooks: {
+        draw: [(chart) => this.mark(chart)],
         setSelect: [
           (chart) => {
             const { left, width } = chart.select;
-            if (width < 8) return;
+            if (width < 8) {
+              if (chart.cursor.left !== undefined && chart.cursor.left >= 0) listener.picked(chart.posToVal(chart.cursor.left, "x"));
+              return;
+            }
             listener.zoomed({ from: chart.posToVal(left, "x"), to: chart.posToVal(left + width, "x") });
             chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
           },
@@ -152,6 +176,10 @@ export class Series {
   }
 }
 
+/** Where the plots of valence, arousal and the lanes below them begin, in rem from their left edge. */
+export const PLOT_LEFT = 3;
+export const PLOT_RIGHT = 0.5;
+
 /** Seconds of the session clock, 0 or more, as minutes and seconds. */
 export function clock(t: number): string {
   const seconds = t % 60;
@@ -159,7 +187,8 @@ export function clock(t: number): string {
   return `${Math.floor(t / 60)}:${shown}`;
 }
 
-const font = (): string => `${0.78 * rem}px system-ui, sans-serif`;
+// uPlot reads whole pixels only: of "12.48px" it would take 48.
+const font = (): string => `${Math.round(0.78 * rem)}px system-ui, sans-serif`;
 
 function resize(chart: uPlot, host: HTMLElement): void {
   const { width, height } = host.getBoundingClientRect();

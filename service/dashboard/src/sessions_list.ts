@@ -20,6 +20,8 @@ export interface SessionsListener {
   close(id: string): void;
 }
 
+const ASK_FOR = 4000; // ms that a close button waits to be pressed again
+
 export class SessionsList {
   private readonly entries = new Map<string, Entry>();
 
@@ -29,8 +31,15 @@ export class SessionsList {
     private readonly listener: SessionsListener,
   ) {}
 
+  /** Says that the service did not answer, so that nobody takes an old list for what runs now. */
+  unknown(): void {
+    this.none.hidden = false;
+    put(this.none, "The service does not answer: what runs there is not known now.");
+  }
+
   show(sessions: readonly SessionInfo[], watched: string | null): void {
     this.none.hidden = sessions.length > 0;
+    put(this.none, "None is running.");
     for (const id of [...this.entries.keys()]) {
       if (!sessions.some((info) => info.id === id)) {
         this.entries.get(id)?.item.remove();
@@ -55,7 +64,7 @@ export class SessionsList {
       entry.watch.disabled = here;
       put(entry.doing, here ? "Watching" : "Watch");
       entry.watch.hidden = info.state === "ended" || info.state === "failed";
-      put(entry.ending, entry.watch.hidden ? "Remove" : "Close");
+      if (entry.close.dataset["asked"] === undefined) put(entry.ending, entry.watch.hidden ? "Remove" : "Close");
       entry.watch.onclick = () => this.listener.watch(info);
     }
   }
@@ -84,7 +93,19 @@ export class SessionsList {
     entry.watch.append(entry.doing, named);
     entry.close.append(entry.ending, named.cloneNode(true));
     entry.watch.type = entry.close.type = "button";
-    entry.close.onclick = () => this.listener.close(info.id);
+    entry.close.onclick = () => {
+      const { dataset } = entry.close;
+      if (entry.watch.hidden || dataset["asked"] !== undefined) {
+        delete dataset["asked"];
+        this.listener.close(info.id);
+        return;
+      }
+      dataset["asked"] = "";
+      put(entry.ending, "Close for everybody?");
+      setTimeout(() => {
+        delete dataset["asked"];
+      }, ASK_FOR);
+    };
     const words = part("div", "session-words");
     words.append(entry.name, entry.state, entry.source, entry.figures);
     const buttons = part("div", "session-buttons");

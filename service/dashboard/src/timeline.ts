@@ -1,12 +1,15 @@
-// Which stretch of time is on the screen: the newest seconds while live, a fixed stretch while paused.
+// Which stretch of time is on the screen, and which moment of it the figures are about: the newest seconds and the newest
+// moment while live, a fixed stretch and one chosen moment while paused.
 
 import type { Range } from "./series";
 
-const SPANS = [10, 30, 60, 120, 300]; // s
+const SPANS = [10, 30, 60, 120, 300, 900, 3600]; // s
 const SHORTEST = 1; // s, that a paused stretch can be zoomed to
 
 export class Timeline {
   paused: Range | null = null;
+  /** The second that plane, bars and units show; null while live. */
+  cursor: number | null = null;
   private span = 1; // index
 
   constructor(private readonly changed: () => void) {}
@@ -23,8 +26,20 @@ export class Timeline {
     return seconds >= 60 ? `${Number((seconds / 60).toFixed(1))} min` : `${Number(seconds.toFixed(1))} s`;
   }
 
-  pause(range: Range | null): void {
+  /** Holds `range`, or goes back to live with null; the cursor stands at `cursor`, or at the end of the range. */
+  pause(range: Range | null, cursor?: number): void {
     this.paused = range;
+    this.cursor = range && Math.min(range.to, Math.max(range.from, cursor ?? range.to));
+    this.changed();
+  }
+
+  /** Moves the cursor of a paused stretch to second `t`; the stretch follows where the cursor would leave it. */
+  point(t: number): void {
+    if (!this.paused) return;
+    const { from, to } = this.paused;
+    const by = t < from ? t - from : t > to ? t - to : 0;
+    this.paused = { from: from + by, to: to + by };
+    this.cursor = t;
     this.changed();
   }
 
@@ -45,7 +60,6 @@ export class Timeline {
   move(share: number): void {
     if (!this.paused) return;
     const by = share * (this.paused.to - this.paused.from);
-    this.paused = { from: this.paused.from + by, to: this.paused.to + by };
-    this.changed();
+    this.pause({ from: this.paused.from + by, to: this.paused.to + by }, (this.cursor ?? this.paused.to) + by);
   }
 }

@@ -7,6 +7,7 @@ import { rem, TRACK_COLOURS } from "./theme";
 
 // On top of pictures the bright half of the palette stands out in either theme (Okabe and Ito 2008).
 const BRIGHT = ["#56b4e9", "#f0b429", "#2fc79b", "#f092c4", "#f0e442", "#ff8552"];
+const LONGEST_HELD = 300; // ms that a lost face keeps its box
 const SHADE = "rgba(0, 0, 0, 0.55)";
 
 export interface Shown {
@@ -66,10 +67,14 @@ export class View {
     const colour = BRIGHT[face.track % TRACK_COLOURS] as string;
     const chosen = face.track === shown.chosen;
     const read = face.status === "ok" || face.status === "warming_up";
-    context.globalAlpha = read ? 1 : 0.6;
+    if (face.status === "held" && face.age_ms > LONGEST_HELD) return; // whoever moved is no longer where the box was
     const thick = (chosen ? 0.16 : 0.1) * rem;
-    this.corners(x0, y0, x1, y1, SHADE, thick + 0.13 * rem);
-    this.corners(x0, y0, x1, y1, colour, thick);
+    if (read) {
+      this.corners(x0, y0, x1, y1, SHADE, thick + 0.13 * rem);
+      this.corners(x0, y0, x1, y1, colour, thick);
+    } else {
+      this.dashed(x0, y0, x1, y1, colour);
+    }
     if (shown.landmarks && face.landmarks) {
       const size = 0.11 * rem;
       for (const [style, grow] of [
@@ -82,7 +87,7 @@ export class View {
         }
       }
     }
-    const name = `${face.track}`;
+    const name = read ? `${face.track}` : `${face.track}: ${face.status === "held" ? "lost" : "not read"}`;
     context.font = this.surface.font(0.85, 600);
     const pad = 0.36 * rem;
     const wideChip = context.measureText(name).width + 2 * pad;
@@ -94,6 +99,21 @@ export class View {
     context.textAlign = "left";
     context.fillText(name, x0 + pad, chipY + 0.7 * rem);
     context.globalAlpha = 1;
+  }
+
+  /** The box of a face that is seen and not read. */
+  private dashed(x0: number, y0: number, x1: number, y1: number, style: string): void {
+    const { context } = this.surface;
+    for (const [colour, width] of [
+      [SHADE, 0.2],
+      [style, 0.09],
+    ] as const) {
+      context.strokeStyle = colour;
+      context.lineWidth = width * rem;
+      context.setLineDash([0.4 * rem, 0.35 * rem]);
+      context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+    }
+    context.setLineDash([]);
   }
 
   private corners(x0: number, y0: number, x1: number, y1: number, style: string, thick: number): void {

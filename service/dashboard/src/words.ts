@@ -15,6 +15,7 @@ const REASONS: Readonly<Record<string, string>> = {
   blurred: "Too blurred to read",
   too_small: "Too far away to read: come closer",
   too_dark: "Too dark to read: more light is needed",
+  occluded: "Partly covered: a hand or a mask hides what would be read",
   unclear: "No expression to be made out: perhaps a drawing, a mask or a covered face",
   engine_failed: "The engine failed: see the service’s log",
   not_read_yet: "Waiting for the model’s first answer",
@@ -57,6 +58,24 @@ function ofFace(face: Face, faces: number): Status {
     case "ok":
       return { tone: "good", text: faces > 1 ? `Reading ${faces} faces, showing face ${face.track}` : `Reading face ${face.track}` };
   }
+}
+
+/** What the voice says beside the face and what is shown of both; empty without a recent voice. */
+export function voiceWords(event: AffectEvent, face: Face | null): string {
+  const voice = event.audio.voice;
+  if (!voice) return "";
+  const said = `voice: ${voice.expression.label}, valence ${signed(voice.valence)}, arousal ${signed(voice.arousal)}`;
+  if (!face || voice.fused_into !== face.track) return `${said}; part of no face`;
+  return `face ${signed(face.raw.valence)}, voice ${signed(voice.valence)}, shown ${signed(face.valence)} (valence)`;
+}
+
+/** Size, turn and covering of the face, in words. */
+export function qualityWords(face: Face | null): string {
+  if (!face) return "–";
+  const parts = [`${Math.round(face.box[2])} px wide`];
+  if (face.head_pose) parts.push(`turned ${Math.abs(Math.round(face.head_pose.yaw))}°`);
+  if (face.occluded !== null && face.occluded !== undefined) parts.push(`${Math.round(100 * face.occluded)} % covered`);
+  return parts.join(" · ");
 }
 
 /** "+0.28", "−0.05", or a dash where it is not known. */

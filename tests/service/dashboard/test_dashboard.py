@@ -134,7 +134,7 @@ def test_a_camera_becomes_drawn_numbers(browser: Any, server: LiveServer, tmp_pa
         assert times == sorted(times)
         assert -1 <= float(rows[-1]["valence"]) <= 1
         assert rows[-1]["AU12"]
-        assert page.inner_text("#pause") == "Resume"
+        assert page.inner_text("#pause") == "Back to live"
 
         page.get_by_role("button", name="Stop").click()
         page.wait_for_function("async () => !(await (await fetch('/v1/sessions')).json()).sessions.length", polling=200)
@@ -281,3 +281,100 @@ def test_who_is_not_logged_in_is_asked_for_the_token(browser: Any, runtime: Runt
         wait_for_numbers(page)
         page.context.clear_cookies()  # logged out elsewhere
         page.wait_for_url("**/login")
+
+
+def test_the_consent_card_says_what_the_voice_is_read_for(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.get_by_role("button", name="Start the camera…").click()
+        said = page.inner_text("#consent")
+        assert "how pleasant, how activated and which of the expressions the voice sounds like" in said
+        assert "part of the numbers shown for the face" in said
+        page.get_by_label("Use the microphone too").uncheck()
+        page.get_by_role("dialog").get_by_role("button", name="Start the camera").click()
+        wait_for_numbers(page)
+        assert page.input_value("#microphone") == "none"
+        page.wait_for_function(SAYS, arg=["sound", "no sound"])
+        page.get_by_role("button", name="Stop").click()
+
+
+def test_one_time_cursor_moves_numbers_bars_and_units_together(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.get_by_role("button", name="Watch the demo").click()
+        wait_for_numbers(page)
+        page.wait_for_timeout(3000)
+        page.focus("#charts")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_function("() => !document.getElementById('moment').hidden")
+        assert page.inner_text("#moment-words").startswith("At 0:")
+        held = [
+            page.inner_text(f"#{name}") for name in ("valence", "arousal", "expression", "unit-bars", "moment-words")
+        ]
+        page.wait_for_timeout(1500)
+        assert held == [
+            page.inner_text(f"#{name}") for name in ("valence", "arousal", "expression", "unit-bars", "moment-words")
+        ]
+        page.keyboard.press("Escape")
+        page.wait_for_function("() => document.getElementById('moment').hidden")
+        page.get_by_role("button", name="Stop").click()
+
+
+def test_figures_are_not_read_out_each_time_they_change(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        live = page.evaluate(
+            "() => [...document.querySelectorAll('output, [aria-live], [role=status], [role=alert]')]"
+            ".filter(e => e.getAttribute('aria-live') !== 'off').map(e => e.id)"
+        )
+        assert set(live) == {"announcer", "untrained", "source-problem"}
+
+
+def test_a_session_is_closed_only_when_asked_twice(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.get_by_role("button", name="Watch the demo").click()
+        wait_for_numbers(page)
+        page.get_by_role("button", name="Sources").click()
+        close = page.locator("#sessions .session-buttons button.quiet")
+        close.first.click()
+        page.wait_for_timeout(1500)
+        assert "Close for everybody?" in close.first.inner_text()
+        assert page.locator("#sessions li").count() == 1
+        close.first.click()
+        page.wait_for_function("() => !document.querySelector('#sessions li')")
+
+
+def test_where_the_service_does_not_answer_nobody_says_that_nothing_runs(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.route("**/v1/sessions", lambda route: route.abort())
+        page.wait_for_function(SAYS, arg=["no-sessions", "not known now"])
+
+
+def test_a_link_opens_its_session_and_a_pinned_unit_stays_pinned(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.get_by_role("button", name="Watch the demo").click()
+        wait_for_numbers(page)
+        name = page.inner_text("#watching-name")
+        other = page.context.new_page()
+        other.goto(f"{server.url}/?session={name}")
+        wait_for_numbers(other)
+        assert other.inner_text("#watching-name") == name
+        unit = other.locator("#unit-bars button.name").first
+        unit.click()
+        assert unit.get_attribute("aria-pressed") == "true"
+        assert findings(other) == []
+        other.close()
+        page.get_by_role("button", name="Stop").click()
+
+
+def test_charts_are_labelled_in_whole_pixels_on_a_sharp_screen(browser: Any, server: LiveServer) -> None:
+    fonts = "() => [...document.querySelectorAll('.u-axis')].length"
+    with opened(browser, server, device_scale_factor=2, viewport={"width": 1440, "height": 900}) as page:
+        spy = """() => { window.fonts = new Set(); const set = Object.getOwnPropertyDescriptor(
+          CanvasRenderingContext2D.prototype, 'font').set; Object.defineProperty(CanvasRenderingContext2D.prototype,
+          'font', {set(value) { window.fonts.add(value); set.call(this, value); }, get() { return ''; }}); }"""
+        page.evaluate(spy)
+        page.get_by_role("button", name="Watch the demo").click()
+        wait_for_numbers(page)
+        assert page.evaluate(fonts) >= 4
+        sizes = page.evaluate("() => [...window.fonts].map(f => parseFloat(f.match(/([\\d.]+)px/)[1]))")
+        assert min(sizes) >= 9  # pixels of the canvas, of which a sharp screen has two for each pixel of the page
+        page.get_by_role("button", name="Stop").click()
