@@ -16,6 +16,7 @@ from service.capture.reader import Reader
 from service.capture.source import Source
 from service.events import Event
 from service.figures import Figures, Latency
+from service.history import SessionHistory
 from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Session:
         self._stop = threading.Event()
         self._baseline_asked = threading.Event()
         self._frame: Frame | None = None
+        self._history = SessionHistory()
         self._done: deque[_Done] = deque(maxlen=FIGURES_OVER)
         self._events = 0
         self._reconnects = 0
@@ -77,6 +79,10 @@ class Session:
     def latest_frame(self) -> Frame | None:
         """The newest frame that an event was made of; for previews."""
         return self._frame
+
+    def history(self, since: float, resolution: int) -> list[list[float | None]]:
+        """Return a row for every `resolution` seconds after second `since`; see `service.history`."""
+        return self._history.since(since, resolution)
 
     def figures(self) -> Figures:
         """Return the live figures: rates per second, latencies in milliseconds, counts since the session's start."""
@@ -139,6 +145,7 @@ class Session:
         metrics.EVENT_LATENCY.observe(latency)
         self._done.append(_Done(time.monotonic(), latency))
         self._frame = frame
+        self._history.add(event, frame.t)
         self._count_faces(len(event.landmarks))
         self._emit(event)
 

@@ -19,6 +19,7 @@ from service.web.headers import SecurityHeaders
 from service.web.live import Live, RuntimeFactory, SessionsFactory, SinksFactory, load, redis, registry, start
 from service.web.openapi import describe
 from service.web.problem import answer_malformed, answer_user_error
+from service.web.routes import history as routes_history
 from service.web.routes import preview as routes_preview
 from service.web.routes import service as routes_service
 from service.web.routes import sessions as routes_sessions
@@ -68,7 +69,7 @@ def create_app(
     app.state.failure = None
     app.add_exception_handler(UserError, answer_user_error)
     app.add_exception_handler(RequestValidationError, answer_malformed)
-    rooms = (routes_sessions, routes_preview, routes_service, websocket, whip)
+    rooms = (routes_sessions, routes_history, routes_preview, routes_service, websocket, whip)
     for router in [*routers, *(room.router for room in rooms), pages(settings)]:
         app.include_router(router)
 

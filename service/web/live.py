@@ -57,6 +57,9 @@ class Watched(Protocol):
     def latest_frame(self) -> Frame | None:
         """The newest frame that an event was made of."""
 
+    def history(self, since: float, resolution: int) -> list[list[float | None]]:
+        """Return a row for every `resolution` seconds after second `since`."""
+
 
 class Registry(Protocol):
     """The sessions, here or in workers: see `service.sessions.Sessions`. All of it may block."""

@@ -53,6 +53,12 @@ async def end(session: str, resource: str, request: Request, live: Running) -> R
     return answer
 
 
+@router.get("/v1/sessions/{id}/history")
+async def history(id: str, request: Request, live: Running) -> Response:
+    """See `service.web.routes.history.history`."""
+    return await _ask(_sessions(live).get(id).worker, request)
+
+
 @router.get("/v1/sessions/{id}/preview")
 async def preview(id: str, request: Request, live: Running) -> Response:
     """See `service.web.routes.preview.preview`."""

@@ -72,6 +72,10 @@ class RemoteSession:
         """None: pictures stay in their worker, which is asked for previews itself (`service.workers.proxy`)."""
         return None
 
+    def history(self, since: float, resolution: int) -> list[list[float | None]]:
+        """Return nothing: the worker answers such requests itself (`service.workers.proxy`)."""
+        return []
+
 
 class RemoteSessions:
     """Does for a service with workers what `service.sessions.Sessions` does for one without. Made in the loop."""

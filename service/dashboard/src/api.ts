@@ -45,6 +45,16 @@ export async function resetBaseline(id: string): Promise<void> {
   await ask(`/v1/sessions/${encodeURIComponent(id)}/baseline`, { method: "POST" });
 }
 
+/** What a session showed so far, a row a second; the values of a row are named by `columns`. */
+export interface Past {
+  columns: string[];
+  rows: (number | null)[][];
+}
+
+export async function sessionPast(id: string): Promise<Past> {
+  return (await (await ask(`/v1/sessions/${encodeURIComponent(id)}/history`)).json()) as Past;
+}
+
 export async function loadedModels(): Promise<ModelList> {
   return (await (await ask("/v1/models")).json()) as ModelList;
 }

@@ -1,5 +1,6 @@
 // The instrument: takes events, and draws in one loop what changed since the last time round.
 
+import type { Past } from "./api";
 import { ACTIVE, Bars } from "./bars";
 import { csv, download } from "./csv";
 import type { ActionUnit, AffectEvent, Face } from "./event";
@@ -138,6 +139,12 @@ export class Display {
     this.recent.push(event);
     if (this.recent.length > RECENT) this.recent.shift();
     this.newEvent = this.chartsDue = true;
+  }
+
+  /** What the session showed before this page came. */
+  past(past: Past): void {
+    this.histories.past(past.columns, past.rows);
+    this.chartsDue = true;
   }
 
   get newest(): AffectEvent | null {

@@ -5,6 +5,7 @@ import type { ActionUnit, ExpressionName, Face, Pair, WindowName } from "./event
 
 export const ROWS = 9000; // 5 min at 30 events/s
 const SESSION_ROWS = 6 * 3600; // 6 h at one row a second
+const LATEST_PAST = 600; // rows of the page's own after which the service's past is not waited for
 const SESSION_STEP = 1; // s between rows of the whole session
 export const WINDOWS: readonly WindowName[] = ["1s", "6s", "12s"];
 export const UNITS = Object.keys(ACTION_UNITS) as ActionUnit[];
@@ -20,6 +21,19 @@ export const EXPRESSION = TRACK + 1;
 export const UNIT = EXPRESSION + EXPRESSIONS.length;
 export const BASELINE = UNIT + UNITS.length; // + 0 valence, + 1 arousal
 const COLUMNS = BASELINE + 2;
+
+// Columns by the names that the service's history gives them.
+const SERVED: Readonly<Record<string, number>> = {
+  track: TRACK,
+  valence: VALENCE,
+  arousal: AROUSAL,
+  std_valence: STD,
+  std_arousal: STD + 1,
+  from_baseline_valence: BASELINE,
+  from_baseline_arousal: BASELINE + 1,
+  ...Object.fromEntries(EXPRESSIONS.map((name, e) => [name, EXPRESSION + e])),
+  ...Object.fromEntries(UNITS.map((name, u) => [name, UNIT + u])),
+};
 
 const known = (x: number | null | undefined): number => x ?? NaN;
 
@@ -83,6 +97,21 @@ export class History {
     this.count++;
   }
 
+  /** Adds rows of the service's history, whose values are named by `names`; what it does not give stays unknown. */
+  append(names: readonly string[], rows: readonly (readonly (number | null)[])[]): void {
+    const places = names.map((name) => SERVED[name]);
+    for (const values of rows) {
+      const row = this.count % this.rows;
+      for (const column of this.columns) column[row] = NaN;
+      values.forEach((value, n) => {
+        const column = places[n];
+        if (names[n] === "t") this.t[row] = value ?? NaN;
+        else if (column !== undefined) (this.columns[column] as Float32Array)[row] = value ?? NaN;
+      });
+      this.count++;
+    }
+  }
+
   /** The first kept row whose time is `t` or later; `count` where there is none. */
   rowAt(t: number): number {
     let low = this.first;
@@ -93,6 +122,14 @@ export class History {
       else high = middle;
     }
     return low;
+  }
+
+  /** Adds row `row` of another history. */
+  copy(other: History, row: number): void {
+    const here = this.count % this.rows;
+    this.t[here] = other.time(row);
+    this.columns.forEach((column, n) => (column[here] = other.at(n, row)));
+    this.count++;
   }
 
   at(column: number, row: number): number {
@@ -136,7 +173,7 @@ const MOST_TRACKS = 8;
 export class Histories {
   readonly followed = new History();
   /** The followed face over the whole session, one row a second. */
-  readonly session = new History(SESSION_ROWS);
+  session = new History(SESSION_ROWS);
   private readonly tracks = new Map<number, History>();
 
   of(track: number): History | undefined {
@@ -147,6 +184,18 @@ export class Histories {
     this.followed.push(t, followed);
     if (!(t < this.session.newest + SESSION_STEP)) this.session.push(t, followed);
     for (const face of faces) this.claim(face.track).push(t, face);
+  }
+
+  /** Puts what the service says of the session's past before what came since. */
+  past(names: readonly string[], rows: readonly (readonly (number | null)[])[]): void {
+    const begins = this.session.count ? this.session.oldest : Infinity;
+    const at = names.indexOf("t");
+    const own = this.session.count;
+    if (own > LATEST_PAST) return; // it came too late to be put before
+    const before = new History(SESSION_ROWS);
+    before.append(names, rows.filter((row) => (row[at] as number) < begins));
+    for (let row = this.session.first; row < own; row++) before.copy(this.session, row);
+    this.session = before;
   }
 
   clear(): void {

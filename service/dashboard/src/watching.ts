@@ -1,6 +1,6 @@
 // What is watched, and how it comes back by itself: the camera or clip that this page sends, or a session of the service.
 
-import { closeSession, listSessions, openSession, Refused } from "./api";
+import { closeSession, listSessions, openSession, Refused, sessionPast } from "./api";
 import { release } from "./devices";
 import type { Display } from "./display";
 import { OwnPictures, PreviewPictures } from "./pictures";
@@ -122,10 +122,18 @@ export class Watching {
   }
 
   private follow(session: string, label: string): void {
+    const first = this.session !== session;
     this.session = session;
     this.display.restart();
     this.stream.watch(session, this.landmarks);
     this.listener.changed(session, label);
+    if (first) {
+      void sessionPast(session)
+        .then((past) => {
+          if (this.session === session) this.display.past(past);
+        })
+        .catch(() => undefined); // without its past the session is shown from now on
+    }
   }
 
   private async publish(input: Input): Promise<void> {

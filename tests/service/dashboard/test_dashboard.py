@@ -378,3 +378,27 @@ def test_charts_are_labelled_in_whole_pixels_on_a_sharp_screen(browser: Any, ser
         sizes = page.evaluate("() => [...window.fonts].map(f => parseFloat(f.match(/([\\d.]+)px/)[1]))")
         assert min(sizes) >= 9  # pixels of the canvas, of which a sharp screen has two for each pixel of the page
         page.get_by_role("button", name="Stop").click()
+
+
+def test_who_comes_later_sees_the_session_from_its_beginning(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.get_by_role("button", name="Watch the demo").click()
+        wait_for_numbers(page)
+        name = page.inner_text("#watching-name")
+        page.wait_for_timeout(4000)
+        past = page.request.get(f"{server.url}/v1/sessions/{name}/history").json()
+        times = [row[past["columns"].index("t")] for row in past["rows"]]
+        assert times[0] < 1
+        assert times == sorted(times)
+        assert len(times) >= 4
+        assert page.request.get(f"{server.url}/v1/sessions/nobody/history").status == 404
+        assert page.request.get(f"{server.url}/v1/sessions/{name}/history?resolution=0").status == 422
+        with page.context.expect_page() as opening:
+            page.evaluate(f"() => void window.open('/?session={name}')")
+        other = opening.value
+        with other.expect_response("**/history") as answer:
+            other.reload()
+        assert answer.value.json()["rows"][0][0] < 1
+        wait_for_numbers(other)
+        other.close()
+        page.get_by_role("button", name="Stop").click()
