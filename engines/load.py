@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from engines import openvino, openvino_split, quantize, records, weights
 from engines.batches import SIZES
+from engines.cores import shortage
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 from engines.gpu import tensorrt, torch_cuda
@@ -143,6 +144,7 @@ def load(
     `untrained`: a paper's system that has no weights runs on random ones instead of being refused.
     Raises `EngineError` or `WeightsError`.
     """
+    _warn_of_shortage()
     backend, asked = parse_engine(engine)
     yardstick = Yardstick(weights_of(model, untrained=untrained), probe)
     candidates = list(_candidates(yardstick, backend, asked))
@@ -159,6 +161,13 @@ def load(
             why = str(error).rstrip(".")
         log.warning("%s is refused, the next engine is taken: %s", candidate, why)
     raise EngineError(f"No engine is left for {model}.")
+
+
+@cache
+def _warn_of_shortage() -> None:
+    """Warn, once a process, where a container may use less than one core."""
+    if sentence := shortage():
+        log.warning("%s", sentence)
 
 
 def build(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.workers.fleet import cores
+from engines.cores import usable_cores
 
 EVERY = 0.25  # s between two looks at a core: 0.1 % of it
 _SIDE, _PRODUCTS = 96, 20  # of the work, which takes about a quarter of a millisecond: the loops of networks, in cache
@@ -56,7 +56,7 @@ class Cores:
         self._thread.join()
 
     def _run(self) -> None:
-        numbers = cores()
+        numbers = usable_cores()
         matrix = np.full((_SIDE, _SIDE), 1.0 / _SIDE, np.float32)
         out = np.empty_like(matrix)
         while True:

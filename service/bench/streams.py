@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engines import weights
+from engines.cores import usable_cores
 from service.bench import machine
 from service.bench.live import PACKAGES
 from service.capture.demo import RATE, demo_picture, demo_voice
@@ -31,7 +32,6 @@ from service.events import Event
 from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.session import Session
 from service.settings import DEFAULT_MODEL
-from service.workers.fleet import cores
 
 SESSIONS = (1, 2, 4, 8)
 FACES = (1, 4, 16)
@@ -110,15 +110,16 @@ def streams(model: str | None = None, *, seconds: float = SECONDS, rounds: int =
     }
     settings = {key: _Setting(*key) for keys in series.values() for key in keys}
     with ExitStack() as stack:
-        workers = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in cores()]
-        # One after the other: the first may have to fetch weights.
-        told = [worker.submit(_begin, core, model).result() for worker, core in zip(workers, cores(), strict=True)]
+        cores = usable_cores()
+        workers = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in cores]
+        # One after the other, because the first may have to fetch weights.
+        facts = [worker.submit(_begin, core, model).result() for worker, core in zip(workers, cores, strict=True)]
         for _ in tqdm(range(rounds), desc="streams", unit="round", disable=None):
             for setting in settings.values():
                 _round(workers, setting, seconds, WARM_UP)
     first = next(iter(settings.values()))
     rows = [{"series": name, **_row(settings[key], first)} for name, keys in series.items() for key in keys]
-    return {"machine": before | {"load after": machine.facts(())["load"]}, "model": told[0], "rows": rows}
+    return {"machine": before | {"load after": machine.facts(())["load"]}, "model": facts[0], "rows": rows}
 
 
 def _round(workers: list[ProcessPoolExecutor], setting: _Setting, seconds: float, warm_up: float) -> None:
