@@ -1,7 +1,7 @@
-"""From a network to something that runs fast: weights, export, compilation, verification, execution."""
+"""Engines that run networks: weights, export, compilation, comparison with a reference, execution."""
 
 import sys
 
-# Imported, OpenVINO reports to a web analytics service under a number that it keeps for this user, asked by nobody.
-# Where its reporter cannot be imported it does without. People's faces are read here: nothing is told to anybody.
+# When it is imported, OpenVINO reports to a web analytics service under a number that it keeps for this user. It does
+# without where its reporter cannot be imported. A program that reads people's faces must not report to anybody.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Batches as engines with fixed sizes run them: what is given is checked, cut, and filled up to the next size."""
+"""Batches for engines that run fixed sizes: inputs are checked, cut into pieces, and filled up to the next size."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,14 +8,18 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.errors import EngineError
 
-# A batch between two of these is filled up with rows that nobody reads.
+# The sizes that are run; a batch between two of them is filled up with rows whose outputs are dropped.
 SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def rows_of(label: str, shapes: Shapes, types: Mapping[str, str], inputs: Mapping[str, NDArray[np.generic]]) -> int:
-    """The batch size that `inputs` share. Raises `EngineError` for wrong names, shapes (-1: the batch) or types."""
+    """Return the batch size that `inputs` share.
+
+    `shapes` (-1 stands for the batch) and `types` (numpy's names) are those that the network `label` takes, by name.
+    Raise `EngineError` where names, shapes or types differ from them.
+    """
     if inputs.keys() != shapes.keys():
         raise EngineError(f"{label} takes the inputs {sorted(shapes)}, but was given {sorted(inputs)}.")
     for name, shape in shapes.items():
@@ -37,10 +41,10 @@ def in_sizes(
     run: Callable[[Mapping[str, NDArray[np.generic]], int], Arrays],
     sizes: Sequence[int] = SIZES,
 ) -> Arrays:
-    """Outputs of `run` for each piece of `inputs` and the one of `sizes`, smallest first, that holds it, put together
-    again.
+    """Return the outputs for all `rows` of `inputs`, put together of pieces that are run one after another.
 
-    No rows are run as one row of zeros, which gives the outputs' shapes and types.
+    `run` is called with a piece and the smallest of `sizes` (in ascending order) that holds it. For no rows, one row of
+    zeros is run, which gives the outputs' shapes and types.
     """
     if not rows:
         zeros = {name: np.zeros((1, *values.shape[1:]), values.dtype) for name, values in inputs.items()}

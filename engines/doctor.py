@@ -1,4 +1,4 @@
-"""What is on this machine to run networks with, and what would be chosen. For `affectstream engines doctor`."""
+"""What this machine has to run networks with, and which engine it would use: `affectstream engines doctor`."""
 
 import ctypes.util
 import importlib.util
@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from engines import weights
 from engines.cache import cache_dir
+from engines.cores import cpu_quota, usable_cores
 from engines.gpu import cuda
 from engines.load import expected, models
 from engines.openvino import capabilities, core, precisions
@@ -18,10 +19,10 @@ _TRAIN_EXTRA = "pip install 'affectstream[train]'"
 
 
 def rows() -> list[dict[str, str]]:
-    """Rows of `what` and `found`. Imports nothing heavy: torch and TensorRT are looked for, not loaded."""
+    """Return the table's rows, each with `what` and `found`. PyTorch and TensorRT are looked for and not imported."""
     table = {
         "CPU": str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
-        "cores": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} usable",
+        "cores": _cores(),
         "memory": _memory(),
         "CPU computes": ", ".join(c for c in capabilities() if c in ("FP32", "BF16", "FP16", "INT8")),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -42,7 +43,15 @@ def rows() -> list[dict[str, str]]:
     return [{"what": what, "found": found} for what, found in table.items()]
 
 
+def _cores() -> str:
+    """Return how many cores are usable, and whether a container's quota limits their time."""
+    quota = cpu_quota()
+    limit = f"; this container is limited to the time of {quota:.2g}" if quota is not None else ""
+    return f"{len(usable_cores())} usable{limit}"
+
+
 def _installed(module: str, package: str, hint: str) -> str:
+    """Return the version of an installed package, or that it is not installed and the command that installs it."""
     if importlib.util.find_spec(module) is None:
         return f"not installed ({hint})"
     try:
@@ -52,7 +61,7 @@ def _installed(module: str, package: str, hint: str) -> str:
 
 
 def _gpu_engine(needed: tuple[str, ...]) -> str:
-    """Whether an engine that needs a GPU would run, or what it lacks."""
+    """Return whether an engine that needs a GPU would run here, or what it lacks."""
     lacks = [f"the package {name}" for name in needed if importlib.util.find_spec(name) is None]
     if "torch" in needed and not lacks and version("torch").endswith("+cpu"):
         lacks.append("a torch that is built for CUDA")
@@ -64,11 +73,12 @@ def _gpu_engine(needed: tuple[str, ...]) -> str:
 
 
 def _port_audio() -> bool:
-    """Sounddevice brings the library along on Windows and macOS."""
+    """Return whether PortAudio is there; on Windows and macOS it is part of the package sounddevice."""
     return platform.system() != "Linux" or ctypes.util.find_library("portaudio") is not None
 
 
 def _memory() -> str:
+    """Return how much of the machine's memory is free."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -76,6 +86,7 @@ def _memory() -> str:
 
 
 def _cache() -> str:
+    """Return the cache folder and the free space there, or that it cannot be written and what to do."""
     folder = cache_dir()
     there = next(p for p in (folder, *folder.parents) if p.exists())
     if not os.access(there, os.W_OK):
@@ -84,6 +95,7 @@ def _cache() -> str:
 
 
 def _weights() -> str:
+    """Return how many of the needed weight files are there, and the command that fetches the others."""
     states = {e.name: weights.state(e) for e in weights.entries() if not e.optional}
     missing = [name for name, state in states.items() if state != "ready"]
     if not missing:

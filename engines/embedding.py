@@ -1,4 +1,4 @@
-"""The features that a served network reads its expressions from, as one more output of the very file that is served."""
+"""The features that a served network reads its expressions from, as an additional output of the served file."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ _STEPS = 12  # nodes between the output and the layer before it at most: softmax
 
 
 def with_embedding(path: Path, output: str = "expression") -> ov.Model:
-    """The network in `path` with an output `embedding` (N, width): what the linear layer before `output` reads.
+    """Return the network in `path` with an output `embedding` (N, width): the input of the last layer before `output`.
 
-    It is found by going back from the output to its matrix product, so that no name of an exporter matters. Raises
-    `WeightsError` if there is none.
+    That linear layer is found by going back from the output to its matrix product, so that it does not depend on the
+    names that an exporter gives. Raise `WeightsError` if there is no such layer.
     """
     model = core().read_model(path)
     node: Any = model.output(output).get_node()
@@ -34,5 +34,5 @@ def with_embedding(path: Path, output: str = "expression") -> ov.Model:
 
 
 def _has_batch(shape: ov.PartialShape) -> bool:
-    """Whether it is of the network's input and not a constant: its first axis takes any size."""
+    """Return whether the value depends on the network's input: its first axis, the batch, takes any size."""
     return shape.rank.is_static and shape.rank.get_length() > 0 and bool(shape[0].is_dynamic)

@@ -1,4 +1,4 @@
-"""Errors of weights and engines; their root, `UserError`, is that of the whole project."""
+"""The errors of weights and engines; they are `UserError`s, as all errors of this project for the user are."""
 
 from models.errors import UserError
 

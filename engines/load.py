@@ -1,12 +1,13 @@
-"""From a model's name and an engine's name to something that runs, verified against its float32 reference first."""
+"""From the names of a model and an engine to an engine that was compared with its float32 reference."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from engines import openvino, openvino_split, quantize, records, weights
 from engines.batches import SIZES
+from engines.cores import shortage
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
 from engines.gpu import tensorrt, torch_cuda
@@ -23,11 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A runtime that opens networks. All four are called only once it was asked for, and may import what they need.
+    """Describe a runtime that opens networks. Its functions are called, and import, only when it is asked for.
 
-    `precisions`: what it computes on this machine, the fastest first; raises `EngineError` where it cannot run at all.
-    `open`: an engine from weights, precision, threads and streams. `version`, `device`: what a comparison holds for.
-    `scheme`: of the 8-bit files that it reads.
+    Attributes:
+        precisions: Returns what it computes on this machine, the fastest first; raises `EngineError` if it cannot run.
+        open: Makes an engine from weights, precision, threads and streams.
+        version: Returns the version of the runtime, which a comparison depends on.
+        device: Returns the device that it computes on, which a comparison depends on.
+        scheme: Of the 8-bit files that it reads.
     """
 
     precisions: Callable[[], tuple[str, ...]]
@@ -37,13 +41,12 @@ class Backend:
     scheme: Scheme = Scheme.ANYWHERE
 
 
-def _open_openvino(
-    entry: weights.Weights, precision: str, threads: int = 0, streams: int = 1
-) -> OpenVinoEngine | SplitEngine:
+def _open_openvino(entry: weights.Weights, precision: str, threads: int, streams: int) -> OpenVinoEngine | SplitEngine:
+    """Return OpenVINO's engine for a file, in two parts where it can be cut. Raise `EngineError` or `WeightsError`."""
     return openvino_split.opened(weights.verified(entry), precision=precision, threads=threads, streams=streams)
 
 
-REFERENCE = "openvino"  # runs everywhere; in fp32 it is what all others are compared with, and the last resort
+REFERENCE = "openvino"  # the backend that runs everywhere; its fp32 is the reference, and the last engine to be tried
 BACKENDS: Mapping[str, Backend] = {
     REFERENCE: Backend(openvino.precisions, _open_openvino, openvino.version, openvino.device),
     "tensorrt": Backend(tensorrt.precisions, tensorrt.opened, tensorrt.version, tensorrt.device, Scheme.AROUND_ZERO),
@@ -54,19 +57,19 @@ ON_GPU = tuple(name for name in BACKENDS if name != REFERENCE)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An engine fit to serve, the weights behind it, and how it compares with its reference (None: it is that)."""
+    """Hold an engine that may serve, its weights, and how it compares with its reference (None for the reference)."""
 
     engine: Engine
     weights: weights.Weights
     figures: Figures | None
 
 
-Probe = Callable[[Loaded], Arrays]  # the float32 reference -> real inputs for it, by name, batch first
+Probe = Callable[[Loaded], Arrays]  # takes the float32 reference and gives inputs for it, by name, batch first
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A file on a backend in a precision."""
+    """Name one engine that may be tried: a file on a backend in a precision."""
 
     backend: str
     entry: weights.Weights
@@ -74,6 +77,7 @@ class _Candidate:
 
     @property
     def is_reference(self) -> bool:
+        """Return whether this is the reference itself."""
         return (self.backend, self.precision) == (REFERENCE, "fp32")
 
     def __str__(self) -> str:
@@ -81,9 +85,9 @@ class _Candidate:
 
 
 class Yardstick:
-    """What the engines of a model are compared with, and on: the float32 file, and inputs made when first needed.
+    """Hold what the engines of a model are compared with and on: the float32 file, and inputs made at first use.
 
-    `batch`: rows that a candidate is given at a time.
+    `batch` is the number of rows that a compared engine is given at a time.
     """
 
     def __init__(self, reference: weights.Weights, probe: Probe | None, batch: int = AT_ONCE) -> None:
@@ -93,7 +97,7 @@ class Yardstick:
 
     @cached_property
     def truth(self) -> OpenVinoEngine:
-        """The float32 engine of the whole file.
+        """Return the float32 engine of the whole file.
 
         It is not cut in two as engines that serve are (`engines.split`): an adapter that records inputs of this engine
         gives them in the form that the file takes, which is what a quantiser reads.
@@ -102,7 +106,7 @@ class Yardstick:
 
     @cached_property
     def inputs(self) -> Arrays:
-        """The probe's inputs by name, of one batch size. Raise `EngineError` where the file does not take them."""
+        """Return the probe's inputs by name, of one batch size. Raise `EngineError` if the file does not take them."""
         if self._probe is None:
             return default_probe(self.truth.inputs, self.truth.types)
         inputs = self._probe(Loaded(self.truth, self.reference, None))
@@ -111,12 +115,15 @@ class Yardstick:
 
 
 def models() -> tuple[str, ...]:
-    """Names that `load` knows by the manifest; the papers' systems come on top, once their weights are imported."""
+    """Return the names of the models in the weights manifest; `load` knows the papers' systems besides."""
     return tuple(dict.fromkeys(e.model for e in weights.entries() if e.model))
 
 
 def parse_engine(text: str) -> tuple[str, str]:
-    """ "openvino:int8" -> ("openvino", "int8"); without a precision, "auto". Raises `EngineError` if unknown."""
+    """Return backend and precision of a text such as "openvino:int8"; without a precision, the latter is "auto".
+
+    Raise `EngineError` if the backend, or OpenVINO's precision, is unknown.
+    """
     backend, _, precision = text.partition(":")
     if backend not in BACKENDS:
         raise EngineError(f"There is no engine {backend!r}; choose one of {', '.join(BACKENDS)}.")
@@ -135,14 +142,15 @@ def load(
     streams: int = 1,
     untrained: bool = False,
 ) -> Loaded:
-    """The engine for `model`, compiled and verified.
+    """Return an engine for `model`, compiled and compared with its reference.
 
-    `engine`: BACKEND[:PRECISION]. Its outputs are compared with those of the fp32 file on the inputs that `probe` gives
-    (by default `engines.probe`'s), unless an earlier start on this machine has done so; beyond the limits of
-    `engines.verify`, or where it cannot be built, the next slower one is taken with a warning, fp32 at last.
-    `untrained`: a paper's system that has no weights runs on random ones instead of being refused.
-    Raises `EngineError` or `WeightsError`.
+    `engine` is BACKEND[:PRECISION]. Its outputs are compared with those of the float32 file on the inputs that `probe`
+    gives (by default those of `engines.probe`), unless an earlier start on this machine did so. Where they differ by
+    more than the limits of `engines.verify`, or where the engine cannot be built, the next slower one is tried with a
+    warning, and float32 at last. `threads` and `streams` are those of `OpenVinoEngine`. With `untrained`, a paper's
+    system without weights runs on random ones. Raise `EngineError` or `WeightsError`.
     """
+    _warn_of_shortage()
     backend, asked = parse_engine(engine)
     yardstick = Yardstick(weights_of(model, untrained=untrained), probe)
     candidates = list(_candidates(yardstick, backend, asked))
@@ -161,6 +169,13 @@ def load(
     raise EngineError(f"No engine is left for {model}.")
 
 
+@cache
+def _warn_of_shortage() -> None:
+    """Warn, once a process, where a container may use less than one core."""
+    if sentence := shortage():
+        log.warning("%s", sentence)
+
+
 def build(
     model: str,
     engine: str = REFERENCE,
@@ -169,10 +184,11 @@ def build(
     untrained: bool = False,
     batch: int | None = None,
 ) -> records.Record:
-    """Builds an engine for this machine and compares it with its reference, whatever was known. For int8, where the
-    weights come without an 8-bit file, one is quantised on the probe's inputs. Its record says whether it may serve.
-    Every engine takes any batch; it is compared at `batch` rows a call, or a few. Raises `EngineError` or
-    `WeightsError`.
+    """Build an engine for this machine, compare it with its reference, and return the record of that.
+
+    It is compared anew even if there is a record. For int8, where the weights come without an 8-bit file, one is
+    quantised on the probe's inputs. The record says whether the engine may serve. Every engine takes any batch; it is
+    compared at `batch` rows a call. Raise `EngineError` or `WeightsError`.
     """
     backend, asked = parse_engine(engine)
     precisions = _precisions(backend, asked)
@@ -192,8 +208,9 @@ def build(
 
 
 def prepared(yardstick: Yardstick, precision: str) -> tuple[weights.Weights, Figures]:
-    """OpenVINO's file for a precision and how it compares, by an earlier comparison where there was one; quantised
-    where it has to be. Raises `EngineError` where it cannot be had.
+    """Return OpenVINO's file for a precision and how it compares, from an earlier comparison where there was one.
+
+    An 8-bit file that is missing is quantised. Raise `EngineError` if that fails or the result is beyond the limits.
     """
     if precision == "int8" and _eight_bit(yardstick, REFERENCE) is None:
         made = _quantised(yardstick, REFERENCE)
@@ -205,13 +222,14 @@ def prepared(yardstick: Yardstick, precision: str) -> tuple[weights.Weights, Fig
 
 
 def table() -> list[dict[str, str]]:
-    """Rows for `affectstream engines list`."""
+    """Return the rows of `affectstream engines list`."""
     return [record.row() for record in records.everything()]
 
 
 def expected(model: str) -> str:
-    """Which of OpenVINO's engines would serve a model of the manifest, and why no faster one. Compares and builds
-    nothing.
+    """Return which of OpenVINO's engines would serve a model of the manifest, and why no faster one would.
+
+    Nothing is compared or built for this.
     """
     yardstick, passed = Yardstick(weights_of(model), None), []
     for precision in BACKENDS[REFERENCE].precisions():
@@ -233,8 +251,9 @@ def expected(model: str) -> str:
 def verify(
     names: Iterable[str] | None = None, *, probe_of: Callable[[str], Probe | None] = lambda model: None
 ) -> list[dict[str, str]]:
-    """Compares every engine of the models `names` (those of the manifest, if None) that this machine runs anew; rows as
-    in `table`. `probe_of`: gives the probe of a model by its name.
+    """Compare anew every engine that this machine runs of the models `names`, and return rows as `table` does.
+
+    Without names, the models are those of the manifest. `probe_of` gives the probe of a model by its name.
     """
     rows = []
     for model in names or models():
@@ -246,7 +265,7 @@ def verify(
 
 
 def _runs(backend: str) -> bool:
-    """Whether it runs on this machine at all."""
+    """Return whether the backend runs on this machine."""
     try:
         return bool(BACKENDS[backend].precisions())
     except EngineError:
@@ -254,7 +273,7 @@ def _runs(backend: str) -> bool:
 
 
 def weights_of(model: str, *, untrained: bool = False) -> weights.Weights:
-    """The fp32 file of a model, which is the reference of its engines. Raises `EngineError` or `WeightsError`."""
+    """Return the float32 file of a model, the reference of its engines. Raise `EngineError` or `WeightsError`."""
     for entry in weights.entries():
         if entry.model == model and entry.precision == "fp32":
             return entry
@@ -264,7 +283,7 @@ def weights_of(model: str, *, untrained: bool = False) -> weights.Weights:
 
 
 def _shipped_int8(reference: weights.Weights, backend: str) -> weights.Weights | None:
-    """The 8-bit file of the manifest for a model, quantised before it shipped, where the backend reads such."""
+    """Return the 8-bit file that the manifest has for a model, or None if it has none that the backend reads."""
     if BACKENDS[backend].scheme is not Scheme.ANYWHERE:
         return None
     of_model = (e for e in weights.entries() if e.model == reference.model)
@@ -272,10 +291,10 @@ def _shipped_int8(reference: weights.Weights, backend: str) -> weights.Weights |
 
 
 def _candidates(yardstick: Yardstick, backend: str, asked: str) -> Iterator[_Candidate]:
-    """What may run, in the order in which it is tried: from the precision asked for to slower ones, OpenVINO's last.
+    """Yield the engines to try, from the precision asked for to slower ones, and those of OpenVINO last.
 
-    OpenVINO's alone where the backend cannot run at all. Raises `EngineError` for a precision that the backend has not,
-    and if int8 was asked for and there is no 8-bit file.
+    Where the backend cannot run at all, only those of OpenVINO are tried. Raise `EngineError` for a precision that the
+    backend does not compute, and if int8 was asked for and there is no 8-bit file.
     """
     model = yardstick.reference.model
     try:
@@ -301,7 +320,10 @@ def _candidates(yardstick: Yardstick, backend: str, asked: str) -> Iterator[_Can
 
 
 def _precisions(backend: str, asked: str) -> tuple[str, ...]:
-    """What the backend computes here. Raises `EngineError` where `asked` is not among it, and where it cannot run."""
+    """Return the precisions that the backend computes here, the fastest first.
+
+    Raise `EngineError` if `asked` is neither "auto" nor one of them, and if the backend cannot run.
+    """
     precisions = BACKENDS[backend].precisions()
     if asked not in ("auto", *precisions):
         raise EngineError(f"{backend} has no {asked} here; it has {', '.join(precisions)}.")
@@ -309,7 +331,10 @@ def _precisions(backend: str, asked: str) -> tuple[str, ...]:
 
 
 def _eight_bit(yardstick: Yardstick, backend: str) -> weights.Weights | None:
-    """The 8-bit file that ships, else the one that was built here; one that is stale or damaged is built anew."""
+    """Return the 8-bit file that ships, else the one that was built here, or None if there is neither.
+
+    A built file that is stale or damaged is built anew.
+    """
     reference, scheme = yardstick.reference, BACKENDS[backend].scheme
     made = _shipped_int8(reference, backend) or quantize.find(reference, scheme)
     if made is None and quantize.was_built(reference, scheme):
@@ -323,8 +348,10 @@ def _eight_bit(yardstick: Yardstick, backend: str) -> weights.Weights | None:
 
 
 def _quantised(yardstick: Yardstick, backend: str) -> records.Record:
-    """Quantises on every other input of the probe, and compares on those between: on the CPU, which computes what every
-    backend will; and on another backend all of them then.
+    """Quantise with every second input of the probe, compare on the others, and return the record of that.
+
+    The comparison runs on the CPU, which computes what every backend computes of an 8-bit file. An engine of another
+    backend is compared on all inputs afterwards. Raise `EngineError` if the file cannot be quantised.
     """
     reference, truth = yardstick.reference, yardstick.truth
     seen, unseen = ({name: values[start::2] for name, values in yardstick.inputs.items()} for start in (0, 1))
@@ -341,23 +368,27 @@ def _quantised(yardstick: Yardstick, backend: str) -> records.Record:
 
 
 def _known(candidate: _Candidate, yardstick: Yardstick) -> records.Record:
-    """What an earlier comparison on this machine gave, else that of a new one."""
+    """Return the record of an earlier comparison on this machine, else that of a new one."""
     return records.find(_key(candidate, yardstick)) or _compared(candidate, yardstick)
 
 
 def _compared(candidate: _Candidate, yardstick: Yardstick) -> records.Record:
+    """Open the engine, compare it with its reference, and return the record."""
     found = BACKENDS[candidate.backend].open(candidate.entry, candidate.precision, 0, 1)
     return _keep(candidate, yardstick, compare(yardstick.truth, found, yardstick.inputs, yardstick.batch))
 
 
 def _runtime(backend: str) -> records.Runtime:
+    """Return what compiles and runs the engines of a backend on this machine."""
     return records.Runtime(backend, BACKENDS[backend].version(), BACKENDS[backend].device())
 
 
 def _key(candidate: _Candidate, yardstick: Yardstick) -> str:
+    """Return the key of the engine's record."""
     return records.key(candidate.entry, yardstick.reference, candidate.precision, _runtime(candidate.backend))
 
 
 def _keep(candidate: _Candidate, yardstick: Yardstick, figures: Figures) -> records.Record:
+    """Keep the figures of the engine in the cache and return their record."""
     runtime = _runtime(candidate.backend)
     return records.keep(_key(candidate, yardstick), candidate.entry, candidate.precision, runtime, figures)

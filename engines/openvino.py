@@ -1,9 +1,12 @@
-"""OpenVINO on a CPU: the default engine. Runs ONNX and TFLite files.
+"""OpenVINO on a CPU, the default engine: it runs ONNX and TFLite files.
 
-Every caller sees a dynamic batch. A small network is compiled for each of `SIZES`, a large one for any number of rows;
-one with a fixed batch of 1 (MediaPipe's TFLite files, where batching was measured to gain nothing) is run row by row.
+Every caller may give any batch size. A small network is compiled for each of `SIZES`, a large one for any number of
+rows. A network with a fixed batch of 1 (MediaPipe's TFLite files, where batching was measured to gain nothing) runs row
+by row.
 """
 
+import hashlib
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -18,68 +21,94 @@ from numpy.typing import NDArray
 
 from engines.batches import in_sizes
 from engines.cache import cache_dir
+from engines.cores import cpu_quota
 from engines.engine import Arrays, require_finite
 from engines.errors import EngineError
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
-SMALL = 64_000_000  # bytes of weights, up to which a network is kept once for each number of rows
-# Rows that a small network is compiled for, each when it first comes; a batch between two of them is filled up. A graph
-# whose shapes are known works out none while it runs: the default model's takes about half of the time.
+SMALL = 64_000_000  # bytes of weights, up to which a network is compiled once for each number of rows
+# Numbers of rows that a small network is compiled for, each at its first use; a batch between two of them is filled up.
+# A graph with fixed shapes computes no shapes while it runs: the default model takes about half of the time.
 SIZES = (1, 2, 4, 8, 12, 16)
-SESSIONS_PER_THREAD = 10  # of 30 faces/s: 2 ms a face keep a thread busy for 60 % of the time
+SESSIONS_PER_THREAD = 10  # of 30 faces/s each: at 2 ms a face they keep a thread busy for 60 % of the time
+_TOO_OLD = ("SSE41", "AVX")  # limits under which OpenVINO 2026.4 was seen to end with a segmentation fault
+
+log = logging.getLogger(__name__)
 
 
 @cache
 def core() -> ov.Core:
-    """The process's only OpenVINO runtime."""
+    """Return the process's only OpenVINO runtime. Raise `EngineError` where it would crash on this processor."""
+    if (isa := _isa_limit()) in _TOO_OLD:
+        raise EngineError(f"OpenVINO needs AVX2, and ONEDNN_MAX_CPU_ISA={isa} forbids it; unset that variable.")
     return ov.Core()
 
 
 def capabilities() -> tuple[str, ...]:
-    """What this CPU computes natively, such as ("FP32", "BF16", "INT8")."""
+    """Return what this CPU computes natively, such as ("FP32", "BF16", "INT8")."""
     return tuple(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def threads_for(cores: int, sessions: int, *, heavy: bool) -> int:
-    """Threads of an engine that `sessions` share; one call at a time goes to it, so there is one stream.
+    """Return the number of threads of an engine that `sessions` share on so many `cores`; 0 lets OpenVINO choose.
 
-    A `heavy` network gets all cores, which is 0: its latency is what is felt. A small one gets as few as carry its
-    sessions, and half of the cores at most: a further thread was measured to cost CPU time and gain no latency.
+    One call at a time goes to the engine, so that it has one stream. A `heavy` network gets all cores, because its own
+    time is most of an event's latency; OpenVINO knows them, unless a container's quota allows fewer. A small network
+    gets as few threads as carry its sessions, and half of the cores at most: a further thread was measured to cost CPU
+    time and to gain no latency.
     """
-    return 0 if heavy else max(1, min(cores // 2, -(-sessions // SESSIONS_PER_THREAD)))
+    if heavy:
+        return cores if cpu_quota() is not None else 0
+    return max(1, min(cores // 2, -(-sessions // SESSIONS_PER_THREAD)))
 
 
 def version() -> str:
-    """Of the runtime."""
+    """Return the version of the OpenVINO runtime."""
     return str(ov.get_version())
 
 
 def device() -> str:
-    """The CPU, and what it computes natively: what a compiled network and its rounding depend on."""
+    """Return the CPU and what it computes natively, which a compiled network and its rounding depend on."""
     name = str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
-    return f"{name} ({', '.join(sorted(capabilities()))}; int8 with {arithmetic('int8')})"
+    limit = f"; at most {isa}" if (isa := _isa_limit()) else ""
+    return f"{name} ({', '.join(sorted(capabilities()))}; int8 with {arithmetic('int8')}{limit})"
+
+
+def compiled_folder() -> Path:
+    """Return the folder of compiled networks, one for each OpenVINO and CPU: what others compiled is never read.
+
+    A cache may be copied from another machine, mounted by several of them, or older than this OpenVINO.
+    """
+    key = hashlib.sha256(f"{version()} {device()}".encode()).hexdigest()[:12]
+    return cache_dir() / "openvino" / key
+
+
+def _isa_limit() -> str:
+    """Return the instruction set that ONEDNN_MAX_CPU_ISA limits this process to, or "" for no limit."""
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "").strip().upper()
+    return "" if isa in ("ALL", "DEFAULT") else isa
 
 
 def arithmetic(precision: str) -> str:
-    """What floating point is computed in, in OpenVINO's words. int8 is in the file (quantised beforehand): what remains
-    is rounded to bf16 at little loss beside it (docs/engines.md), for a fifth less time of the default model's call.
+    """Return OpenVINO's name of the type that a network's floating-point operations are computed in.
+
+    An int8 network is quantised in its file. What remains in floating point is computed in bf16 where the CPU has it:
+    that loses little beside int8 (docs/engines.md) and takes a fifth off the default model's call.
     """
     return "bf16" if precision == "bf16" or (precision == "int8" and "BF16" in capabilities()) else "f32"
 
 
 def precisions() -> tuple[str, ...]:
-    """What this CPU may run a network in, the fastest first."""
+    """Return the precisions that this CPU runs a network in, the fastest first."""
     return ("int8", "bf16", "fp32") if "BF16" in capabilities() else ("int8", "fp32")
 
 
 def resolve_precision(precision: str) -> str:
-    """ "auto" becomes bf16 where the CPU has it, else fp32. Raises `EngineError` for what this CPU cannot do."""
+    """Return the precision that is asked for; "auto" is bf16 where the CPU has it, else fp32.
+
+    Raise `EngineError` for a precision that is unknown or that this CPU has no arithmetic for.
+    """
     if precision not in PRECISIONS:
         raise EngineError(f"There is no precision {precision!r} in OpenVINO; choose one of {', '.join(PRECISIONS)}.")
     has_bf16 = "BF16" in capabilities()
@@ -91,11 +120,12 @@ def resolve_precision(precision: str) -> str:
 
 
 class OpenVinoEngine:
-    """A network compiled for the CPU, callable from any number of threads.
+    """Run a network compiled for the CPU; any number of threads may call it.
 
-    `model`: path of an .onnx, .tflite or .xml file, or an `openvino.Model`. `threads`: cores over all streams together,
-    0 leaves it to OpenVINO. `streams`: calls that run at the same time, each on its share of the threads. `check`:
-    raise `EngineError` for outputs with NaN or Inf. Raises `EngineError` if the file cannot be compiled.
+    `model` is the path of an .onnx, .tflite or .xml file, or an `openvino.Model`. `threads` are the cores that all
+    streams use together; 0 leaves the number to OpenVINO. `streams` is the number of calls that run at the same time,
+    each on its share of the threads. With `check`, outputs that hold NaN or Inf raise `EngineError`. With `caching`,
+    the compiled network is kept in the cache. Raise `EngineError` if the file cannot be compiled.
     """
 
     name = "openvino"
@@ -114,14 +144,14 @@ class OpenVinoEngine:
         self._check = check
         self._label = model.name if isinstance(model, Path) else model.get_friendly_name()
         config: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": arithmetic(self.precision),  # unset, a CPU with bf16 would use it unasked
+            "INFERENCE_PRECISION_HINT": arithmetic(self.precision),  # without it, a CPU with bf16 uses bf16 for fp32
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": threads,
-            # Pinned threads of several engines would share the first cores and leave the others idle.
+            # With pinning, the threads of several engines would share the first cores and leave the others idle.
             "ENABLE_CPU_PINNING": False,
         }
         if caching:
-            config["CACHE_DIR"] = str(cache_dir() / "openvino")
+            config["CACHE_DIR"] = str(compiled_folder())
         try:
             network = core().read_model(model) if isinstance(model, Path) else model
             self._sizes = _sizes(network)
@@ -131,7 +161,8 @@ class OpenVinoEngine:
             except RuntimeError:
                 if self.precision != "int8":
                     raise
-                # Beside bf16 OpenVINO has no convolution of signed bytes with a zero point, such as TSAV's first ones.
+                # In a network computed in bf16, OpenVINO has no convolution of signed bytes with a zero point, which
+                # TSAV's first ones are; and a CPU may have int8 but no bf16.
                 self._graphs = _Graphs(network, config | {"INFERENCE_PRECISION_HINT": "f32"}, streams, first)
             compiled = self._graphs.of(first).compiled
         except RuntimeError as e:
@@ -142,7 +173,7 @@ class OpenVinoEngine:
         self.outputs = {_output_name(port): _shape(port, any_rows) for port in compiled.outputs}
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names or shapes."""
+        """Return the outputs by name; see `engines.engine.Engine`. Raise `EngineError` for wrong names or shapes."""
         batch = self.rows(inputs)
         try:
             whole = batch and not self._sizes
@@ -160,7 +191,7 @@ class OpenVinoEngine:
         for name, shape in self.inputs.items():
             given = inputs[name].shape
             if given[1:] == shape[1:] and len(given) == len(shape):
-                continue  # as nearly always
+                continue  # the usual case, checked first because it is fast
             if len(given) != len(shape) or any(d not in (-1, g) for d, g in zip(shape[1:], given[1:], strict=True)):
                 raise EngineError(f"{self._label} takes {name!r} of shape {shape}, but was given {given}.")
         sizes = {values.shape[0] for values in inputs.values()}
@@ -169,14 +200,14 @@ class OpenVinoEngine:
         return int(sizes.pop())
 
     def _run(self, inputs: Mapping[str, NDArray[np.generic]], size: int) -> Arrays:
-        """Outputs of a graph for `size` rows, of which `inputs` may have fewer."""
+        """Return the outputs of the graph for `size` rows, of which `inputs` may fill fewer."""
         rows = len(next(iter(inputs.values())))
         if rows < size:
             inputs = {name: np.resize(values, (size, *values.shape[1:])) for name, values in inputs.items()}
         graph = self._graphs.of(size if self._sizes else None)
         request = graph.idle.get()
         try:
-            # Inputs are read where they lie; outputs are copied out, because the request is used again at once.
+            # Inputs are not copied. Outputs are, because another call may use the request at once.
             results = request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         finally:
             graph.idle.put(request)
@@ -184,7 +215,7 @@ class OpenVinoEngine:
 
 
 class _Graph:
-    """A compiled network, and the requests of which none runs: the last used comes first, for its memory is warm."""
+    """Hold a compiled network and its idle requests; the last used is taken first, because its memory is in cache."""
 
     def __init__(self, compiled: ov.CompiledModel, requests: int) -> None:
         self.compiled = compiled
@@ -194,7 +225,7 @@ class _Graph:
 
 
 class _Graphs:
-    """A network compiled for each number of rows that comes; for `first` at once."""
+    """Compile a network for each number of rows at its first use; for the number `first` at once."""
 
     def __init__(self, network: ov.Model, config: dict[str, Any], requests: int, first: int | None) -> None:
         self._network = network
@@ -205,7 +236,7 @@ class _Graphs:
         self.of(first)
 
     def of(self, rows: int | None) -> _Graph:
-        """The graph for so many rows; None: for any number, as far as the network leaves it open."""
+        """Return the graph for so many rows; None stands for any number that the network takes."""
         graph = self._by_rows.get(rows)
         if graph is not None:
             return graph
@@ -217,17 +248,20 @@ class _Graphs:
 
 
 def _compile(network: ov.Model, config: dict[str, Any]) -> ov.CompiledModel:
+    """Return the compiled network. Raise `RuntimeError` if it cannot be compiled without the cache either."""
     try:
         return core().compile_model(network, "CPU", config)
     except RuntimeError:
         if "CACHE_DIR" not in config:
             raise
-        # A full, read-only or corrupt cache must not keep a network from running.
-        return core().compile_model(network, "CPU", {k: v for k, v in config.items() if k != "CACHE_DIR"})
+        # A cache that is full, read-only or corrupt must not keep a network from running.
+        compiled = core().compile_model(network, "CPU", {k: v for k, v in config.items() if k != "CACHE_DIR"})
+        log.warning("%s was compiled without the cache %s, which fails", network.get_friendly_name(), cache_dir())
+        return compiled
 
 
 def _sizes(network: ov.Model) -> tuple[int, ...]:
-    """Numbers of rows to compile `network` for; none where one graph is to take them all."""
+    """Return the numbers of rows to compile `network` for; none where one graph takes them all."""
     shapes = [_shape(port) for port in network.inputs]
     if any(shape[:1] == (1,) for shape in shapes):
         return (1,)
@@ -237,29 +271,34 @@ def _sizes(network: ov.Model) -> tuple[int, ...]:
 
 
 def _with_rows(network: ov.Model, rows: int) -> ov.Model:
+    """Return a copy of `network` whose inputs have exactly so many rows."""
     copy = network.clone()
     copy.reshape({port: [rows, *_shape(port)[1:]] for port in copy.inputs})
     return copy
 
 
 def _reason(error: RuntimeError) -> str:
-    """OpenVINO's last line says what is wrong; those before it say where in its sources."""
+    """Return the last line of OpenVINO's error, which says what is wrong; the others name lines of its sources."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else "no reason given"
 
 
 def _input_name(port: Any) -> str:
+    """Return the name of an input in the network's file."""
     name = port.node.friendly_name
     return str(name if name in port.names else port.any_name)
 
 
 def _output_name(port: Any) -> str:
-    """A folded Identity leaves several names on one tensor; the graph's own is in the name of the result node."""
+    """Return the name of an output in the network's file.
+
+    A folded Identity leaves several names on one tensor; the one of the file is in the name of the result node.
+    """
     name = port.node.friendly_name.removesuffix("/sink_port_0")
     return str(name if name in port.names else port.any_name)
 
 
 def _shape(port: Any, any_rows: bool = False) -> tuple[int, ...]:
-    """Dimensions, -1 for dynamic ones. `any_rows`: the first is, though this graph is for some number of rows."""
+    """Return the shape of a port, with -1 for dynamic dimensions; with `any_rows`, the first one counts as dynamic."""
     shape = tuple(d.get_length() if d.is_static else -1 for d in port.partial_shape)
     return (-1, *shape[1:]) if any_rows else shape

@@ -1,6 +1,6 @@
-"""A network that sees and hears cut in two by OpenVINO itself, which serves without the package onnx.
+"""A network of pictures and sound, cut in two with OpenVINO's own tools, which serve without the package onnx.
 
-See `engines.split` for what the parts are.
+`engines.split` describes the two parts.
 """
 
 from pathlib import Path
@@ -15,13 +15,14 @@ from engines.split import SplitEngine
 
 
 def opened(path: Path, **settings: Any) -> OpenVinoEngine | SplitEngine:
-    """An engine for the file at `path`, in two parts where there is the output to cut it at. `settings` are those of
-    `OpenVinoEngine`, and what it raises.
+    """Return an engine for the file at `path`, in two parts where the network has the output to cut it at.
+
+    `settings` are the keyword arguments of `OpenVinoEngine`. Raise `EngineError` if the file cannot be compiled.
     """
     try:
         model = core().read_model(path)
     except RuntimeError:
-        return OpenVinoEngine(path, **settings)  # says what is wrong
+        return OpenVinoEngine(path, **settings)  # raises the error that says what is wrong
     outputs = {name for port in model.outputs for name in port.names}
     if SOUND_EMBEDDING not in outputs:
         return OpenVinoEngine(path, **settings)
@@ -29,7 +30,10 @@ def opened(path: Path, **settings: Any) -> OpenVinoEngine | SplitEngine:
 
 
 def parts(model: ov.Model) -> tuple[ov.Model, ov.Model]:
-    """What leads to the embedding, and the rest, which takes it as an input. `model` is used up."""
+    """Return the network from the sound to the embedding, and the rest, which takes the embedding as an input.
+
+    `model` is changed and must not be used afterwards.
+    """
     ending = model.output(SOUND_EMBEDDING).get_node()
     embedding = ending.input_value(0)
     before = _above(ending)
@@ -38,7 +42,7 @@ def parts(model: ov.Model) -> tuple[ov.Model, ov.Model]:
     for target in embedding.get_target_inputs():
         if target.get_node().get_type_name() != "Result":
             target.replace_source_output(kept.output(0))
-    # Nodes are compared by name: their own == makes another node.
+    # Nodes are compared by name, because == between nodes makes a new node.
     others = [result for result in model.get_results() if result.get_name() != ending.get_name()]
     given: list[list[Any]] = [[], []]
     for parameter in model.get_parameters():
@@ -48,7 +52,7 @@ def parts(model: ov.Model) -> tuple[ov.Model, ov.Model]:
 
 
 def _above(node: Any) -> set[str]:
-    """Names of the nodes that lead to one."""
+    """Return the names of all nodes that `node` depends on."""
     seen: set[str] = set()
     open_ = [node]
     while open_:

@@ -1,4 +1,4 @@
-"""Inputs to verify an engine with where no others are given: a real face under many lights and framings, else noise."""
+"""Inputs to compare an engine on where none were recorded: a real face under many lights and framings, else noise."""
 
 from collections.abc import Mapping
 from math import prod
@@ -13,14 +13,15 @@ from engines.engine import Arrays
 # NASA's public-domain portrait of the astronaut Eileen Collins, aligned to the ArcFace-112 template: 112x112.
 _FACE = Path(__file__).parent / "weights" / "probe_face.png"
 COUNT = 64  # samples
-_LARGE = 100_000  # numbers in a sample, from which a few samples must do
+_LARGE = 100_000  # numbers in a sample above which `_FEW` samples are made
 _FEW = 8
 
 
 def probe(inputs: Mapping[str, tuple[int, ...]], types: Mapping[str, str], count: int | None = None) -> Arrays:
-    """`count` samples for inputs of these shapes (batch first) and numpy types, the same at every call: faces where
-    the input is uint8 of pictures, and standard normal noise elsewhere. Where a model's own inputs can be recorded,
-    those are the better probe.
+    """Return `count` samples for inputs of these shapes (batch first) and numpy types, the same at every call.
+
+    An input of uint8 pictures gets faces, any other standard normal noise. Inputs that were recorded of the model are
+    better samples, where there are any.
     """
     rng = np.random.default_rng(0)
     if count is None:
@@ -36,7 +37,7 @@ def probe(inputs: Mapping[str, tuple[int, ...]], types: Mapping[str, str], count
 
 
 def _pictures(size: tuple[int, ...]) -> NDArray[np.uint8]:
-    """`faces` in the shape (..., height, width, 3 or 4); nothing is drawn in the fourth channel."""
+    """Return `faces` in the shape `size` (..., height, width, 3 or 4); a fourth channel is zero."""
     *several, height, width, channels = size
     resized = np.stack([cv2.resize(face, (width, height)) for face in faces(prod(several))]).astype(np.uint8)
     if channels == 4:
@@ -45,7 +46,10 @@ def _pictures(size: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def faces(count: int) -> NDArray[np.uint8]:
-    """(count, 112, 112, 3) RGB: the face moved, turned, mirrored, covered in part, darkened and blurred."""
+    """Return pictures (count, 112, 112, 3) uint8 RGB of one face under many framings and lights.
+
+    The face is moved, turned, mirrored, partly covered, darkened and blurred, the same way at every call.
+    """
     rng = np.random.default_rng(1)
     face = cv2.imdecode(np.frombuffer(_FACE.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
     assert face is not None

@@ -1,12 +1,11 @@
 """A network in 8-bit integers: quantised after training on real inputs, and kept in the cache.
 
 The result is the same ONNX file with QuantizeLinear and DequantizeLinear nodes, which every runtime with 8-bit
-arithmetic reads. What prepares the inputs stays in floating point; where the comparison with the float32 network finds
-the rest beyond the limits, so do the last layers before the outputs, then the first ones after the inputs too. How
-NNCF is asked stands in `models.onnx_quantize`. Needs the extra `quantize`.
+arithmetic reads. The nodes that prepare the inputs stay in floating point. Where the result is beyond the limits of the
+comparison with the float32 network, the last layers before the outputs stay so too, and then the first layers after the
+inputs. `models.onnx_quantize` holds the settings of NNCF. Needs the extra `quantize`.
 """
 
-import hashlib
 import importlib.util
 import logging
 import os
@@ -27,17 +26,18 @@ from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.verify import Figures
 from engines.weights import Source, Weights
+from models.files import sha256
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the files below; a change of what is written here makes the old ones stale
+VERSION = 1  # of the written files; to be raised when what is written changes, so that older files are not read
 HINT = "pip install 'affectstream[quantize]'"
-# A network begins at the first of these and ends at the last; MatMul is none, because pictures are resampled with it.
+# A network begins at the first of these and ends at the last. MatMul is not one, because pictures are resampled by it.
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM"})
 
 
 class Scheme(StrEnum):
-    """Where zero lies among an activation's bytes; also the name of such files' folder in the cache."""
+    """Name how bytes stand for an activation's numbers; the value is the name of such files' folder in the cache."""
 
     ANYWHERE = "int8"  # so that a range uses its whole byte: for CPUs, and what ships
     AROUND_ZERO = "int8-around-zero"  # signed bytes without zero points, which are all that TensorRT takes
@@ -45,7 +45,7 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """What a build gave: the file (None if no attempt was within the limits), its figures, the layers left out."""
+    """Hold the result of `build`: the file (None if no attempt was within the limits), figures and layers left out."""
 
     weights: Weights | None
     figures: Figures
@@ -53,12 +53,12 @@ class Quantised:
 
 
 def available() -> bool:
-    """Whether the extra `quantize` is installed. Imports nothing."""
+    """Return whether the extra `quantize` is installed, without importing it."""
     return all(importlib.util.find_spec(module) is not None for module in ("nncf", "onnx", "onnxruntime"))
 
 
 def find(source: Weights, scheme: Scheme = Scheme.ANYWHERE) -> Weights | None:
-    """The 8-bit form of `source` in the cache; None if there is none, or one that is stale or damaged."""
+    """Return the 8-bit form of `source` in the cache, or None if there is none, or only a stale or damaged one."""
     for file in _folder(source, scheme).glob(f"{VERSION}-*.onnx"):
         made = _entry(source, file)
         if weights.state(made) == "ready":
@@ -68,17 +68,18 @@ def find(source: Weights, scheme: Scheme = Scheme.ANYWHERE) -> Weights | None:
 
 
 def was_built(source: Weights, scheme: Scheme = Scheme.ANYWHERE) -> bool:
-    """Whether there is any 8-bit form of `source` in the cache, be it stale or damaged."""
+    """Return whether there is an 8-bit form of `source` in the cache, which may be stale or damaged."""
     return any(_folder(source, scheme).glob("*.onnx"))
 
 
 def build(
     source: Weights, samples: Arrays, judge: Callable[[Path], Figures], scheme: Scheme = Scheme.ANYWHERE
 ) -> Quantised:
-    """Quantises `source`, with ranges taken from `samples` (by name, batch first), and keeps what `judge` finds fit.
+    """Quantise `source`, with ranges taken from `samples` (by name, batch first), and keep the file if it is fit.
 
-    Written aside and renamed: an interrupt leaves what was there. Raises `EngineError` without the extra, for a file
-    that cannot be quantised, and where the cache cannot be written.
+    `judge` compares a file with its source. The file is written aside and renamed, so that an interrupt leaves an
+    earlier one as it was. Raise `EngineError` without the extra, for a file that cannot be quantised, and if the cache
+    cannot be written.
     """
     if not available():
         raise EngineError(f"Quantising to int8 needs NNCF, which serving does without; install it once: {HINT}.")
@@ -96,9 +97,10 @@ def build(
 def quantise(
     source: Path, samples: Arrays, target: Path, keep: tuple[str, ...] = (), scheme: Scheme = Scheme.ANYWHERE
 ) -> None:
-    """Writes the 8-bit form of the ONNX file `source` to `target`; the nodes named in `keep` stay as they are.
+    """Write the 8-bit form of the ONNX file `source` to `target`; the nodes named in `keep` stay as they are.
 
-    `samples`: real inputs by name, batch first. Progress goes to the error stream. Raises `EngineError`.
+    `samples` are real inputs by name, batch first. Progress goes to the error stream. Raise `EngineError` if the file
+    cannot be quantised or the result not written.
     """
     with _quiet():
         import nncf
@@ -106,10 +108,10 @@ def quantise(
 
         from models.onnx_quantize import quantised
 
-        logging.getLogger(nncf.__name__).setLevel(logging.ERROR)  # which it sets itself when it is imported
+        logging.getLogger(nncf.__name__).setLevel(logging.ERROR)  # importing NNCF sets another level
         try:
             small = quantised(onnx.load(str(source)), samples, keep, around_zero=scheme is Scheme.AROUND_ZERO)
-        except Exception as error:  # whatever a quantiser of foreign graphs may stumble over
+        except Exception as error:  # a quantiser may fail in any way on a graph that it does not know
             raise EngineError(f"{source.name} cannot be quantised: {type(error).__name__}: {error}.") from error
         try:
             onnx.save(small, str(target))
@@ -118,7 +120,7 @@ def quantise(
 
 
 def _attempts(path: Path) -> list[tuple[str, tuple[str, ...]]]:
-    """What is left out, in words and as names of nodes; least first."""
+    """Return what each attempt leaves in floating point, in words and as names of nodes, the least first."""
     import onnx
 
     from models.onnx_quantize import named
@@ -135,11 +137,12 @@ def _attempts(path: Path) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _edge(model: Any, *, forward: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the nodes that lie before the first layers on the way from the inputs on, and of these layers; or the
-    same from the outputs back. What lies before prepares pictures, or carries a state from frame to frame: a few
-    operations, and a rounding there is seen by all that follows.
+    """Return the names of the nodes before the first layers from the inputs on, and of these layers.
+
+    With `forward` false, the same is returned from the outputs back. Nodes before the first layers prepare pictures or
+    carry a state from frame to frame: they are few, and every later operation would see their rounding.
     """
-    near: dict[str, list[Any]] = {}  # tensor -> the nodes one step further
+    near: dict[str, list[Any]] = {}  # by tensor, the nodes one step further
     for node in model.graph.node:
         for tensor in node.input if forward else node.output:
             near.setdefault(tensor, []).append(node)
@@ -159,22 +162,22 @@ def _edge(model: Any, *, forward: bool) -> tuple[tuple[str, ...], tuple[str, ...
 
 
 def _folder(source: Weights, scheme: Scheme) -> Path:
+    """Return the folder of the 8-bit forms of a file, which may not exist yet."""
     return cache_dir() / "engines" / scheme / source.sha256[:24]
 
 
 def _entry(source: Weights, file: Path) -> Weights:
-    sha256 = file.stem.partition("-")[2]
+    """Return the entry of an 8-bit file, whose expected hash is in its name."""
+    expected = file.stem.partition("-")[2]
     return replace(
-        source, name=f"{source.name}-int8", file=file.name, sha256=sha256, size=file.stat().st_size,
+        source, name=f"{source.name}-int8", file=file.name, sha256=expected, size=file.stat().st_size,
         sources=(Source(path=str(file)),), precision="int8",
     )  # fmt: skip
 
 
 def _keep(source: Weights, aside: Path, scheme: Scheme) -> Weights:
-    """Gives the file its name, by its own hash, and takes the place of older ones."""
-    with aside.open("rb") as f:
-        sha256 = hashlib.file_digest(f, "sha256").hexdigest()
-    file = _folder(source, scheme) / f"{VERSION}-{sha256}.onnx"
+    """Move the finished file to the name that its hash gives it, and remove older ones."""
+    file = _folder(source, scheme) / f"{VERSION}-{sha256(aside)}.onnx"
     os.replace(aside, file)
     for other in file.parent.glob("*.onnx"):
         if other != file:
@@ -184,7 +187,10 @@ def _keep(source: Weights, aside: Path, scheme: Scheme) -> Weights:
 
 @contextmanager
 def _written_aside(folder: Path) -> Iterator[Path]:
-    """A file to write to in a folder of its own beside the goal, gone afterwards."""
+    """Yield the path of a file in a temporary folder inside `folder`, which is removed afterwards.
+
+    NNCF may write further files beside it. Raise `EngineError` if the cache cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=folder, suffix=".part"))
@@ -197,12 +203,13 @@ def _written_aside(folder: Path) -> Iterator[Path]:
 
 
 def _unwritable(error: OSError) -> str:
+    """Return the sentence for a cache that cannot be written."""
     return f"{cache_dir()} cannot be written ({error.strerror or error}); set AFFECTSTREAM_CACHE to another folder."
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser's bars belong on the error stream, for the output may be JSON; its libraries' warnings nowhere."""
+    """Print the quantiser's progress bars on the error stream, because the output may be JSON, and no warnings."""
     with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         yield

@@ -1,15 +1,13 @@
-"""What is known of engines built on this machine: which network, in what precision, and how it compared.
+"""Records of the engines built on this machine: network, precision, and how it compared with its reference.
 
-A record is as good as its key: network, runtime, device, precision and limits. Change one and the engine is built and
-compared anew; a record that cannot be read counts as none.
+A record is kept under a key of network, runtime, device, precision and limits: where one of them changes, the engine is
+built and compared anew. A record that cannot be read counts as missing.
 """
 
 import hashlib
 import json
 import logging
-import os
 import time
-from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from engines import verify
 from engines.cache import cache_dir
 from engines.verify import Figures
 from engines.weights import Weights
+from models.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ _LIMITS = (
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What compiles and runs: the backend's name and version, and the device with what it can do."""
+    """Name what compiles and runs a network: the backend, its version, and the device with what it computes."""
 
     backend: str
     version: str
@@ -40,7 +39,7 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One engine and what its comparison with the fp32 reference gave."""
+    """Hold what the comparison of one engine with its float32 reference gave."""
 
     model: str
     weights: str
@@ -53,7 +52,7 @@ class Record:
 
     @property
     def fit(self) -> bool:
-        """Whether it may serve."""
+        """Return whether the engine may serve."""
         return self.figures.excess is None
 
     @property
@@ -62,7 +61,7 @@ class Record:
         return "" if self.fit else f"{self.model} on {self.backend}:{self.precision} is refused: {self.figures.excess}."
 
     def row(self) -> dict[str, str]:
-        """For `affectstream engines list`."""
+        """Return the row of `affectstream engines list`."""
         return {
             "model": self.model,
             "weights": self.weights,
@@ -77,46 +76,42 @@ class Record:
 
 
 def key(entry: Weights, reference: Weights, precision: str, runtime: Runtime) -> str:
-    """Names everything that the result of a comparison depends on."""
+    """Return a key of everything that the result of a comparison depends on."""
     parts = [entry.sha256, reference.sha256, *astuple(runtime), precision, *_LIMITS]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def find(of: str) -> Record | None:
-    """The record of that key; None if there is none, or none that can be read."""
+    """Return the record of that key, or None if there is none that can be read."""
     return _read(_folder() / f"{of}.json")
 
 
 def everything() -> list[Record]:
-    """All records on this machine, by model and precision; old ones of other runtimes too."""
+    """Return all records in the cache by model and precision, those of other runtimes and devices too."""
     found = [record for file in _folder().glob("*.json") if (record := _read(file)) is not None]
     return sorted(found, key=lambda record: (record.model, record.precision, record.built))
 
 
 def keep(of: str, entry: Weights, precision: str, runtime: Runtime, figures: Figures) -> Record:
-    """Writes a record, aside and renamed. A cache that cannot be written only costs the next start a comparison."""
+    """Write a record and return it. Where the cache cannot be written, the next start compares again."""
     record = Record(
         entry.model, entry.version or entry.name, runtime.backend, runtime.version, runtime.device, precision, figures,
         time.time(),
     )  # fmt: skip
-    file = _folder() / f"{of}.json"
-    aside = file.with_suffix(f".{os.getpid()}.part")
     try:
-        _folder().mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(asdict(record), indent=1), "utf-8")
-        os.replace(aside, file)
+        write_text(_folder() / f"{of}.json", json.dumps(asdict(record), indent=1))
     except OSError as error:
-        log.warning("what was measured of %s cannot be kept in %s: %s", entry.model, cache_dir(), error.strerror)
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+        log.warning("the comparison of %s cannot be kept in %s: %s", entry.model, cache_dir(), error.strerror)
     return record
 
 
 def _folder() -> Path:
+    """Return the folder of the records, which may not exist yet."""
     return cache_dir() / "engines"
 
 
 def _read(file: Path) -> Record | None:
+    """Return the record in a file, or None if it cannot be read."""
     try:
         fields = json.loads(file.read_text("utf-8"))
         return Record(**{**fields, "figures": Figures(**fields["figures"])})

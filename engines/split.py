@@ -1,8 +1,8 @@
-"""A network that sees and hears, in two parts: what it made of the sound can be kept and given back.
+"""A network of pictures and sound in two parts, so that the embedding of the sound can be kept and given back.
 
-Ten seconds of sound change more slowly than a face, and reading them is a tenth of TSAV's multiplications. The parts
-are cut out of the very file that all engines read, at its output `sound_embedding`: asked with the sound, both run.
-For engines that read ONNX the cut is made here; OpenVINO makes its own (`engines.openvino_split`).
+Ten seconds of sound change more slowly than a face, and reading them takes a tenth of TSAV's multiplications. The
+network of the one file that all engines read is cut at its output `sound_embedding`; given the sound, both parts run.
+For engines that read ONNX the cut is made here, for OpenVINO in `engines.openvino_split`.
 """
 
 import tempfile
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class Typed(Engine, Protocol):
-    """An engine that also says what its inputs are made of."""
+    """Run a network as every `Engine` does, and name the types of its inputs."""
 
     @property
     def types(self) -> Mapping[str, str]:
-        """Numpy types of the inputs by name, such as "float32"."""
+        """Return the numpy types of the inputs by name, such as "float32"."""
 
 
 class SplitEngine:
-    """What leads to the embedding, and the `rest`, which takes it as an input; both of one backend and precision.
+    """Run a network in two parts: `sound` gives the embedding, and `rest` takes it as an input.
 
-    Takes `inputs`, and gives `sound_embedding` beside the other outputs. Or takes `sound_embedding` as well, which is
-    given back: then `inputs` that lead to it come for those rows alone, in their order, whose embedding is NaN.
-    `kept`: numbers of an embedding.
+    Both parts are of one backend and precision. A call gives `sound_embedding` beside the other outputs. It takes all
+    `inputs`; or it takes `sound_embedding` too, and then the inputs of the sound hold only the rows, in their order,
+    whose embedding is NaN and has to be computed. `kept` is the number of values in an embedding.
     """
 
     def __init__(self, sound: Typed, rest: Typed) -> None:
@@ -45,7 +45,7 @@ class SplitEngine:
         self.kept = rest.inputs[SOUND_EMBEDDING][1]
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names or shapes."""
+        """Return the outputs by name; see `engines.engine.Engine`. Raise `EngineError` for wrong names or shapes."""
         heard = {k: v for k, v in inputs.items() if k in self._sound.inputs}
         seen: Arrays = {k: v for k, v in inputs.items() if k not in heard}
         if SOUND_EMBEDDING not in inputs:
@@ -60,8 +60,9 @@ class SplitEngine:
 
 
 def opened(path: Path, open_: Callable[[Path], Typed]) -> Typed:
-    """The engine that `open_` makes of the ONNX file at `path`, or one of each of its parts where there is the output
-    to cut it at. Raises `EngineError`, also without the package onnx.
+    """Return the engine that `open_` makes of the ONNX file at `path`, in two parts where the file can be cut.
+
+    Raise `EngineError` if a part cannot be opened, and without the package onnx.
     """
     try:
         import onnx
@@ -78,7 +79,10 @@ def opened(path: Path, open_: Callable[[Path], Typed]) -> Typed:
 
 
 def parts(model: "onnx.ModelProto") -> tuple["onnx.ModelProto", "onnx.ModelProto"]:
-    """What leads to the embedding, and the rest, which takes it as an input. What both need is in both."""
+    """Return the network from the sound to the embedding, and the rest, which takes the embedding as an input.
+
+    Constants that both need are in both.
+    """
     from onnx.utils import Extractor
 
     whole = Extractor(model)

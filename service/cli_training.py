@@ -1,4 +1,4 @@
-"""The commands of the workshop: prepare, train, evaluate. They need the extra `train`; the live program never does."""
+"""The commands for training: prepare, train and evaluate. They need the extra `train`, which serving does not."""
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Print = Callable[[list[dict[str, Any]], bool], None]
 
 
 def add_commands(commands: Any, table: Print) -> None:
-    """Adds them to the command line; `table` prints rows, as JSON if so asked."""
+    """Add the commands to the command line; `table` prints rows, as JSON if its second argument is true."""
     prepare = commands.add_parser("prepare", help="aligned crops and mel columns of a data set, by the live perception")
     prepare.set_defaults(run=_prepare)
     prepare.add_argument("dataset", help="ferplus, faces, ravdess, video, affwild2 or multiterm")
@@ -59,6 +59,7 @@ def add_commands(commands: Any, table: Print) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
+    """Prepare a data set."""
     from service.datasets.prepare import prepare
 
     if args.features is None:
@@ -76,6 +77,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace, table: Print) -> int:
+    """Train a recipe, or list the recipes."""
     _need_torch()
     from models.face_mt import train as face_mt
     from models.multiterm import train as multiterm_train
@@ -105,6 +107,7 @@ def _train(args: argparse.Namespace, table: Print) -> int:
 
 
 def _check_device(device: str) -> None:
+    """Raise `UserError` for "cuda" if PyTorch finds no such device."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -112,6 +115,7 @@ def _check_device(device: str) -> None:
 
 
 def _evaluate(args: argparse.Namespace, table: Print) -> int:
+    """Score predictions, a checkpoint, or the default weights."""
     _need_torch()
     from models.face_mt import evaluate as face_mt
     from models.training import evaluate
@@ -143,6 +147,7 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
 
 
 def _evaluate_voice(args: argparse.Namespace, table: Print) -> int:
+    """Score the sound branch and write its page."""
     from engines import weights
     from models.voice_mt import evaluate as voice_evaluate
 
@@ -156,7 +161,7 @@ def _evaluate_voice(args: argparse.Namespace, table: Print) -> int:
 
 
 def _submit(args: argparse.Namespace, table: Print) -> tuple[Path, Path]:
-    """Writes and checks a checkpoint's submission; gives where it is, and the annotations that it is scored against."""
+    """Write and check a checkpoint's submission; return its path and that of the annotations to score it against."""
     from models.training import affwild2, evaluate, predict
 
     if args.out is None:
@@ -172,6 +177,7 @@ def _submit(args: argparse.Namespace, table: Print) -> tuple[Path, Path]:
 
 
 def _need_torch() -> None:
+    """Raise `UserError` without PyTorch."""
     if find_spec("torch") is None:
         raise UserError(
             "training and evaluation need PyTorch; install it: pip install torch==2.13.0 'affectstream[train]'"

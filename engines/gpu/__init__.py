@@ -1,1 +1,1 @@
-"""Engines that run on an NVIDIA GPU: TensorRT, torch with CUDA graphs, and the conversions that they need."""
+"""Engines for an NVIDIA GPU, TensorRT and PyTorch with CUDA graphs, and the conversions of files that they need."""

@@ -1,15 +1,15 @@
-"""Convolutions as NVIDIA's matrix units like them: the same numbers from kernels that are several times as fast.
+"""Convolutions in the forms that NVIDIA's matrix units compute fastest; they give the same numbers.
 
-- Channels come in eights, which matrix units read at a time. Where a network has 45 or 921, cuDNN copies all of them to
-  where they do, at every convolution; channels of zeros in the file change nothing and save that (`widened`).
-- What follows a convolution is done by it, bias, shortcut and the cut at zero, while the sums are in registers
-  (`fused`; the result is no longer ONNX, and `engines.gpu.onnx_torch` alone reads it).
-- A kernel of 1 x K x K over frames is one over pictures, the same memory seen in another way; cuDNN's kernels for two
-  dimensions are better. And a first convolution of stride 2 over one to four channels leaves matrix units empty:
-  squares of 2 x 2 pixels become four times as many channels, and the kernel half as wide (`convolution`).
+- Matrix units read eight channels at a time. For 45 or 921 channels, cuDNN copies all of them to a padded layout at
+  every convolution. Channels of zeros in the file change no result and make that unnecessary (`widened`).
+- The bias, the shortcut and Relu after a convolution are computed in its kernel, while the sums are in registers
+  (`fused`; the result is no longer ONNX, and only `engines.gpu.onnx_torch` reads it).
+- A kernel of 1 x K x K over frames is computed as a kernel over pictures, on the same memory, because cuDNN's
+  two-dimensional kernels are faster. A first convolution of stride 2 over one to four channels would use few of the
+  matrix units: squares of 2 x 2 pixels become four times as many channels, and the kernel half as wide (`convolution`).
 
-What each of them brings is in docs/benchmarks, the page of the H200. Used by `engines.gpu.torch_cuda`; needs torch and
-onnx.
+The gain of each is in docs/benchmarks, on the page of the H200. `engines.gpu.torch_cuda` uses this file; it needs
+PyTorch and onnx.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,14 +25,15 @@ from torch import Tensor
 
 FUSED = "FusedConvolution"  # inputs: x, weight, bias, shortcut; the last two may be missing. `relu`: cut at zero
 LANES = 8  # numbers of half precision that matrix units read at a time, 16 bytes
-_TILE = 64  # channels that the kernels compute at a time: a number that has to grow grows to a multiple of it
-_FEW = 4  # channels of a first convolution
+_TILE = 64  # channels that the kernels compute at a time; a number of channels is widened to a multiple of it
+_FEW = 4  # channels that count as those of a first convolution
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {4: F.conv2d, 5: F.conv3d}  # by the dimensions of the weight
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model`, in float32, with channels of zeros where nothing but convolutions, through Relu, sees them; its outputs
-    stay the same.
+    """Return a copy of the float32 `model` with channels of zeros, and the same outputs.
+
+    They are added where only convolutions, or Relu and then convolutions, read the channels.
     """
     made = _copy(model)
     graph = made.graph
@@ -51,21 +52,23 @@ def widened(model: onnx.ModelProto) -> onnx.ModelProto:
                 _grow(weights[name], 0, more)
             for reader in readers:
                 _grow(weights[reader.input[1]], 1, more)
-    del graph.value_info[:]  # some tensors have other shapes now
+    del graph.value_info[:]  # it holds shapes, some of which have changed
     return made
 
 
 def fused(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` with each ordinary convolution written as `FUSED`, together with what follows it where nobody else sees
-    what lies between: Add and Relu, or Relu alone.
+    """Return a copy of `model` with each ordinary convolution as a node `FUSED`.
+
+    The node includes the Add and Relu, or the Relu, that follow the convolution, where no other node reads the values
+    between them.
     """
     made = _copy(model)
     graph = made.graph
     after = _Readers(graph)
     ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
-    at: dict[str, onnx.NodeProto] = {}  # by what the last of the nodes gives that became one
+    at: dict[str, onnx.NodeProto] = {}  # fused nodes, by the output of the last node that each replaces
     gone: set[str] = set()
-    for node in reversed(graph.node):  # where two convolutions meet, the last one does the sum
+    for node in reversed(graph.node):  # where two convolutions are added, the last one computes the sum
         if not _is_plain(node) or ranks.get(node.input[1], 0) not in _CONVOLUTIONS:
             continue
         last, shortcut = node, ""
@@ -89,7 +92,7 @@ def fused(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """Steps, zeros at both ends, and distances within the kernel by spatial axis; whether what is below zero is cut."""
+    """Hold a convolution's stride, zero padding at both ends and dilation by spatial axis, and whether Relu follows."""
 
     stride: Sequence[int]
     padding: Sequence[int]
@@ -98,7 +101,7 @@ class How:
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, shortcut: Tensor | None, how: How) -> Tensor:
-    """X (N, C, ...) convolved with weight (K, C, ...), plus bias (K,), plus shortcut (N, K, ...)."""
+    """Return x (N, C, ...) convolved with weight (K, C, ...), plus bias (K,), plus shortcut (N, K, ...)."""
     if weight.ndim == 5 and weight.shape[2] == 1 and not how.padding[0]:
         rows = len(x)
         x, shortcut = _pictures(x[:, :, :: how.stride[0]]), None if shortcut is None else _pictures(shortcut)
@@ -120,15 +123,15 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, shortcut: Tensor
 
 
 def _pictures(x: Tensor) -> Tensor:
-    """(N, C, T, H, W) -> (N * T, C, H, W); where channels lie last, without a copy."""
+    """Return frames (N, C, T, H, W) as pictures (N * T, C, H, W), without a copy if channels are last in memory."""
     return x.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def _folded(x: Tensor, weight: Tensor, how: How) -> tuple[Tensor, Tensor, How]:
-    """The same convolution of stride 2 as one of stride 1 over four times the channels, which come in eights."""
+    """Return a convolution of stride 2 as one of stride 1 over four times the channels, in multiples of eight."""
     sides, taps = [], []
     for length, size, zeros in zip(x.shape[2:], weight.shape[2:], how.padding, strict=True):
-        first = zeros % 2  # a tap before the kernel, so that the squares begin at an even place
+        first = zeros % 2  # a zero in front of the kernel, so that the squares begin at an even place
         kernel = size + first + (size + first) % 2
         whole = 2 * ((length + 2 * zeros - size) // 2) + kernel
         sides.append((zeros + first, whole - length - zeros - first))
@@ -146,7 +149,7 @@ _PIXELS = {4: torch.int32, 8: torch.int64, 16: torch.complex128}  # by bytes
 
 
 def _squares(x: Tensor) -> Tensor:
-    """(N, H, W, C) -> (N, 4 C, H / 2, W / 2), channels last."""
+    """Return x (N, H, W, C) as (N, 4 C, H / 2, W / 2) with channels last in memory."""
     kind, (rows, high, wide, channels) = x.dtype, x.shape
     x = x.contiguous().view(_PIXELS.get(channels * x.itemsize, kind))
     x = x.reshape(rows, high // 2, 2, wide // 2, 2, -1).transpose(2, 3).flatten(3)
@@ -154,7 +157,7 @@ def _squares(x: Tensor) -> Tensor:
 
 
 class _Readers:
-    """Which nodes read what another gives."""
+    """Find the nodes that read the output of another node."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._outputs = {output.name for output in graph.output}
@@ -164,23 +167,25 @@ class _Readers:
                 self._found.setdefault(name, []).append(node)
 
     def of(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """All of them; none where what it gives leaves the network."""
+        """Return all readers of the node's output, or none if it is an output of the network."""
         return [] if node.output[0] in self._outputs else self._found.get(node.output[0], [])
 
     def only(self, node: onnx.NodeProto, kind: str) -> onnx.NodeProto | None:
-        """The single one, if it is of that kind."""
+        """Return the only reader of the node's output if there is one alone and it is of that kind, else None."""
         found = self.of(node)
         return found[0] if len(found) == 1 and found[0].op_type == kind else None
 
 
 def _is_plain(node: onnx.NodeProto) -> bool:
+    """Return whether the node is a convolution without groups."""
     groups = next((helper.get_attribute_value(a) for a in node.attribute if a.name == "group"), 1)
     return bool(node.op_type == "Conv" and groups == 1)
 
 
 def _own_weights(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """Gives convolutions weights that nothing else reads, for a file may have equal ones once, under several names; all
-    constants then, by name.
+    """Give each convolution weights that no other node reads, and return all constants by name.
+
+    A file may hold equal weights once, under several names.
     """
     known = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
@@ -196,7 +201,7 @@ def _own_weights(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
 
 
 def _grow(tensor: onnx.TensorProto, axis: int, more: int) -> None:
-    """Adds so many zeros at the end of an axis."""
+    """Add so many zeros at the end of an axis."""
     values: NDArray[np.generic] = numpy_helper.to_array(tensor)
     sides = [(0, 0)] * values.ndim
     sides[axis] = (0, more)
@@ -204,6 +209,7 @@ def _grow(tensor: onnx.TensorProto, axis: int, more: int) -> None:
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of the model."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     return made

@@ -1,8 +1,8 @@
-"""The GPU and the one owner of its CUDA context: pycuda for memory, streams and events, and the graphs pycuda lacks.
+"""The GPU and its CUDA context: memory, streams and events by pycuda, and CUDA graphs, which pycuda lacks.
 
-Everything runs in the device's primary context, the one that CUDA's runtime, TensorRT and torch use by themselves, so
-that none of them ever sees another's. A thread has it only between `Gpu.current()`'s ends. What was allocated must be
-freed there as well: pycuda frees nothing from a thread in which the context is not current.
+Everything runs in the device's primary context, which CUDA's runtime, TensorRT and PyTorch use by default, so that all
+of them share one context. It is current in a thread only inside `Gpu.current()`. Memory must be freed there as well:
+pycuda frees nothing from a thread in which the context is not current.
 """
 
 import ctypes
@@ -14,12 +14,12 @@ from typing import Any
 
 from engines.errors import EngineError
 
-_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do meanwhile disturbs no capture
+_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: the work of other threads does not disturb a recording
 MIB = 2**20  # bytes
 
 
 class Gpu:
-    """The first GPU that CUDA shows (`CUDA_VISIBLE_DEVICES` chooses). Made once, by `gpu`."""
+    """Hold the first GPU that CUDA shows (`CUDA_VISIBLE_DEVICES` chooses) and its context; `gpu` makes it once."""
 
     def __init__(self, driver: Any) -> None:
         self.driver = driver  # the module pycuda.driver
@@ -27,11 +27,13 @@ class Gpu:
         self.name = str(device.name())
         self.capability: tuple[int, int] = tuple(device.compute_capability())
         self.cuda = int(driver.get_driver_version())  # the newest CUDA that the driver runs, such as 13000
-        self._context = device.retain_primary_context()  # never detached: it is torch's too, and ends with the process
+        self._context = (
+            device.retain_primary_context()
+        )  # never detached, because PyTorch uses it until the process ends
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """The context is the calling thread's. What CUDA finds wrong inside is raised as `EngineError`."""
+        """Make the context current in the calling thread; errors of CUDA inside are raised as `EngineError`."""
         try:
             self._context.push()
             try:
@@ -44,7 +46,7 @@ class Gpu:
             raise EngineError(f"The {self.name} failed: {error}.") from error
 
     def require_memory(self, size: int, what: str) -> None:
-        """Raises `EngineError` if fewer than `size` bytes are free; inside `current`."""
+        """Raise `EngineError` if fewer than `size` bytes are free for `what`; call it inside `current`."""
         free, total = self.driver.mem_get_info()
         if free < size:
             raise EngineError(
@@ -58,7 +60,7 @@ class Gpu:
 
 @cache
 def gpu() -> Gpu:
-    """The GPU. Raises `EngineError` where there is none, no driver or no pycuda."""
+    """Return the GPU. Raise `EngineError` without a GPU, a driver or pycuda."""
     try:
         import pycuda.driver as driver
     except ImportError as error:
@@ -74,12 +76,12 @@ INSTALL = "pip install 'affectstream[gpu]', which needs NVIDIA's CUDA toolkit an
 
 
 def version(number: int) -> str:
-    """13010 -> "13.1"."""
+    """Return the text of a CUDA version's number: "13.1" for 13010."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def driver_version() -> int | None:
-    """The newest CUDA that the NVIDIA driver runs, such as 13010; None without a driver."""
+    """Return the newest CUDA that the NVIDIA driver runs, such as 13010, or None without a driver."""
     found = ctypes.c_int()
     try:
         return found.value if _cuda().cuDriverGetVersion(ctypes.byref(found)) == 0 else None
@@ -88,7 +90,7 @@ def driver_version() -> int | None:
 
 
 def seen() -> str:
-    """The GPUs that the driver shows and their memory, or why there is none, in words. Makes no context."""
+    """Return the GPUs that the driver shows and their memory as text, or why there is none; no context is made."""
     number = driver_version()
     if number is None:
         return "no NVIDIA driver"
@@ -106,10 +108,10 @@ def seen() -> str:
 
 
 class Graph:
-    """What a stream did once, launched as a whole from then on. The addresses it read and wrote must stay.
+    """Record the work of a stream once and launch it as a whole; the addresses that it reads and writes must stay.
 
-    `record` puts the work on `stream`, a `pycuda.driver.Stream`. Raises `EngineError` if it cannot be recorded. To be
-    made, launched and closed where the context is current.
+    `record` puts the work on `stream`, a `pycuda.driver.Stream`. The graph is made, launched and closed where the
+    context is current. Raise `EngineError` if the work cannot be recorded.
     """
 
     def __init__(self, stream: Any, record: Callable[[], None]) -> None:
@@ -119,7 +121,7 @@ class Graph:
         _check(self._cuda.cuStreamBeginCapture_v2(self._stream, ctypes.c_int(_THREAD_LOCAL)))
         try:
             record()
-        finally:  # a stream that is left recording could never be used again
+        finally:  # a stream that stays in recording could not be used again
             ended = self._cuda.cuStreamEndCapture(self._stream, ctypes.byref(graph))
         _check(ended)
         self._made = ctypes.c_void_p()
@@ -129,23 +131,24 @@ class Graph:
             self._cuda.cuGraphDestroy(graph)
 
     def launch(self) -> None:
-        """Does the work again on its stream."""
+        """Do the recorded work again on its stream. Raise `EngineError` if that fails."""
         _check(self._cuda.cuGraphLaunch(self._made, self._stream))
 
     def close(self) -> None:
-        """Frees it."""
+        """Free the graph."""
         self._cuda.cuGraphExecDestroy(self._made)
 
 
 @cache
 def _cuda() -> Any:
-    """The driver's own library. Raises `OSError` where there is none."""
+    """Return the driver's library. Raise `OSError` without one."""
     if sys.platform == "win32":
         return ctypes.WinDLL("nvcuda.dll")
     return ctypes.CDLL("libcuda.so.1")
 
 
 def _check(result: int) -> None:
+    """Raise `EngineError` with CUDA's words for a result other than success."""
     if result != 0:
         text = ctypes.c_char_p()
         _cuda().cuGetErrorString(ctypes.c_int(result), ctypes.byref(text))

@@ -1,8 +1,8 @@
 """A float32 ONNX network in half precision, for engines that take every type from the file.
 
-Convolutions, matrix products and recurrent layers compute in fp16 or bf16, and so does what lies between them. The
-normalisation of the inputs before the first of them, and operations whose sums or exponentials lose or overflow in
-half precision, stay in float32. Inputs and outputs of the network keep their types. Needs the package onnx.
+Convolutions, matrix products, recurrent layers and the operations between them compute in fp16 or bf16. The
+normalisation of the inputs before the first of them stays in float32, and so do operations whose sums or exponentials
+lose digits or overflow in half precision. Inputs and outputs of the network keep their types. Needs the package onnx.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from engines.errors import EngineError
 
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 BF16_OPSET = 22  # the first in which convolutions and recurrent layers take bf16
-# What is worth half precision: from the first of these on, a network computes in it.
+# The operations that gain from half precision: a network computes in it from the first of these on.
 _PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "GRU", "LSTM"}
 _IN_FLOAT32 = {
     "BatchNormalization", "LayerNormalization", "InstanceNormalization", "ReduceMean", "ReduceSum", "Softmax",
@@ -24,15 +24,15 @@ _IN_FLOAT32 = {
     "Einsum",  # has no bf16 form
 }  # fmt: skip
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
-# Inputs beyond these are float32 by the operation's definition.
+# The number of inputs in half precision; the others of the operation are float32 by its definition.
 _HALVED_INPUTS = {"Resize": 1}
 _LARGEST_FP16 = float(np.finfo(np.float16).max)
 
 
 def halved(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """`model` computing in `precision`, "fp16" or "bf16"; the original is left as it is.
+    """Return a copy of `model` that computes in `precision`, "fp16" or "bf16".
 
-    Raises `EngineError` for a network that is quantised already, or that is not valid afterwards.
+    Raise `EngineError` for a network that is quantised already, or that is not valid in that precision.
     """
     if any(node.op_type in _QUANTISED for node in model.graph.node):
         raise EngineError(f"{model.graph.name} is quantised already and has no {precision} form.")
@@ -48,11 +48,12 @@ def halved(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
 
 
 def _opset(model: onnx.ModelProto) -> int:
+    """Return the version of ONNX's operators that the model uses."""
     return int(next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
 
 
 class _Halving:
-    """One pass over the nodes, which come in the order of their computation."""
+    """Convert a network in one pass over its nodes, which are in the order of their computation."""
 
     def __init__(self, model: onnx.ModelProto, half: int) -> None:
         self._model, self._half = model, half
@@ -66,7 +67,7 @@ class _Halving:
         self._weights: dict[str, onnx.TensorProto] = {}
 
     def run(self) -> onnx.ModelProto:
-        """The whole network."""
+        """Return the converted network."""
         graph = self._model.graph
         wanted = {output.name for output in graph.output}
         for node in graph.node:
@@ -76,7 +77,7 @@ class _Halving:
         return helper.make_model(made, opset_imports=self._model.opset_import, ir_version=self._model.ir_version)
 
     def _fold(self, node: onnx.NodeProto) -> bool:
-        """Whether the node only names, copies or widens a constant, which is then taken for what it gives."""
+        """Return whether the node only names, copies or widens a constant; its output is then noted as a constant."""
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             self._constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         elif node.op_type == "Identity" and node.input[0] in self._constants:
@@ -88,6 +89,7 @@ class _Halving:
         return True
 
     def _add(self, node: onnx.NodeProto, wanted: Iterable[str]) -> None:
+        """Add a copy of the node with casts of its inputs, and of its outputs that are among the network's `wanted`."""
         halve = node.op_type in _PRODUCTS or any(name in self._halves for name in node.input)
         if node.op_type in _IN_FLOAT32 or node.op_type == "Cast":
             halve = False
@@ -114,7 +116,7 @@ class _Halving:
         self._nodes.insert(len(self._nodes) - added, copy)
 
     def _input(self, name: str, halve: bool) -> str:
-        """The name under which the node finds its input in the type that it computes in."""
+        """Return the name of the tensor `name` in the type that the node computes in, adding a cast if need be."""
         if name in self._constants:
             return self._weight(name, halve)
         if name not in self._float or halve == (name in self._halves):
@@ -126,6 +128,7 @@ class _Halving:
         return self._cast[name, to]
 
     def _weight(self, name: str, halve: bool) -> str:
+        """Return the name of a constant in the type that the node computes in, adding it to the weights if need be."""
         value = self._constants[name]
         if value.dtype != np.float32 or not halve:
             self._weights.setdefault(name, numpy_helper.from_array(value, name))
@@ -137,12 +140,12 @@ class _Halving:
 
 
 def _fp16(value: NDArray[np.float32], name: str) -> onnx.TensorProto:
-    """Numbers beyond the largest that fp16 has become that one."""
+    """Return the tensor in fp16; numbers beyond fp16's largest become that one."""
     return numpy_helper.from_array(np.clip(value, -_LARGEST_FP16, _LARGEST_FP16).astype(np.float16), name)
 
 
 def _bf16(value: NDArray[np.float32], name: str) -> onnx.TensorProto:
-    """Rounded to nearest, ties to even: the upper half of each float32."""
+    """Return the tensor in bf16, the upper half of each float32, rounded to nearest with ties to even."""
     bits = np.ascontiguousarray(value).view(np.uint32)
     rounded = (bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16
     return helper.make_tensor(name, TensorProto.BFLOAT16, value.shape, rounded.astype(np.uint16).tobytes(), raw=True)

@@ -1,13 +1,11 @@
 """MediaPipe's TFLite files as ONNX with a dynamic batch, for engines that run on a GPU.
 
-OpenVINO reads the file, sparse and half-precision weights included, and its graph is written down operation by
-operation. Nothing is retrained or rounded: the ONNX file computes what the TFLite file computes (see the tests for the
-largest difference). Done once per file; the result is kept in the cache. Needs the package onnx.
+OpenVINO reads the file with its sparse and half-precision weights, and its graph is converted operation by operation.
+Nothing is retrained or rounded: the ONNX file computes what the TFLite file computes (the tests hold the largest
+difference). Each file is converted once and kept in the cache. Needs the package onnx.
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from engines.cache import cache_dir
 from engines.errors import EngineError
+from models.files import written_whole
 
 if TYPE_CHECKING:
     import onnx
@@ -28,26 +27,32 @@ _NHWC_TO_NCHW, _NCHW_TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
 def onnx_file(tflite: Path, mean: float, scale: float) -> Path:
-    """The ONNX file of a TFLite file, written at first use; see `convert`. Raises `EngineError`."""
+    """Return the ONNX file of a TFLite file, which is written at first use; see `convert` for `mean` and `scale`.
+
+    Raise `EngineError` if it cannot be converted, or not be written to the cache.
+    """
     parts = (tflite.read_bytes(), Path(__file__).read_bytes(), f"{mean} {scale} {ov.get_version()}".encode())
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:24]
     path = cache_dir() / "onnx" / key / f"{tflite.stem}.onnx"
     if not path.is_file():
-        written = convert(tflite, mean, scale).SerializeToString()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as out:
-            out.write(written)
-        os.replace(aside, path)
+        content = convert(tflite, mean, scale).SerializeToString()
+        try:
+            with written_whole(path) as aside:
+                aside.write_bytes(content)
+        except OSError as error:
+            raise EngineError(
+                f"{cache_dir()} cannot be written ({error.strerror or error}); "
+                "set AFFECTSTREAM_CACHE to another folder."
+            ) from error
     return path
 
 
 def convert(tflite: Path, mean: float, scale: float) -> "onnx.ModelProto":
-    """The network of a TFLite file whose one input has a batch of 1, for any batch.
+    """Return the network of a TFLite file, whose one input has a batch of 1, as a network for any batch.
 
-    The input becomes "picture" (batch, height, width, 3) uint8, normalised inside as (picture - `mean`) / `scale`; the
-    outputs keep their names, order and shapes. Raises `EngineError` for a file that cannot be read, an operation that
-    is not known here, and where onnx is not installed.
+    The input becomes "picture" (batch, height, width, 3) uint8, normalised inside as (picture - `mean`) / `scale`. The
+    outputs keep their names, order and shapes. Raise `EngineError` for a file that cannot be read, an operation that is
+    not known here, and without the package onnx.
     """
     try:
         from onnx import TensorProto, checker, helper
@@ -81,7 +86,7 @@ def convert(tflite: Path, mean: float, scale: float) -> "onnx.ModelProto":
 
 
 class _Graph:
-    """The ONNX graph as it grows. `constants` are its weights by name; `values` the same as arrays, of any type."""
+    """Build an ONNX graph; `constants` are its weights by name, and `values` all constant arrays by name."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -89,7 +94,7 @@ class _Graph:
         self.values: dict[str, NDArray[Any]] = {}
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Adds a node with one output, whose name it returns. Inputs that are constants become weights."""
+        """Add a node with one output and return that name; constant inputs become weights."""
         from onnx import helper, numpy_helper
 
         for name in inputs:
@@ -99,12 +104,12 @@ class _Graph:
         return output
 
     def constant(self, name: str, value: Any) -> str:
-        """Notes a constant array, which enters the graph if a node reads it."""
+        """Note a constant array, which becomes a weight if a node reads it, and return its name."""
         self.values[name] = np.asarray(value)
         return name
 
     def normalise(self, mean: float, scale: float) -> str:
-        """(picture - mean) / scale in float32."""
+        """Add the nodes of (picture - mean) / scale in float32, and return the output's name."""
         from onnx import TensorProto
 
         x = self.node("Cast", [INPUT], "picture_float", to=TensorProto.FLOAT)
@@ -112,9 +117,12 @@ class _Graph:
         return self.node("Div", [x, self.constant("picture_scale", np.float32(scale))], "picture_normalised")
 
     def add(self, node: Any, names: dict[str, list[str]]) -> None:
-        """Adds an operation of OpenVINO's; `names` are the tensors of the operations before it, by theirs."""
+        """Add an operation of OpenVINO's graph; `names` are the tensors of earlier operations by their OpenVINO names.
+
+        Raise `EngineError` for an operation that is not known here.
+        """
         kind, facts = node.get_type_name(), node.get_attributes()
-        name = f"{kind}_{len(names)}"  # OpenVINO's names change from reading to reading, and the file's hash with them
+        name = f"{kind}_{len(names)}"  # OpenVINO's names differ at each reading and would change the file's hash
         sources = [port.get_source_output() for port in node.inputs()]
         inputs = [names[source.get_node().get_name()][source.get_index()] for source in sources]
         names[node.get_name()] = [name]
@@ -152,6 +160,7 @@ class _Graph:
             raise EngineError(f"The operation {kind} of a TFLite file is not known here; perception stays on the CPU.")
 
     def _convolution(self, name: str, facts: dict[str, Any], x: str, weight: str) -> None:
+        """Add a convolution, with groups where the kernel has an axis for them."""
         kernel = self.values[weight]
         groups = 1
         if kernel.ndim == 5:  # (groups, out, in, height, width), where ONNX has (groups * out, in, height, width)
@@ -164,7 +173,10 @@ class _Graph:
         )  # fmt: skip
 
     def _resize(self, node: Any, name: str, facts: dict[str, Any], inputs: list[str]) -> None:
-        """Twice as large and the like, of pictures with the channels last; engines resize with the channels first."""
+        """Add the resizing of pictures with channels last; engines resize with channels first.
+
+        Raise `EngineError` for a way of resizing that is not known here.
+        """
         expected = ("linear_onnx", "half_pixel", [1, 2])
         axes = self.values[inputs[2]].tolist()
         if (facts["mode"], facts["coordinate_transformation_mode"], axes) != expected or facts["antialias"]:
@@ -180,7 +192,7 @@ class _Graph:
 
 
 def _folded(kind: str, facts: dict[str, Any], inputs: list[NDArray[Any]]) -> NDArray[Any]:
-    """The result of an operation on constants."""
+    """Return the result of an operation on constants. Raise `EngineError` for one that is not known here."""
     value = inputs[0]
     if kind == "Convert" and facts["destination_type"] in _TYPES:
         return value.astype(_TYPES[facts["destination_type"]])

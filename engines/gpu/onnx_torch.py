@@ -1,9 +1,9 @@
-"""An ONNX file as a torch module, operation by operation: what the torch engine runs.
+"""An ONNX file as a PyTorch module, run operation by operation: what the torch engine runs.
 
 Every network comes as the one file that all engines read, with its batch normalisation folded and its types chosen
-(`engines.gpu.half`), so that nothing has to be known about it here. Shapes are computed on the CPU while the rest
-runs on the device, which is what recording a CUDA graph asks for. Imported by `engines.gpu.torch_cuda` alone; needs
-torch and onnx.
+(`engines.gpu.half`), so that this file knows operations and no networks. Shapes are computed on the CPU and everything
+else on the device, as recording a CUDA graph requires. Only `engines.gpu.torch_cuda` imports this file; it needs
+PyTorch and onnx.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,16 +30,17 @@ _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 _MAX_POOLS = {3: F.max_pool1d, 4: F.max_pool2d, 5: F.max_pool3d}  # by the dimensions of the input
 _AVERAGE_POOLS = {3: F.avg_pool1d, 4: F.avg_pool2d, 5: F.avg_pool3d}
 
-# Inputs that are read as numbers, by operation and place: on the device, reading them would wait for it.
+# Inputs that are read as numbers, by operation and place. They stay on the CPU, because reading a number from the
+# device waits for all of its work.
 _NUMBERS = {"Pad": (2,), "Resize": (1, 2)}
 
 Facts = dict[str, Any]  # a node's attributes
 
 
 class OnnxModule(nn.Module):
-    """The network of `model`, in evaluation mode. Arguments are its inputs in their order; outputs come by name.
+    """Run the network of an ONNX `model`; the arguments are its inputs in their order, and outputs are given by name.
 
-    Raises `EngineError` for an operation that is not known here.
+    Raise `EngineError` for an operation that is not known here.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -82,7 +83,7 @@ class OnnxModule(nn.Module):
                 self.register_buffer(_buffer(name), value.contiguous(memory_format=layout))
 
     def forward(self, *given: Tensor) -> dict[str, Tensor]:
-        """Outputs by name for the inputs, in the file's order."""
+        """Return the outputs by name for the inputs in the file's order."""
         device = given[0].device
         values: dict[str, Any] = dict(zip(self._given, given, strict=True))
         for operation, facts, inputs, outputs in self._nodes:
@@ -94,6 +95,7 @@ class OnnxModule(nn.Module):
         return {name: values[name] for name in self._outputs}
 
     def _value(self, name: str, values: dict[str, Any]) -> Tensor | None:
+        """Return the tensor of that name, computed or constant, or None for the empty name of a missing input."""
         if not name:
             return None
         if name in values:
@@ -104,30 +106,36 @@ class OnnxModule(nn.Module):
 
 
 def _on(device: torch.device, x: Tensor) -> Tensor:
-    """`x` there. A constant of a computed shape is made anew: nothing may be copied while a CUDA graph is recorded."""
+    """Return `x` on `device`.
+
+    A constant of a computed shape is made anew there, because nothing may be copied while a CUDA graph is recorded.
+    """
     if x.device != device and x.ndim and not any(x.stride()):
         return torch.full(x.shape, x.flatten()[0].item(), dtype=x.dtype, device=device)
     return x.to(device)
 
 
 def _buffer(name: str) -> str:
+    """Return the name of the module's buffer for a constant of the file."""
     return "weight_" + name.replace(".", "_")
 
 
 def _tensor(tensor: onnx.TensorProto) -> Tensor:
+    """Return a constant of the file as a tensor."""
     if tensor.data_type == TensorProto.BFLOAT16:
         return torch.frombuffer(bytearray(tensor.raw_data), dtype=torch.bfloat16).reshape(tuple(tensor.dims))
     return torch.from_numpy(np.array(numpy_helper.to_array(tensor)))
 
 
 def _operation(kind: str) -> Callable[..., Any]:
+    """Return the function of an operation. Raise `EngineError` for one that is not known here."""
     if kind not in _OPERATIONS:
         raise EngineError(f"The operation {kind} is not known to the torch engine; choose openvino or tensorrt.")
     return _OPERATIONS[kind]
 
 
 class _GRU(nn.Module):
-    """torch's own layer with the gates in torch's order: reset, update, new."""
+    """Run PyTorch's GRU layer; ONNX has the gates in the order update, reset, new, PyTorch in reset, update, new."""
 
     def __init__(self, w: Tensor, r: Tensor, b: Tensor, hidden: int) -> None:
         super().__init__()
@@ -142,17 +150,20 @@ class _GRU(nn.Module):
         self.layer.requires_grad_(False)
 
     def forward(self, facts: Facts, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return outputs (steps, directions, batch, hidden) and the last state, as ONNX's GRU does."""
         outputs, last = self.layer(x, state)
         steps, batch, _ = outputs.shape
         return outputs.reshape(steps, batch, last.shape[0], -1).transpose(1, 2), last
 
 
 def _torch_order(value: Tensor) -> Tensor:
+    """Return the gates' weights in PyTorch's order."""
     update, reset, new = value.chunk(3)
     return torch.cat((reset, update, new))
 
 
 def _gru(weights: Sequence[Tensor | None], facts: Facts) -> _GRU:
+    """Return the layer of a GRU node. Raise `EngineError` for a form that PyTorch has no layer for."""
     w, r, b = weights
     if w is None or r is None or b is None or not facts.get("linear_before_reset"):
         raise EngineError("This form of the operation GRU is not known to the torch engine; choose openvino.")
@@ -160,12 +171,13 @@ def _gru(weights: Sequence[Tensor | None], facts: Facts) -> _GRU:
 
 
 def _ints(values: Tensor) -> list[int]:
+    """Return the elements of an integer tensor."""
     made: list[int] = values.reshape(-1).tolist()
     return made
 
 
 def _padded(x: Tensor, pads: list[int], value: float) -> tuple[Tensor, list[int]]:
-    """`x` and the padding that is the same at both ends; where it is not, `x` is padded with `value` beforehand."""
+    """Return `x` and its padding by axis; where the two ends differ, `x` is padded with `value` and the rest is 0."""
     begin, end = pads[: len(pads) // 2], pads[len(pads) // 2 :]
     if begin == end:
         return x, begin

@@ -1,8 +1,8 @@
-"""TensorRT on an NVIDIA GPU. No GPU has confirmed this file: see docs/gpu.md.
+"""TensorRT on an NVIDIA GPU. This file has not been run on a GPU yet: see docs/gpu.md.
 
 Inputs and outputs lie in page-locked memory and on the GPU at addresses that never change. Each batch size of `SIZES`
-has an execution context of its own, and after one run the copies in, the network and the copies out are recorded as one
-CUDA graph, so that a batch costs one launch. All contexts share their scratch memory, one stream and one lock.
+has its own execution context. After its first run, the copies to the GPU, the network and the copies back are recorded
+as one CUDA graph, so that a batch costs one launch. All contexts share scratch memory, one stream and one lock.
 """
 
 import logging
@@ -26,33 +26,39 @@ from engines.gpu.tensorrt_build import PRECISIONS, PROFILES, plan, tensorrt
 
 log = logging.getLogger(__name__)
 
-_SPARE = 64 << 20  # bytes beside what is counted: CUDA graphs and what contexts keep
+_SPARE = 64 << 20  # bytes for what is not counted: CUDA graphs and the memory that contexts hold
 
 
 def precisions() -> tuple[str, ...]:
-    """What this GPU computes, the fastest first. Raises `EngineError` without GPU, driver, pycuda or TensorRT."""
+    """Return the precisions of this GPU, the fastest first.
+
+    Raise `EngineError` without a GPU, its driver, pycuda or TensorRT.
+    """
     tensorrt()
     return PRECISIONS if gpu().capability >= (8, 0) else tuple(p for p in PRECISIONS if p != "bf16")
 
 
 def version() -> str:
-    """TensorRT's. Raises `EngineError` if it cannot be loaded."""
+    """Return the version of TensorRT. Raise `EngineError` if it cannot be loaded."""
     return str(tensorrt().__version__)
 
 
 def device() -> str:
-    """The GPU and its driver's CUDA. Raises `EngineError` if there is none."""
+    """Return the GPU and the CUDA of its driver as text. Raise `EngineError` if there is none."""
     return str(gpu())
 
 
 def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -> Engine:
-    """The engine of weights; threads and streams are the CPU's. Raises `EngineError` or `WeightsError`."""
+    """Return the engine of a file of weights. Raise `EngineError` or `WeightsError`.
+
+    `threads` and `streams` are settings of CPU engines and are not used.
+    """
     return split.opened(weights.verified(entry), lambda path: TensorRtEngine(path, precision=precision))
 
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """An input or output: its place in page-locked memory and on the GPU, for the largest batch."""
+    """Hold an input or output: its memory, page-locked and on the GPU, for the largest batch."""
 
     name: str
     shape: tuple[int, ...]  # -1 for the batch
@@ -62,7 +68,7 @@ class _Tensor:
 
 @dataclass(slots=True)
 class _Size:
-    """What runs one batch size: its context, and its graph after the first run, if it can be recorded."""
+    """Hold what runs one batch size: its context and, after the first run, its graph if it can be recorded."""
 
     context: Any
     graph: Graph | None = None
@@ -70,14 +76,14 @@ class _Size:
 
 
 class TensorRtEngine:
-    """An ONNX file as a TensorRT plan, callable from any number of threads, one at a time.
+    """Run an ONNX file as a TensorRT plan; any number of threads may call it, and their calls run one at a time.
 
-    `precision`: what the float32 file is computed in, or "int8" for a quantised file, which is taken as it is. Raises
-    `EngineError` if it cannot be built or does not fit into the GPU's memory.
+    `precision` is the one that a float32 file is computed in, or "int8" for a quantised file, which is used as it is.
+    Raise `EngineError` if the plan cannot be built or does not fit into the GPU's memory.
     """
 
     name = "tensorrt"
-    _engine: Any = None  # until it is built, and once it is closed
+    _engine: Any = None  # before it is built and after it is closed
 
     def __init__(self, model: Path, *, precision: str = "fp16") -> None:
         if precision not in PRECISIONS:
@@ -100,8 +106,9 @@ class TensorRtEngine:
         self.types = {tensor.name: tensor.host.dtype.name for tensor in self._inputs}
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
-        what the GPU reports.
+        """Return the outputs by name; see `engines.engine.Engine`.
+
+        Raise `EngineError` for wrong names, shapes or types, and for errors of the GPU.
         """
         rows = rows_of(self._label, self.inputs, self.types, inputs)
         with self._lock, self._gpu.current():
@@ -110,11 +117,12 @@ class TensorRtEngine:
             return in_sizes(rows, inputs, self._batch)
 
     def close(self) -> None:
-        """Frees what it holds on the GPU; it can run no more. Calling it again does nothing."""
+        """Free the engine's memory on the GPU, after which it cannot be called. Closing it again does nothing."""
         with self._lock, self._gpu.current():
-            self._free()  # a call of its own, so that no variable outlives the context
+            self._free()  # a function of its own, so that its local variables end before the context does
 
     def _free(self) -> None:
+        """Free graphs, contexts and memory, in this order, inside the context."""
         for size in self._sizes.values():
             if size.graph is not None:
                 size.graph.close()
@@ -128,16 +136,16 @@ class TensorRtEngine:
 
     def __del__(self) -> None:
         if self._engine is not None:
-            self.close()  # pycuda frees nothing from a thread that has not the context
+            self.close()  # pycuda frees nothing from a thread in which the context is not current
 
     def _allocate(self) -> None:
-        """Memory for the largest batch, once it is known to be free."""
+        """Allocate memory for the largest batch. Raise `EngineError` if it is not free."""
         trt, driver, engine = tensorrt(), self._gpu.driver, self._engine
         largest = SIZES[-1]
         names = [str(engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)]
         given = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self._given = {name: tuple(int(d) for d in engine.get_tensor_shape(name)) for name in given}
-        context = self._shaped(largest)  # knows the sizes of the outputs too, where the network alone does not
+        context = self._shaped(largest)  # a context knows the shapes of the outputs, which the network may not
         shapes = {name: tuple(int(d) for d in context.get_tensor_shape(name)) for name in names}
         types = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in names}
         self._scratch_bytes = int(engine.device_memory_size_v2)
@@ -150,14 +158,14 @@ class TensorRtEngine:
             (self._inputs if name in self._given else self._outputs).append(tensor)
 
     def _batch(self, inputs: Mapping[str, NDArray[np.generic]], batch: int) -> Arrays:
-        """Runs the rows of `inputs`, at most `batch`, in that size."""
+        """Run the rows of `inputs`, at most `batch`, in that size, and return the outputs by name."""
         rows = len(next(iter(inputs.values())))
         if batch not in self._sizes:
             self._sizes[batch] = _Size(self._context(batch))
         size = self._sizes[batch]
         for tensor in self._inputs:
             tensor.host[:rows] = inputs[tensor.name]
-            tensor.host[rows:batch] = 0  # what lies there from an earlier batch could be anything
+            tensor.host[rows:batch] = 0  # rows of an earlier batch may still be there
         work = partial(self._work, size.context, batch)
         if size.graph is not None:
             size.graph.launch()
@@ -165,13 +173,13 @@ class TensorRtEngine:
             work()
         self._stream.synchronize()
         outputs = {tensor.name: tensor.host[:rows].copy() for tensor in self._outputs}
-        if not size.recorded:  # only now, for a context does work at its first run that no graph may hold
+        if not size.recorded:  # after the first run, in which a context does work that cannot be recorded
             size.recorded = True
             size.graph = self._record(work)
         return outputs
 
     def _context(self, batch: int) -> Any:
-        """An execution context for this batch size alone: what was recorded holds as long as nothing in it changes."""
+        """Return a new execution context for this batch size, because a recorded graph needs one that never changes."""
         context = self._shaped(batch)
         if self._scratch is not None:
             context.set_device_memory(int(self._scratch), self._scratch_bytes)
@@ -181,7 +189,7 @@ class TensorRtEngine:
         return context
 
     def _shaped(self, batch: int) -> Any:
-        """An execution context that knows the shapes of a batch, and no memory yet."""
+        """Return an execution context that knows the shapes of a batch and has no memory yet."""
         trt, engine = tensorrt(), self._engine
         context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
@@ -196,7 +204,7 @@ class TensorRtEngine:
         return context
 
     def _work(self, context: Any, batch: int) -> None:
-        """Puts copies in, network and copies out on the stream."""
+        """Put the copies to the GPU, the network and the copies back on the stream."""
         driver = self._gpu.driver
         for tensor in self._inputs:
             driver.memcpy_htod_async(tensor.place, tensor.host[:batch], self._stream)
@@ -206,7 +214,10 @@ class TensorRtEngine:
             driver.memcpy_dtoh_async(tensor.host[:batch], tensor.place, self._stream)
 
     def _record(self, work: Callable[[], None]) -> Graph | None:
-        """None where the network has a layer that cannot be recorded; it is then launched layer by layer."""
+        """Return the graph of the work, or None if the network has a layer that cannot be recorded.
+
+        Without a graph, the network is launched layer by layer.
+        """
         try:
             return Graph(self._stream, work)
         except (EngineError, self._gpu.driver.Error) as error:

@@ -1,15 +1,13 @@
-"""From an ONNX file to a TensorRT plan for the GPU at hand, kept in the cache. TensorRT 10 and 11.
+"""From an ONNX file to a TensorRT plan for this machine's GPU, kept in the cache; for TensorRT 10 and 11.
 
-Networks are strongly typed: each tensor has the type that the file gives it, so that the precision is chosen by writing
-the file in it (`engines.gpu.half`, `engines.quantize`). A plan is good for one GPU, one TensorRT and one file; under
-any other key it is built anew, and so is one that TensorRT does not read.
+Networks are strongly typed: each tensor has the type that the file gives it, so that a precision is chosen by writing
+the file in it (`engines.gpu.half`, `engines.quantize`). A plan is valid for one GPU, one TensorRT and one file. It is
+built anew where one of them changes, and where TensorRT cannot read the plan.
 """
 
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -22,12 +20,13 @@ from engines.cache import cache_dir
 from engines.errors import EngineError
 from engines.gpu.cuda import INSTALL, Gpu
 from engines.gpu.cuda import version as cuda_version
+from models.files import written_whole
 
 log = logging.getLogger(__name__)
 
-# In the order of trying; int8 last, because no GPU has shown yet what it gains over fp16 for the digits that it loses.
+# In the order in which they are tried; int8 is last, because its gain over fp16 has not been measured on a GPU yet.
 PRECISIONS = ("fp16", "bf16", "fp32", "int8")
-MAJORS = (10, 11)  # of TensorRT, that this is written for
+MAJORS = (10, 11)  # major versions of TensorRT that this file is written for
 # Batch sizes (least, best, most) that kernels are chosen for: a few sessions, and many.
 PROFILES = ((1, 1, 4), (1, 16, 64))
 _WORKSPACE = 4 << 30  # bytes that a layer may use while it runs; less where less is free
@@ -37,7 +36,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @cache
 def tensorrt() -> Any:
-    """The module. Raises `EngineError` if it is missing or of a version that this was not written for."""
+    """Return the module `tensorrt`. Raise `EngineError` if it is missing or of another major version."""
     try:
         import tensorrt as module
     except (ImportError, OSError, RuntimeError) as error:  # its libraries are loaded on import
@@ -48,9 +47,9 @@ def tensorrt() -> Any:
 
 
 def profiles(inputs: Shapes) -> list[dict[str, tuple[tuple[int, ...], ...]]]:
-    """For each of `PROFILES`, the (least, best, most) shapes of each input; `inputs`: shapes with -1 for the batch.
+    """Return the (least, best, most) shapes of each input for each of `PROFILES`.
 
-    Raises `EngineError` for an input of which anything else is free.
+    `inputs` are the shapes with -1 for the batch. Raise `EngineError` for an input with another open dimension.
     """
     for name, shape in inputs.items():
         if shape[0] != -1 or -1 in shape[1:]:
@@ -62,14 +61,15 @@ def profiles(inputs: Shapes) -> list[dict[str, tuple[tuple[int, ...], ...]]]:
 
 
 def key(gpu: Gpu, onnx_sha256: str, precision: str) -> str:
-    """Names everything that a plan depends on."""
+    """Return a key of everything that a plan depends on."""
     parts = [gpu.name, *gpu.capability, tensorrt().__version__, onnx_sha256, precision, PROFILES, _code()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def plan(gpu: Gpu, onnx: Path, precision: str) -> Any:
-    """The `ICudaEngine` of an ONNX file in float32 (or quantised, for "int8"), from the cache or built, which takes
-    minutes. To be called where the GPU's context is current. Raises `EngineError`.
+    """Return the `ICudaEngine` of an ONNX file in float32 (quantised for "int8"), from the cache or newly built.
+
+    Building takes minutes. The GPU's context must be current. Raise `EngineError` if the file cannot be built.
     """
     source = onnx.read_bytes()
     path = cache_dir() / "tensorrt" / f"{key(gpu, hashlib.sha256(source).hexdigest(), precision)}.plan"
@@ -92,13 +92,13 @@ def plan(gpu: Gpu, onnx: Path, precision: str) -> Any:
 
 @cache
 def _code() -> str:
-    """Hash of the code that writes the types into a file."""
+    """Return a hash of the code that writes the types into a file."""
     return hashlib.sha256(Path(__file__).with_name("half.py").read_bytes()).hexdigest()
 
 
 def _typed(source: bytes, path: Path, precision: str) -> bytes:
-    """The file in the types that it is to compute in."""
-    if precision in ("fp32", "int8"):  # which are in the file
+    """Return the file in the types of a precision. Raise `EngineError` without onnx."""
+    if precision in ("fp32", "int8"):  # the file has these types already
         return source
     try:
         import onnx
@@ -112,16 +112,17 @@ def _typed(source: bytes, path: Path, precision: str) -> bytes:
 
 
 def _build(gpu: Gpu, source: bytes, name: str, logger: Any) -> bytes:
+    """Return the plan of an ONNX file. Raise `EngineError` if TensorRT cannot read or build it."""
     trt = tensorrt()
     builder = _started(lambda: trt.Builder(logger), gpu, logger)
-    # TensorRT 11 knows no other networks, and no flag for them.
+    # All networks of TensorRT 11 are strongly typed, and it has no flag for that.
     flag = 0 if _major() >= 11 else 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flag)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(source):
         raise EngineError(f"TensorRT cannot read {name}: {'; '.join(_faults(parser)) or logger.last}.")
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # float32 means float32: perception and references need its digits
+    config.clear_flag(trt.BuilderFlag.TF32)  # perception and references need all digits of float32
     free, _ = gpu.driver.mem_get_info()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, min(_WORKSPACE, free // 2))
     for shapes in profiles(_inputs(network)):
@@ -147,16 +148,16 @@ def _build(gpu: Gpu, source: bytes, name: str, logger: Any) -> bytes:
 
 
 def _use_timings(config: Any, path: Path) -> None:
-    """What kernels were measured to take, so that the next build measures only what is new."""
+    """Load the measured times of kernels, so that a build measures only kernels that are new."""
     known = b""
     with suppress(OSError):
         known = path.read_bytes()
     if not config.set_timing_cache(config.create_timing_cache(known), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)  # of another GPU or TensorRT, or damaged
+        config.set_timing_cache(config.create_timing_cache(b""), False)  # the times were damaged or of another GPU
 
 
 def _started(make: Any, gpu: Gpu, logger: Any) -> Any:
-    """A `Builder` or `Runtime`. TensorRT gives none where the driver is too old for it."""
+    """Return the `Builder` or `Runtime` that `make` makes. Raise `EngineError` if the driver is too old for it."""
     try:
         return make()
     except (TypeError, RuntimeError) as error:
@@ -167,36 +168,33 @@ def _started(make: Any, gpu: Gpu, logger: Any) -> Any:
 
 
 def _major() -> int:
+    """Return the major version of TensorRT."""
     return int(tensorrt().__version__.split(".")[0])
 
 
 def _faults(parser: Any) -> list[str]:
+    """Return what the parser found wrong with a file."""
     return [str(parser.get_error(index).desc()).rstrip(".") for index in range(parser.num_errors)]
 
 
 def _inputs(network: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the network's inputs by name."""
     tensors = [network.get_input(index) for index in range(network.num_inputs)]
     return {str(tensor.name): tuple(tensor.shape) for tensor in tensors}
 
 
 def _keep(path: Path, content: bytes) -> None:
-    """Writes aside and renames. A cache that cannot be written only costs the next start another build."""
+    """Write a file to the cache, whole or not at all. Where that fails, the next start builds again."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(content)
-            os.replace(aside, path)
-        finally:
-            Path(aside).unlink(missing_ok=True)
+        with written_whole(path) as aside:
+            aside.write_bytes(content)
     except OSError as error:
         log.warning("%s cannot be kept, and will be built again: %s", path.name, error.strerror)
 
 
 @cache
 def _logger() -> Any:
-    """Hands TensorRT's messages to ours; `last` is its newest error. One a process, as TensorRT wants it."""
+    """Return the process's logger for TensorRT, which passes its messages on; `last` is its newest error."""
     trt = tensorrt()
     levels = {trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR, trt.ILogger.Severity.ERROR: logging.ERROR,
               trt.ILogger.Severity.WARNING: logging.INFO}  # fmt: skip
@@ -217,7 +215,10 @@ def _logger() -> Any:
 
 
 def _progress(name: str) -> Any:
-    """A bar for the outermost phase of a build; an interruption stops the build between two steps."""
+    """Return a monitor with a progress bar for the outermost phase of a build.
+
+    An interrupt stops the build between two steps.
+    """
     trt = tensorrt()
 
     class Progress(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
@@ -234,7 +235,7 @@ def _progress(name: str) -> Any:
             try:
                 if phase_name in self._bars:
                     self._bars[phase_name].update()
-            except KeyboardInterrupt:  # signals arrive where Python runs, and no exception passes through TensorRT
+            except KeyboardInterrupt:  # it arrives where Python code runs, and cannot pass through TensorRT
                 self.interrupted = True
             return not self.interrupted
 

@@ -1,9 +1,9 @@
-"""torch.compile where it pays: what it is given, and whether what it makes is kept.
+"""torch.compile where it is faster: the graph that it is given, and the decision whether its result is used.
 
-The interpreter of ONNX files (`engines.gpu.onnx_torch`) computes shapes as it goes, and torch.compile breaks off at
-each of them: of a network it makes as many graphs as there are operations, which fuses nothing. So what the
-interpreter does to tensors of one shape is written down first, as one flat graph. Imported by
-`engines.gpu.torch_cuda` alone; needs torch.
+The interpreter of ONNX files (`engines.gpu.onnx_torch`) computes shapes while it runs, and torch.compile breaks its
+graph at each of them: it would make as many graphs as there are operations and fuse nothing. Therefore the operations
+of the interpreter on tensors of one shape are recorded first, as one flat graph. Only `engines.gpu.torch_cuda` imports
+this file; it needs PyTorch.
 """
 
 import logging
@@ -18,13 +18,15 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-PAYS = 1.25  # times as fast as the plain form a compiled one has to be: compiling all sizes takes a minute or more
+PAYS = 1.25  # times as fast as the plain form a compiled one must be, because compiling all sizes takes over a minute
 _NODE = "_node_of_flat_graph"  # attribute of tensors that came from the inputs
 
 
 def faster(plain: T, compile_: Callable[[], T], seconds: Callable[[T], float], what: str) -> T:
-    """`plain`, or what `compile_` makes if that is `PAYS` times as fast. Whatever fails about it is logged, and `plain`
-    taken: a compiler of foreign networks may fail in any way, and nothing is lost without it.
+    """Return what `compile_` makes if it is `PAYS` times as fast as `plain`, else `plain`.
+
+    `seconds` measures one of them, and `what` names the network in the log. Any failure is logged and `plain` returned:
+    a compiler may fail in any way on a network that it does not know, and the plain form computes the same.
     """
     before = seconds(plain)
     try:
@@ -35,15 +37,15 @@ def faster(plain: T, compile_: Callable[[], T], seconds: Callable[[T], float], w
         log.warning("%s runs without torch.compile, which failed: %s: %s", what, type(error).__name__, reason)
         return plain
     kept = compiled if before >= PAYS * after else plain
-    which = "which is kept" if kept is compiled else "which does not pay"
-    log.info("%s takes %.3f ms, and %.3f by torch.compile, %s", what, before * 1e3, after * 1e3, which)
+    which = "which is used" if kept is compiled else "which is not used"
+    log.info("%s takes %.3f ms, and %.3f ms with torch.compile, %s", what, before * 1e3, after * 1e3, which)
     return kept
 
 
 def flat(module: nn.Module, inputs: Mapping[str, Tensor]) -> fx.GraphModule:
-    """What `module` does to `inputs`, which are its arguments in turn, for tensors of these very shapes."""
+    """Return the operations of `module` on `inputs`, its arguments in order, as a graph for exactly these shapes."""
     recorder = _Recorder()
-    given = [x.detach() for x in inputs.values()]  # tensors of their own, to be written upon
+    given = [x.detach() for x in inputs.values()]  # new tensors, which get an attribute below
     for name, x in zip(inputs, given, strict=True):
         setattr(x, _NODE, recorder.graph.placeholder(name))
     with recorder:
@@ -53,9 +55,7 @@ def flat(module: nn.Module, inputs: Mapping[str, Tensor]) -> fx.GraphModule:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down what is done to tensors that came from the inputs. What is done to others, weights and shapes, gives
-    constants.
-    """
+    """Record the operations on tensors that depend on the inputs; tensors that do not become constants."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -75,7 +75,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return found
 
     def node(self, x: Tensor) -> fx.Node:
-        """That gives `x`."""
+        """Return the graph's node for the tensor `x`, adding a constant if it does not depend on the inputs."""
         known: fx.Node | None = getattr(x, _NODE, None)
         if known is not None:
             return known

@@ -1,9 +1,10 @@
-"""torch on a GPU: the ONNX file run operation by operation, or as torch.compile fuses it where that was measured to be
-faster; each batch size recorded as one CUDA graph before the engine is handed out.
+"""PyTorch on a GPU: an ONNX file, run operation by operation and recorded as one CUDA graph for each batch size.
 
-What is done on a GPU alone (`_OnGpu`) is tested there (`tests/test_on_gpu.py`; docs/gpu.md). The same engine on the CPU
-is what the other tests compare; it is slower than OpenVINO there, and `precisions` does not offer it. torch is imported
-only when this engine is asked for, and uses the device's primary context, as `engines.gpu.cuda` does.
+Where torch.compile was measured to be faster, its form of the network is recorded instead. All sizes are recorded
+before the engine is returned. `_OnGpu` is the part that needs a GPU (`tests/engines/gpu/test_on_gpu.py`, docs/gpu.md).
+The other tests run the same engine on the CPU, where it is slower than OpenVINO and `precisions` does not offer it.
+PyTorch is imported only when this engine is asked for, and uses the device's primary context, as `engines.gpu.cuda`
+does.
 """
 
 import threading
@@ -29,15 +30,18 @@ if TYPE_CHECKING:
 PRECISIONS = ("bf16", "fp16", "fp32")
 INSTALL = "pip install 'affectstream[train]', with torch for CUDA"
 _WARM_UPS = 2  # runs before a graph is recorded, in which cuDNN chooses its kernels
-_CANDIDATES = 4  # kernels that it measures for each convolution; the best is among the first ones, nearly always
+_CANDIDATES = 4  # kernels that cuDNN measures for each convolution; the best is nearly always among the first ones
 _MEASURED = 16  # rows at which torch.compile has to be faster
-# What takes longer for so many rows is bound by its convolutions, which compiling for minutes would leave as they are.
+# A network that takes longer for so many rows spends its time in convolutions, which torch.compile does not change.
 _SHORT = 1e-3  # s
-_REPLAYS = 10  # timed, of which the fastest counts
+_REPLAYS = 10  # replays that are timed; the fastest counts
 
 
 def precisions() -> tuple[str, ...]:
-    """What this GPU computes, the fastest first. Raises `EngineError` without torch or without a GPU that it sees."""
+    """Return the precisions of this GPU, the fastest first.
+
+    Raise `EngineError` without PyTorch, or if PyTorch finds no GPU.
+    """
     torch = _torch()
     if not torch.cuda.is_available():
         raise EngineError(f"torch {torch.__version__} sees no NVIDIA GPU here; choose openvino.")
@@ -45,25 +49,31 @@ def precisions() -> tuple[str, ...]:
 
 
 def version() -> str:
-    """Torch's. Raises `EngineError` if it is missing."""
+    """Return the version of PyTorch. Raise `EngineError` if it is missing."""
     return str(_torch().__version__)
 
 
 def device() -> str:
-    """The GPU. Raises `EngineError` without torch; to be asked only where `precisions` answers."""
+    """Return the name of the GPU; only for a machine on which `precisions` found one.
+
+    Raise `EngineError` without PyTorch.
+    """
     cuda = _torch().cuda
     return f"{cuda.get_device_name()}, compute capability {'.'.join(map(str, cuda.get_device_capability()))}"
 
 
 def opened(entry: weights.Weights, precision: str, threads: int, streams: int) -> Engine:
-    """The engine of weights; threads and streams are the CPU's. Raises `EngineError` or `WeightsError`."""
+    """Return the engine of a file of weights. Raise `EngineError` or `WeightsError`.
+
+    `threads` and `streams` are settings of CPU engines and are not used.
+    """
     return split.opened(weights.verified(entry), lambda path: TorchEngine(path, precision=precision))
 
 
 class TorchEngine:
-    """An ONNX file in float32, computed in `precision`; callable from any number of threads, one at a time.
+    """Run a float32 ONNX file in `precision`; any number of threads may call it, and their calls run one at a time.
 
-    `device`: "cuda", or "cpu" for tests. Raises `EngineError` if the file cannot be run or does not fit.
+    `device` is "cuda", or "cpu" in tests. Raise `EngineError` if the file cannot be run or does not fit into memory.
     """
 
     name = "torch"
@@ -89,7 +99,9 @@ class TorchEngine:
             if device == "cuda":
                 self._on_gpu = _OnGpu(torch, self._module, self.inputs, self.types)
                 self._on_gpu.record()
-                if precision != "fp32":  # which is perception's: three networks more for the compiler at each start
+                if (
+                    precision != "fp32"
+                ):  # perception's three networks are fp32, and compiling them would slow each start
                     self._on_gpu.compile_if_faster(f"{self._label} in {precision}")
         except torch.OutOfMemoryError as error:
             raise EngineError(f"The GPU has no memory left for {self._label}; close what else uses it.") from error
@@ -97,8 +109,9 @@ class TorchEngine:
             raise EngineError(f"torch cannot run {self._label}: {str(error).splitlines()[0]}.") from error
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Outputs by name; see `engines.engine.Engine`. Raises `EngineError` for wrong names, shapes or types, and for
-        what the GPU reports.
+        """Return the outputs by name; see `engines.engine.Engine`.
+
+        Raise `EngineError` for wrong names, shapes or types, and for errors of the GPU.
         """
         rows = rows_of(self._label, self.inputs, self.types, inputs)
         torch = _torch()
@@ -120,8 +133,9 @@ class TorchEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """One batch size: what leads from inputs to outputs on the GPU, and the outputs by name there and in page-locked
-    memory. `compiled`: by torch.compile.
+    """Hold the recorded work of one batch size, and its outputs on the GPU and in page-locked memory by name.
+
+    `compiled` says whether it was recorded of torch.compile's form of the network.
     """
 
     compiled: bool
@@ -131,8 +145,9 @@ class _Recorded:
 
 
 class _OnGpu:
-    """The module on the GPU, one CUDA graph a batch size. All of them share their inputs, one pool of memory and one
-    stream. To be recorded before it is called.
+    """Run a module on the GPU with one CUDA graph for each batch size; `record` must be called first.
+
+    All graphs share their inputs, one pool of memory and one stream.
     """
 
     def __init__(
@@ -149,7 +164,7 @@ class _OnGpu:
         self._recorded: dict[int, _Recorded] = {}
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]], batch: int) -> Arrays:
-        """Outputs for the rows of `inputs`, at most `batch`, run in that size; what lies in the others is not read."""
+        """Return the outputs for the rows of `inputs`, at most `batch`, which is the size that is run."""
         rows = len(next(iter(inputs.values())))
         torch = self._torch
         size = self._recorded[batch]
@@ -165,13 +180,14 @@ class _OnGpu:
 
     @property
     def sizes(self) -> Sequence[int]:
-        """Batch sizes that there is memory for."""
+        """Return the batch sizes that there is memory for, in ascending order."""
         return sorted(self._recorded)
 
     def record(self) -> None:
-        """All sizes, the largest first, whose memory serves the others: a call in service that waited for kernels to be
-        chosen would be taken for one that hangs. Those that the GPU has no memory for are left out. Processes that
-        share the GPU do so one after another, for they choose by measuring.
+        """Record all sizes before the engine serves: a call that waited for this would be treated as one that hangs.
+
+        The largest comes first, because the others can use its memory. Sizes that the GPU has no memory for are left
+        out. Processes that share the GPU record one after another, because kernels are chosen by measuring.
         """
         torch = self._torch
         with alone("gpu"), torch.inference_mode(), torch.cuda.stream(self._stream):
@@ -184,8 +200,9 @@ class _OnGpu:
                     torch.cuda.empty_cache()
 
     def compile_if_faster(self, what: str) -> None:
-        """Lets torch.compile try a short network at one size; where it is faster there, at all sizes now, which takes
-        minutes. `what`: for the log.
+        """Compile a short network for one size and, where that is faster, for all sizes, which takes minutes.
+
+        `what` names the network in the log.
         """
         from engines.gpu.torch_compile import faster
 
@@ -204,7 +221,7 @@ class _OnGpu:
                     return
 
     def _seconds(self, size: _Recorded) -> float:
-        """That a replay takes at best."""
+        """Return the seconds of the fastest of several replays."""
         spent = []
         for _ in range(_REPLAYS):
             started = perf_counter()
@@ -214,18 +231,19 @@ class _OnGpu:
         return min(spent)
 
     def _record(self, batch: int, *, compiled: bool = False) -> _Recorded:
+        """Return the recorded graph of a batch size, of torch.compile's form of the network with `compiled`."""
         from engines.gpu.torch_compile import flat
 
         torch = self._torch
         inputs = {name: value[:batch] for name, value in self._inputs.items()}
         module = torch.compile(flat(self._module, inputs)) if compiled else self._module
-        # float32 means float32; kernels are chosen by measuring, for the sizes stay what they are.
+        # No TF32, because fp32 has to have all digits. Kernels are chosen by measuring, because the sizes are fixed.
         choice = {"enabled": True, "benchmark": True, "benchmark_limit": _CANDIDATES, "allow_tf32": False}
         with torch.backends.cudnn.flags(**choice):
             for _ in range(_WARM_UPS):
                 module(*inputs.values())
             graph = torch.cuda.CUDAGraph()
-            # Only this thread's work is recorded, whatever perception's engine does meanwhile.
+            # Only this thread's work is recorded; perception's engine may run in another thread at the same time.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 outputs = module(*inputs.values())
         found = {name: torch.empty(value.shape, dtype=value.dtype, pin_memory=True) for name, value in outputs.items()}
@@ -233,8 +251,10 @@ class _OnGpu:
 
 
 def module(network: "onnx.ModelProto | Path", precision: str) -> Any:
-    """What this engine runs on a GPU: a torch module in evaluation mode, on the CPU so far, whose arguments are the
-    network's inputs in turn; outputs come by name. Raises `EngineError` for what it cannot run.
+    """Return the PyTorch module of a network in a precision, in evaluation mode and on the CPU.
+
+    Its arguments are the network's inputs in their order, and it gives the outputs by name. Raise `EngineError` for a
+    network that cannot be run.
     """
     network = _read(network) if isinstance(network, Path) else network
     from engines.gpu.convolutions import fused, widened
@@ -245,6 +265,7 @@ def module(network: "onnx.ModelProto | Path", precision: str) -> Any:
 
 
 def _read(model: Path) -> "onnx.ModelProto":
+    """Return the network in an ONNX file. Raise `EngineError` without the package onnx."""
     try:
         import onnx
     except ImportError:
@@ -255,6 +276,7 @@ def _read(model: Path) -> "onnx.ModelProto":
 
 
 def _torch() -> Any:
+    """Return the module `torch`. Raise `EngineError` if it is missing."""
     try:
         import torch
     except ImportError:

@@ -1,14 +1,13 @@
-"""From a checkpoint, or from no checkpoint at all, to the ONNX file of a paper's system in its live form.
+"""The ONNX file of a paper's system in its live form, made of checkpoints or of random weights.
 
-The file is kept in the cache under everything that it depends on: the checkpoints, the options the network was made
-with, and the code of networks and export. Only here, and only when the file is not there yet, is torch needed.
+The file is kept in the cache under a key of everything that it depends on: the checkpoints, the options of the
+networks, and the code of networks and export. PyTorch is needed only here, and only while the file is not there yet.
 """
 
 import ast
 import hashlib
 import json
-import os
-import tempfile
+import logging
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -17,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from engines.cache import cache_dir
 from engines.errors import WeightsError
+from models.files import sha256, write_text, written_whole
 
 if TYPE_CHECKING:
     from engines.papers.live_networks import LiveNetwork
 
 OPSET = 18
-SEED = 0  # of weights that nobody trained
+SEED = 0  # of random weights
+log = logging.getLogger(__name__)
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -33,18 +35,19 @@ def exported(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     swapped: bool = False,
 ) -> Path:
-    """The ONNX file of the model `name`, written at first use.
+    """Return the ONNX file of the model `name`, written at first use, and again where it was cut short or altered.
 
-    `checkpoints`: by part, the network `name` first; None is random weights, the same ones every time.
-    `options`: what each part's network is made with. `swapped`: the checkpoint holds arousal before valence. Raises
-    `WeightsError` if a checkpoint cannot be read, or if torch is needed and not there.
+    `checkpoints` names a file for each part, the network `name` first; None stands for random weights, which are the
+    same every time. `options` are the keyword arguments of each part's network. `swapped` says that the checkpoint
+    gives arousal before valence. Raise `WeightsError` if a checkpoint cannot be read, if PyTorch is needed and missing,
+    or if the cache cannot be written.
     """
     made_with = {part: dict((options or {}).get(part, {})) for part in checkpoints}
-    sums = {part: _sha256(file) if file else f"random {SEED}" for part, file in checkpoints.items()}
+    sums = {part: sha256(file) if file else f"random {SEED}" for part, file in checkpoints.items()}
     facts = [name, sums, made_with, swapped, _code()]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
     path = cache_dir() / "onnx" / key / f"{name}.onnx"
-    if not path.is_file():
+    if not _is_whole(path):
         try:
             import torch
         except ImportError:
@@ -53,36 +56,59 @@ def exported(
                 "install it once: pip install 'affectstream[train]'."
             ) from None
         with torch.random.fork_rng(devices=[]):
-            write(live(name, checkpoints, options=made_with, swapped=swapped), path)
+            network = live(name, checkpoints, options=made_with, swapped=swapped)
+        try:
+            write(network, path)
+            write_text(_sum_of(path), sha256(path))
+        except OSError as error:
+            raise WeightsError(
+                f"{cache_dir()} cannot be written ({error.strerror or error}), and {name} is not in it; "
+                "set AFFECTSTREAM_CACHE to another folder."
+            ) from error
     return path
 
 
+def _is_whole(path: Path) -> bool:
+    """Return whether the file is there with the content that was written."""
+    try:
+        expected = _sum_of(path).read_text("utf-8")
+    except (OSError, ValueError):
+        return False
+    if path.is_file() and sha256(path) == expected:
+        return True
+    log.warning("%s was cut short or altered, and is written anew", path)
+    return False
+
+
+def _sum_of(path: Path) -> Path:
+    """Return the path of the file that holds the SHA-256 of the file at `path`."""
+    return path.with_suffix(".sha256")
+
+
 def write(network: "LiveNetwork", path: Path) -> None:
-    """Writes a live network as ONNX, whole or not at all; the first axis of every input and output is the batch."""
+    """Write a live network as ONNX, whole or not at all; the first axis of every input and output is the batch.
+
+    Raise `OSError` if the folder cannot be written.
+    """
     import torch
 
     names = list(network.inputs)
     samples = tuple(network.inputs.values())
     with torch.no_grad():
         outputs = network.module(*samples)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operation for a whole transformer, which ONNX has not
+    torch.backends.mha.set_fastpath_enabled(False)  # it is one operation for a whole transformer, which ONNX lacks
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with written_whole(path) as aside, warnings.catch_warnings(), torch.no_grad():
             # The exporter that keeps a recurrent layer whole is deprecated, and warns of constants that it folds.
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                _tupled(network.module, tuple(outputs)), samples, aside, input_names=names,
+                _tupled(network.module, tuple(outputs)), samples, str(aside), input_names=names,
                 output_names=list(outputs), dynamic_axes={n: {0: "batch"} for n in (*names, *outputs)},
                 opset_version=OPSET, dynamo=False,
             )  # fmt: skip
-        os.replace(aside, path)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        Path(aside).unlink(missing_ok=True)
 
 
 def live(
@@ -92,7 +118,10 @@ def live(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     swapped: bool = False,
 ) -> "LiveNetwork":
-    """The live form of `name` in torch; see `exported`. Seeds torch's random numbers."""
+    """Return the live form of `name` in PyTorch, whose random numbers this seeds; see `exported` for the arguments.
+
+    Raise `WeightsError` if a checkpoint cannot be read or is not of its network.
+    """
     import torch
 
     import models
@@ -117,7 +146,7 @@ def live(
 
 
 def _tupled(module: Any, names: tuple[str, ...]) -> Any:
-    """`module` giving a tuple for a dict, which is what the exporter takes."""
+    """Return `module` as one that gives the tensors `names` as a tuple, which the exporter takes, instead of a dict."""
     from torch import nn
 
     class Outputs(nn.Module):
@@ -164,9 +193,5 @@ def _imported(file: Path) -> list[Path]:
 
 @cache
 def _code() -> str:
+    """Return a hash of the files whose text decides what a live network computes."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in sources())).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,7 +1,8 @@
-"""`affectstream bench engines`: what one prediction costs in every engine, beside eager torch and the machine's limit.
+"""`affectstream bench engines`: the time of one prediction in every engine, beside eager PyTorch and the CPU's limit.
 
-All calls of a run take turns, round after round, so that what else the machine does meets them alike; ratios are those
-of medians. The limit is a large matrix product in the same precision, thread for thread, by the same runtime.
+The calls of all engines alternate, round after round, so that other work on the machine disturbs all of them alike.
+Ratios are those of medians. The limit is a large matrix product in the same precision, with as many threads, by the
+same runtime.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,30 +24,33 @@ from engines.verify import compare
 from service.bench import machine
 from service.bench.lanes import Eager, Lane, facts_of, take_turns
 
-MODELS = ("tsav", "face-mt")  # the heaviest of the papers' systems that runs live, and the default
+MODELS = ("tsav", "face-mt")  # the largest of the papers' systems that runs live, and the default model
 GOAL = "tsav in int8 on two cores: at least 9 times eager torch, and 25 predictions/s"
-PRECISIONS = ("int8", "bf16", "fp32")  # of OpenVINO, each of which the page has rows for
-WARM_UP = 2  # calls of each that are not measured
+PRECISIONS = ("int8", "bf16", "fp32")  # of OpenVINO; the page has rows for each of them
+WARM_UP = 2  # calls of each engine that are not measured
 MOST = 25  # rounds
-FEW = 8  # samples that eager torch is compared on: it is slow, and nobody serves it
-FEWEST = 5  # rounds, however slow the machine is
-SECONDS = 45.0  # spent on the rounds of a model, after which none is begun
+FEW = 8  # samples that eager torch is compared on; it is slow, and never serves
+FEWEST = 5  # rounds, even on a slow machine
+SECONDS = 45.0  # after which no further round of a model begins
 _ROWS, _INNER, _COLUMNS = 1024, 2048, 2048  # of the matrix product
 _TORCH, _PEAK = "torch eager", "peak"
 
 
 @dataclass(kw_only=True)
 class _Lane(Lane):
+    """Hold a call on so many threads and its times."""
+
     threads: int
 
 
 def engines(
     names: Sequence[str] = (), *, probe_of: Callable[[str], load.Probe | None] = lambda model: None
 ) -> dict[str, Any]:
-    """Rows for the models `names` (`MODELS`): every precision of this CPU, with one thread and with all cores.
+    """Return the report on the models `names` (`MODELS` without any): each precision, on one thread and on all cores.
 
-    Systems without weights run on random ones, which each row says. int8 is quantised where it is not there and the
-    extra for it is. Raises `EngineError` without torch.
+    Systems without weights run on random ones, and their rows say so. A missing 8-bit file is quantised on the inputs
+    that `probe_of` gives for the model. `refused` holds a sentence for each engine that is missing, or beyond the
+    limits of `engines.verify`. Raise `EngineError` without PyTorch.
     """
     before = machine.facts(("torch", "openvino", "numpy"))
     refused: list[str] = []
@@ -56,6 +60,7 @@ def engines(
 
 
 def _rows(name: str, probe: load.Probe | None, refused: list[str]) -> list[dict[str, Any]]:
+    """Return the rows of a model, and add a sentence to `refused` for each engine that is missing or beyond limits."""
     import torch
 
     threads_before = torch.get_num_threads()
@@ -103,9 +108,10 @@ def _rows(name: str, probe: load.Probe | None, refused: list[str]) -> list[dict[
 
 
 def _row(lane: _Lane, eager: _Lane, peak: _Lane, operations: int) -> dict[str, Any]:
+    """Return the row of an engine, with its ratio to eager PyTorch and its share of the limit."""
     low, high = np.percentile(lane.spent, [10, 90])
     reached = operations / lane.ms / 1e6  # 1e9/s
-    most = 2 * _ROWS * _INNER * _COLUMNS / min(peak.spent) / 1e6  # a limit: the best that was seen
+    most = 2 * _ROWS * _INNER * _COLUMNS / min(peak.spent) / 1e6  # of the fastest call, because it is a limit
     return {
         "backend": lane.backend,
         "precision": lane.precision,
@@ -126,6 +132,7 @@ def _row(lane: _Lane, eager: _Lane, peak: _Lane, operations: int) -> dict[str, A
 
 
 def _on(threads: int, eager: Eager, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    """Return the outputs of eager PyTorch on so many threads."""
     import torch
 
     torch.set_num_threads(threads)
@@ -133,7 +140,7 @@ def _on(threads: int, eager: Eager, inputs: Mapping[str, NDArray[np.generic]]) -
 
 
 class _AsEngine:
-    """The same as an engine, to be compared with one."""
+    """Present eager PyTorch as an `Engine`, so that it can be compared with one."""
 
     name = "torch"
     precision = "fp32"
@@ -147,7 +154,7 @@ class _AsEngine:
 
 
 def _product(precision: str, threads: int) -> Callable[[], Any]:
-    """A matrix product that is large enough to show what the runtime reaches at best in that precision."""
+    """Return a call that computes a matrix product, large enough for the runtime's best rate in that precision."""
     rng = np.random.default_rng(0)
     left = rng.uniform(-1, 1, (_ROWS, _INNER)).astype(np.float32)
     right = rng.uniform(-1, 1, (_INNER, _COLUMNS)).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Second half of `affectstream bench gpu`: how many sessions a GPU gives their predictions to.
+"""Second half of `affectstream bench gpu`: the number of sessions that a GPU serves with predictions.
 
-Each session is what stands behind perception: the model's adapter, which makes its inputs of a face that moves, and a
-place with the scheduler that batches all sessions of its process. There is no camera, and nothing is decoded or
-detected: that is the CPU's work, which other benches measure. Processes share the GPU as `serve --workers N` has them.
+A session here is the part of a real one after perception: the model's adapter, which makes inputs of a moving face, and
+the scheduler, which batches the sessions of its process. Nothing is decoded or detected, which is work of the CPU that
+other benchmarks measure. Processes share the GPU as those of `serve --workers N` do.
 """
 
 import threading
@@ -39,7 +39,10 @@ _PICTURES = 16
 
 @dataclass
 class Found:
-    """What the sessions of a process got. `late`: turns that came while an answer was awaited, or got none."""
+    """Hold what the sessions of a process received.
+
+    `late` counts predictions that were due while an earlier one was awaited, and those without an answer.
+    """
 
     rates: list[float] = field(default_factory=list)  # predictions/s of each
     latencies: list[float] = field(default_factory=list)  # ms
@@ -47,7 +50,10 @@ class Found:
 
 
 def gpu(model: str | None = None, sessions: int | None = None, processes: int | None = None) -> dict[str, Any]:
-    """The whole of `affectstream bench gpu`: engines by batch, then sessions. Raises `EngineError` without a GPU."""
+    """Return the report of `affectstream bench gpu`: engines by batch size, then sessions.
+
+    Raise `EngineError` without a GPU.
+    """
     model = model or bench_gpu.MODEL
     report = bench_gpu.engines(model)
     fastest = max((row for row in report["rows"] if row["backend"] in ON_GPU), key=lambda r: r["per_second"])
@@ -56,7 +62,7 @@ def gpu(model: str | None = None, sessions: int | None = None, processes: int | 
 
 
 def streams(model: str, engine: str, sessions: int, processes: int, seconds: float = SECONDS) -> dict[str, Any]:
-    """A row. Raises `EngineError` as `load` does."""
+    """Return the row on so many sessions, shared by so many processes. Raise `EngineError` as `load` does."""
     shares = [sessions // processes + (n < sessions % processes) for n in range(processes)]
     with ExitStack() as stack:
         pools = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in range(processes)]
@@ -80,6 +86,7 @@ _model: str
 
 
 def _open(model: str, engine: str) -> str:
+    """Load the engine in this process, once, and return its name."""
     global _loaded, _model
     if "_loaded" not in globals():
         _loaded, _model = load(model, engine, untrained=True), model
@@ -87,6 +94,7 @@ def _open(model: str, engine: str) -> str:
 
 
 def _run(sessions: int, begin: float, seconds: float) -> Found:
+    """Run so many sessions in this process from `begin` (s, of the wall clock) on, and return what they received."""
     scheduler = Scheduler(SIZES[-1])
     scheduler.register(_model, _loaded.engine, rate=RATE)
     scheduler.start()
@@ -103,7 +111,7 @@ def _run(sessions: int, begin: float, seconds: float) -> Found:
 
 
 class _Session(threading.Thread):
-    """Asks at the rate of a camera from `begin` (s, of the wall clock), each time as a session does."""
+    """Ask for predictions at a camera's rate from `begin` (s, of the wall clock) on, as a session does."""
 
     def __init__(
         self,
@@ -122,14 +130,14 @@ class _Session(threading.Thread):
         self._adapter = make_adapter(_model, _loaded, ModelOptions(rate=RATE))
 
     def run(self) -> None:
-        """See `threading.Thread`."""
+        """Ask until the measured time is over, and add the figures to `found`."""
         measured, over = self._begin + WARM_UP, self._begin + WARM_UP + self._seconds
         number = got = late = 0
         latencies = []
         while (now := self._wait(number)) < over:
             answered = self._ask(number)
             done = time.monotonic()
-            # Frames that came meanwhile are gone: a camera does not wait.
+            # Frames that came in the meantime are dropped, because a camera does not wait.
             following = max(number + 1, int((done - self._begin) * RATE))
             if now >= measured:
                 got += answered
@@ -141,12 +149,12 @@ class _Session(threading.Thread):
         self._found.late += late
 
     def _wait(self, number: int) -> float:
-        """Until the turn of that number; the time then."""
+        """Wait until frame `number` is due and return the time (s, monotonic)."""
         time.sleep(max(0.0, self._begin + number / RATE - time.monotonic()))
         return time.monotonic()
 
     def _ask(self, number: int) -> bool:
-        """Whether there was an answer."""
+        """Ask for the prediction of frame `number` and return whether there was an answer."""
         t, faces = number / RATE, [self._faces[number % len(self._faces)]]
         inputs = self._adapter.inputs(t, faces, self._sound)
         if inputs is None:
@@ -161,7 +169,7 @@ class _Session(threading.Thread):
 
 
 def _faces() -> list[Face]:
-    """A face as it moves, with its landmark picture."""
+    """Return pictures of one face in different poses, with their landmark masks drawn."""
     rng = np.random.default_rng(0)
     mesh = rng.uniform(0, 112, (468, 3)).astype(np.float32)
     made = []
@@ -170,12 +178,13 @@ def _faces() -> list[Face]:
             0, 0.0, (0.0, 0.0, 112.0, 112.0), 1.0, mesh, mesh[:68, :2], np.eye(2, 3), crop,
             HeadPose(0.0, 0.0, 0.0), Quality(112.0, 100.0, 128.0),
         )  # fmt: skip
-        assert face.mask is not None  # drawn now: of a camera's frames that is perception's part
+        assert face.mask is not None  # reading it draws it; in a session perception draws it before
         made.append(face)
     return made
 
 
 def _sound() -> MelStream:
+    """Return mel columns of the demo's voice."""
     sound = MelStream()
     sound.push(Sound(demo_voice(), 0.0))
     return sound

@@ -1,8 +1,9 @@
-"""`affectstream bench gpu`: what a batch costs in every engine of the GPU, beside eager torch there and its limit.
+"""`affectstream bench gpu`: the time of a batch in every engine of the GPU, beside eager PyTorch and the GPU's limit.
 
-A prediction is whole: from arrays to arrays, with the copies to the GPU and back. Ratios are to eager torch in float32
-on the same GPU at the same batch; all calls take turns. The limit is a large matrix product in the same precision.
-What the convolutions alone reach is read from the profiler, without a CUDA graph, which hides whose kernel is whose.
+A prediction is measured from arrays to arrays, with the copies to the GPU and back. Ratios are to eager PyTorch in
+float32 on the same GPU at the same batch size, and the calls of all engines alternate. The limit is a large matrix
+product in the same precision. The rate of the convolutions alone comes from the profiler, in a run without a CUDA
+graph, because a graph hides which operation a kernel belongs to.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from service.bench.lanes import Eager, Lane, facts_of, take_turns
 MODEL = "tsav"
 GOAL = "tsav on one H200: 200 streams at 30 predictions/s, half of the measured bf16 peak in its convolutions"
 BATCHES = (1, 4, 16, 64)
-WARM_UP = 3  # calls of each that are not measured
+WARM_UP = 3  # calls of each engine that are not measured
 MOST = 20  # rounds
 FEWEST = 3
 SECONDS = 6.0  # spent on the rounds of a batch size
@@ -35,12 +36,15 @@ _TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 @dataclass(kw_only=True)
 class _Lane(Lane):
-    sound: str  # "read", or "kept" and given back
+    """Hold a call that reads the sound ("read"), or is given the embedding of an earlier call ("kept")."""
+
+    sound: str
 
 
 def engines(name: str = MODEL) -> dict[str, Any]:
-    """Rows for every engine and precision of the GPU. Systems without weights run on random ones. Raises `EngineError`
-    where torch sees no GPU.
+    """Return the report on a model in every engine and precision of the GPU.
+
+    Systems without weights run on random ones. Raise `EngineError` if PyTorch finds no GPU.
     """
     torch_cuda.precisions()
     import torch
@@ -68,7 +72,10 @@ def engines(name: str = MODEL) -> dict[str, Any]:
 
 
 def _opened(yardstick: load.Yardstick, refused: list[str]) -> list[tuple[Engine, dict[str, Any]]]:
-    """Every engine that this GPU has, with how it compares; one that is beyond the limits is measured all the same."""
+    """Return every engine that this GPU runs with its comparison; one beyond the limits is measured as well.
+
+    A sentence is added to `refused` for each backend that does not run.
+    """
     made = []
     for backend in load.ON_GPU:
         try:
@@ -83,6 +90,7 @@ def _opened(yardstick: load.Yardstick, refused: list[str]) -> list[tuple[Engine,
 
 
 def _measured(name: str, eager: Eager, found: list[tuple[Engine, dict[str, Any]]], given: Arrays) -> list[_Lane]:
+    """Return the lanes of all engines on the inputs `given`, measured."""
     lanes = [_Lane(backend=_TORCH, precision="fp32", sound="read", call=partial(eager, given))]
     for engine, facts in found:
         asked = {"read": given}
@@ -100,6 +108,7 @@ def _measured(name: str, eager: Eager, found: list[tuple[Engine, dict[str, Any]]
 
 
 def _row(name: str, lane: _Lane, batch: int, operations: int, peak: float) -> dict[str, Any]:
+    """Return the row of an engine at a batch size."""
     low, middle, high = np.percentile(lane.spent, [10, 50, 90]).tolist()
     row = {
         "model": name, "backend": lane.backend, "precision": lane.precision, "sound": lane.sound, "batch": batch,
@@ -115,13 +124,14 @@ def _row(name: str, lane: _Lane, batch: int, operations: int, peak: float) -> di
 
 
 def _ratios(rows: list[dict[str, Any]]) -> None:
+    """Add to each row its ratio to eager PyTorch at the same batch size."""
     eager = {row["batch"]: row["ms"] for row in rows if row["backend"] == _TORCH}
     for row in rows:
         row["ratio"] = round(eager[row["batch"]] / row["ms"], 2)
 
 
 def _peak(precision: str) -> float:
-    """TFLOP/s of a matrix product that is large enough to show what the GPU reaches at best."""
+    """Return the TFLOP/s of a matrix product that is large enough for the GPU's best rate."""
     import torch
 
     kind = getattr(torch, _TYPES[precision])
@@ -130,7 +140,7 @@ def _peak(precision: str) -> float:
 
 
 def _milliseconds(call: Callable[[], Any], rounds: int) -> float:
-    """Median that the GPU takes."""
+    """Return the median milliseconds of a call on the GPU."""
     import torch
 
     spent = []
@@ -148,7 +158,7 @@ def _milliseconds(call: Callable[[], Any], rounds: int) -> float:
 def _convolutions(
     reference: weights.Weights, precision: str, inputs: Arrays, batch: int, operations: int, peak: float
 ) -> dict[str, Any]:
-    """What the convolutions of a whole batch reach, in the kernels that are theirs."""
+    """Return the row on the kernels of a whole batch's convolutions."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 

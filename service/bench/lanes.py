@@ -1,4 +1,4 @@
-"""What `bench engines` and `bench gpu` share: calls that take turns, and eager torch, to which others are ratios."""
+"""Shared by `bench engines` and `bench gpu`: calls that alternate, and eager PyTorch, which ratios refer to."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from models import registry
 
 @dataclass(kw_only=True)
 class Lane:
-    """One call that takes its turn, and the milliseconds it took. `facts`: for its row."""
+    """Hold one of the alternating calls, the milliseconds that each took, and `facts` for its row."""
 
     backend: str
     precision: str
@@ -29,13 +29,15 @@ class Lane:
 
     @property
     def ms(self) -> float:
-        """The median."""
+        """Return the median in milliseconds."""
         return float(np.median(self.spent))
 
 
 def take_turns(lanes: Sequence[Lane], *, warm_up: int, fewest: int, most: int, seconds: float, name: str) -> None:
-    """Calls all in turn, round after round, so that what else the machine does meets them alike: `most` rounds, fewer
-    where they take longer than `seconds`, `fewest` in any case. `warm_up`: calls of each before.
+    """Call all of `lanes` in turn, round after round, so that other work on the machine disturbs all of them alike.
+
+    There are `most` rounds, fewer if they take longer than `seconds`, and at least `fewest`. Each lane is called
+    `warm_up` times before. `name` labels the progress bar.
     """
     for lane in lanes:
         for _ in range(warm_up):
@@ -51,15 +53,15 @@ def take_turns(lanes: Sequence[Lane], *, warm_up: int, fewest: int, most: int, s
 
 
 def facts_of(figures: Figures) -> dict[str, Any]:
-    """What a row tells of a comparison."""
+    """Return what a row holds of a comparison with the reference."""
     errors = {key: float(f"{value:.4g}") for key, value in figures.values.items()}
     return {"verified": figures.excess is None, "errors": errors, "samples": figures.samples}
 
 
 class Eager:
-    """A network in torch as it is, on arrays by name: a paper's system as it is defined, any other from its ONNX file.
+    """Run a network in eager PyTorch on arrays by name: a paper's system by its own code, others from their ONNX file.
 
-    Raises `EngineError` without torch or onnx.
+    Raise `EngineError` without PyTorch or onnx.
     """
 
     def __init__(self, name: str, reference: weights.Weights, inputs: Sequence[str]) -> None:
@@ -79,12 +81,12 @@ class Eager:
         self._device = "cpu"
 
     def cuda(self) -> Self:
-        """Itself, on the GPU from now on."""
+        """Move the network to the GPU and return this object."""
         self.module, self._device = self.module.cuda(), "cuda"
         return self
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Outputs by name."""
+        """Return the outputs by name."""
         import torch
 
         with torch.inference_mode():
@@ -92,8 +94,9 @@ class Eager:
             return {key: value.cpu().numpy() for key, value in self.module(*given).items()}
 
     def operations(self, one: Arrays) -> tuple[int, int]:
-        """Floating-point operations of one prediction, a multiplication and an addition counted as two: all, and those
-        of convolutions.
+        """Return the floating-point operations of one prediction, and those of its convolutions.
+
+        A multiplication and an addition count as two.
         """
         import torch
         from torch.utils.flop_counter import FlopCounterMode

@@ -1,4 +1,4 @@
-"""`affectstream bench live`: what the whole service costs on this machine, measured from outside."""
+"""`affectstream bench live`: the cost of the whole service on this machine, measured from outside."""
 
 import contextlib
 import os
@@ -24,6 +24,7 @@ from tqdm import tqdm
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from engines.cores import usable_cores
 from engines.errors import UserError
 from service.bench import machine
 from service.bench.cores import Cores
@@ -31,20 +32,20 @@ from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
 from service.settings import DEFAULT_SESSIONS
 
-PACKAGES = ("openvino", "av", "numpy", "opencv-python-headless")  # whose versions are told
+PACKAGES = ("openvino", "av", "numpy", "opencv-python-headless")  # their versions are part of the report
 CLIP_SECONDS = 20
 CLIP_FPS = 30
 WARM_UP = 5.0  # s that are not measured
 STREAMS_SECONDS = 20.0  # s measured for each number of streams
 TRIES = 3  # for each number of streams
-OWN = 0.8  # speed of a core, of its best, from which on nobody else had much of it
+OWN = 0.8  # fraction of a core's best speed above which others used little of it
 MOST_DROPS = 0.01  # share of frames a stream may lose and still count as carried
 START_TIMEOUT = 120.0  # s; the first start on a machine fetches weights
 
 
 @dataclass
 class _Received:
-    """What one subscriber got, by session."""
+    """Hold what one subscriber received; the lists have an element for each event."""
 
     at: list[float] = field(default_factory=list)  # s, monotonic
     total_ms: list[float] = field(default_factory=list)  # from the decoded frame to the event, as the event says
@@ -53,8 +54,10 @@ class _Received:
 
 
 def live(clip: str | None = None, *, minutes: float = 1.0, streams: int = 12) -> dict[str, Any]:
-    """Measures one stream for `minutes`, then more and more streams up to `streams`. Takes a clip of 30 fps; without
-    one, the demo is encoded into a temporary file. Raises `UserError` if the service does not start.
+    """Return the report on one stream for so many `minutes`, then on more and more streams up to `streams`.
+
+    The `clip` has 30 fps; without one, the demo is encoded into a temporary file. Raise `UserError` if there is no such
+    file or the service does not start.
     """
     with tempfile.TemporaryDirectory(prefix="affectstream-bench-") as folder, contextlib.closing(Cores()) as cores:
         path = Path(clip).resolve() if clip else encode_demo(Path(folder) / "demo.mp4")
@@ -62,12 +65,12 @@ def live(clip: str | None = None, *, minutes: float = 1.0, streams: int = 12) ->
             raise UserError(f"{path}: no such file; give a 30 fps clip with --input")
         rows = [_row("serve to first event, empty cache", _first_event(path), "s", "")]
         rows += _one_stream(path, minutes, cores) + _many_streams(path, streams, cores)
-        rows.append(_row("work by which the cores' speed is told, at its fastest", 1e3 * cores.best, "ms of CPU", ""))
+        rows.append(_row("work that measures the cores' speed, at its fastest", 1e3 * cores.best, "ms of CPU", ""))
     return {"machine": machine.facts(PACKAGES), "clip": path.name if clip else "demo, 640x360, 30 fps", "rows": rows}
 
 
 def encode_demo(path: Path) -> Path:
-    """Writes the demo as H.264 and AAC, as a camera would send it."""
+    """Write the demo as H.264 and AAC, as a camera would send it, and return `path`."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=CLIP_FPS, options={"preset": "veryfast", "crf": "20"})
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
@@ -97,6 +100,7 @@ def _first_event(clip: Path) -> float:
 
 
 def _one_stream(clip: Path, minutes: float, cores: Cores) -> list[dict[str, Any]]:
+    """Return the rows on one stream."""
     with _service(clip, streams=1) as (process, url):
         with _listen(url) as received:
             first = _wait_for_event(received, process) - process.create_time_monotonic
@@ -131,8 +135,9 @@ def _one_stream(clip: Path, minutes: float, cores: Cores) -> list[dict[str, Any]
 
 
 def _many_streams(clip: Path, most: int, cores: Cores) -> list[dict[str, Any]]:
-    """More and more streams, until so many are not carried in any of `TRIES`: what else a machine does, and those that
-    share its processor, can only make it slower.
+    """Return the rows on more and more streams, until a number of them is not carried in any of `TRIES`.
+
+    The best try counts, because other work on the machine, and others on its processor, can only slow it down.
     """
     rows: list[dict[str, Any]] = []
     carried = 0
@@ -153,27 +158,29 @@ def _many_streams(clip: Path, most: int, cores: Cores) -> list[dict[str, Any]]:
         if not best.carried:
             break
         carried = count
-    return [*rows, _row(f"streams carried on {os.cpu_count()} cores", carried, "", ">= 8")]
+    return [*rows, _row(f"streams carried on {len(usable_cores())} cores", carried, "", ">= 8")]
 
 
 @dataclass(frozen=True)
 class _Try:
-    """What so many streams gave."""
+    """Hold the figures of one run of so many streams."""
 
     slowest: float  # events/s
     p95: float  # ms, from the decoded frame to the subscriber
     cpu: float  # % of a core
-    event_ms: float  # of CPU
+    event_ms: float  # CPU time of an event
     speeds: list[float]  # of the cores, see `Cores.speeds`
-    own_seconds: int  # in which each core's was `OWN` or more
-    own_slowest: float  # events/s in those
+    own_seconds: int  # seconds in which the speed of each core was `OWN` or more
+    own_slowest: float  # events/s in those seconds
 
     @property
     def carried(self) -> bool:
+        """Return whether the slowest stream lost no more than `MOST_DROPS` of its frames."""
         return self.slowest >= CLIP_FPS * (1 - MOST_DROPS)
 
 
 def _try(clip: Path, count: int, cores: Cores) -> _Try:
+    """Return the figures of one run of `count` streams."""
     with _service(clip, streams=count) as (process, url), _listen(url) as received:
         _wait_for_event(received, process)
         time.sleep(WARM_UP)
@@ -199,19 +206,24 @@ def _try(clip: Path, count: int, cores: Cores) -> _Try:
 
 
 def _row(what: str, value: float, unit: str, goal: str) -> dict[str, Any]:
+    """Return a row of the report."""
     return {"what": what, "value": round(float(value), 2), "unit": unit, "goal": goal}
 
 
 def _slowest_core(of: str, speeds: list[float]) -> dict[str, Any]:
+    """Return the row on the slowest core's speed, labelled with the run `of` which it was measured in."""
     return _row(f"{of}speed of the slowest core", 100 * min(speeds, default=np.nan), "% of the fastest seen", "")
 
 
 class _Process(subprocess.Popen[bytes]):
+    """Hold the service's process and the time of its start (s, monotonic)."""
+
     create_time_monotonic: float
 
 
 @contextlib.contextmanager
 def _service(clip: Path, *, streams: int) -> Iterator[tuple[_Process, str]]:
+    """Run `serve` on the clip as so many streams inside the block; yield its process and its HOST:PORT."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -231,6 +243,7 @@ def _service(clip: Path, *, streams: int) -> Iterator[tuple[_Process, str]]:
 
 @contextlib.contextmanager
 def _listen(url: str) -> Iterator[_Received]:
+    """Subscribe to all events inside the block, connecting again until the service is there."""
     received, stop = _Received(), threading.Event()
 
     def run() -> None:
@@ -253,6 +266,7 @@ def _listen(url: str) -> Iterator[_Received]:
 
 
 def _note(received: _Received, text: str | bytes) -> None:
+    """Add the figures of an event that was made of a frame."""
     event = orjson.loads(text)
     if event["timing_ms"] is not None:
         received.sessions.append(event["session"])
@@ -263,6 +277,7 @@ def _note(received: _Received, text: str | bytes) -> None:
 
 
 def _wait_for_event(received: _Received, process: _Process) -> float:
+    """Return the time (s, monotonic) of the first event. Raise `UserError` if the service ends or none comes."""
     deadline = time.monotonic() + START_TIMEOUT
     while not received.at:
         if process.poll() is not None or time.monotonic() > deadline:
@@ -272,17 +287,19 @@ def _wait_for_event(received: _Received, process: _Process) -> float:
 
 
 def _family(process: _Process) -> list[psutil.Process]:
-    """The service and its workers."""
+    """Return the service's process and those of its workers."""
     front = psutil.Process(process.pid)
     return [front, *front.children()]
 
 
 def _cpu_seconds(process: _Process) -> float:
+    """Return the CPU seconds that the service and its workers have used."""
     times = [one.cpu_times() for one in _family(process)]
     return float(sum(time.user + time.system for time in times))
 
 
 def _stage_seconds(url: str) -> dict[str, float]:
+    """Return the seconds that each stage of the service has taken, from its metrics."""
     text = urllib.request.urlopen(f"http://{url}/metrics", timeout=5).read().decode()
     return {
         sample.labels["stage"]: sample.value

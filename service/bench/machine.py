@@ -1,4 +1,4 @@
-"""What a measurement was taken on, for those who read its figures elsewhere."""
+"""The machine and the versions that a measurement was taken with."""
 
 import os
 import platform
@@ -9,7 +9,10 @@ from typing import Any
 
 
 def facts(packages: Iterable[str]) -> dict[str, Any]:
-    """CPU and versions, and the load of the last minute, which tells whether anything else ran; null on Windows."""
+    """Return CPU, system, the versions of `packages`, and the load of the last minute (None on Windows).
+
+    The load shows whether anything else ran.
+    """
     return {
         "cpu": f"{os.cpu_count()} x {_cpu()}",
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
@@ -20,6 +23,7 @@ def facts(packages: Iterable[str]) -> dict[str, Any]:
 
 
 def _cpu() -> str:
+    """Return the name of the processor."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text().splitlines() if listed.is_file() else []
     names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -27,6 +31,7 @@ def _cpu() -> str:
 
 
 def _version(package: str) -> str:
+    """Return the version of a package, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -24,8 +24,10 @@ SECONDS = 4.0  # spent on measuring at most
 
 
 def models(names: Sequence[str] = ()) -> dict[str, Any]:
-    """Medians for one face, over all cores, with random weights of the published sizes; the tenth percentile beside
-    each tells how quiet the machine was. Raises `EngineError` for an unknown name, or without torch.
+    """Return the report on the systems `names` (all without any): medians for one face over all cores.
+
+    Weights are random and of the published sizes. The tenth percentile beside each median shows how quiet the machine
+    was. Raise `EngineError` for an unknown name, or without PyTorch.
     """
     for name in names:
         if name not in registry.systems():
@@ -38,6 +40,7 @@ def models(names: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _row(name: str) -> dict[str, Any]:
+    """Return the row of a system."""
     import torch
 
     live = export.live(name, dict.fromkeys(registry.row(name).parts))
@@ -65,6 +68,7 @@ def _row(name: str) -> dict[str, Any]:
 
 
 def _milliseconds(call: Callable[[], Any]) -> list[float]:
+    """Return the milliseconds of each measured call."""
     for _ in range(WARM_UP):
         call()
     spent: list[float] = []
@@ -77,5 +81,6 @@ def _milliseconds(call: Callable[[], Any]) -> list[float]:
 
 
 def _shown(milliseconds: list[float]) -> str:
+    """Return the median with the tenth percentile as text."""
     low, middle = np.percentile(milliseconds, [10, 50])
     return f"{middle:.1f} ms ({low:.1f})"

@@ -1,4 +1,4 @@
-"""A page for docs/benchmarks out of a report of `bench engines`, `gpu` or `streams`, with its plots beside it."""
+"""The page for docs/benchmarks of a report of `bench`, with the report as JSON and its plot beside it."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import UserError
+from models.files import write_text, written_whole
 
 _AXES = {"sessions": "sessions", "faces": "faces in the picture", "height": "height of the picture in pixels"}
 
 
 def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
-    """Writes `out` (.md), the report as `out` with .json, and a plot as `out` with .png. Raises `UserError` for a
-    report that has no page, without matplotlib, and where nothing can be written.
+    """Write the page `out` (.md), the report as `out` with .json, and its plot as `out` with .png.
+
+    Raise `UserError` for a report that has no page, without matplotlib, and if nothing can be written.
     """
     if what not in _PAGES:
         raise UserError(f"bench {what} writes no page; --out is for {', '.join(_PAGES)}.")
@@ -39,22 +41,23 @@ def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
         f"![{title}]({out.with_suffix('.png').name})",
     ]
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        plot(report["rows"], out.with_suffix(".png"))
-        out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-        out.write_text("\n\n".join(parts) + "\n", "utf-8")
+        with written_whole(out.with_suffix(".png")) as aside:
+            plot(report["rows"], aside)
+        write_text(out.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
+        write_text(out, "\n\n".join(parts) + "\n")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}.") from error
 
 
 def tables(report: Mapping[str, Any]) -> Iterable[list[dict[str, Any]]]:
-    """The tables of a report, without what is too long for a cell."""
+    """Yield the tables of a report, without values that are too long for a cell."""
     for part in ("rows", "convolutions", "streams"):
         if report.get(part):
             yield [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in report[part]]
 
 
 def _table(rows: list[dict[str, Any]]) -> Iterable[str]:
+    """Yield the lines of a Markdown table."""
     yield "| " + " | ".join(rows[0]) + " |"
     yield "|" + "---|" * len(rows[0])
     for row in rows:
@@ -62,7 +65,7 @@ def _table(rows: list[dict[str, Any]]) -> Iterable[str]:
 
 
 def _plot_engines(rows: list[dict[str, Any]], out: Path) -> None:
-    """Medians as bars, their spread as whiskers, ratio and share of the peak written on."""
+    """Draw medians as bars with their spread as whiskers, labelled with the ratio and the share of the limit."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(row["model"] for row in rows))
@@ -81,7 +84,7 @@ def _plot_engines(rows: list[dict[str, Any]], out: Path) -> None:
 
 
 def _plot_streams(rows: list[dict[str, Any]], out: Path) -> None:
-    """CPU time of a frame over each of the three."""
+    """Draw the CPU time of a frame over sessions, faces and height."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -96,7 +99,7 @@ def _plot_streams(rows: list[dict[str, Any]], out: Path) -> None:
 
 
 def _plot_gpu(rows: list[dict[str, Any]], out: Path) -> None:
-    """Predictions a second over the batch, a line for each engine."""
+    """Draw predictions a second over the batch size, with a line for each engine."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""What perception costs and how far it reaches on this machine, measured on the public-domain portrait or a clip."""
+"""The cost of perception on this machine, and the smallest faces it finds, on the public-domain portrait or a clip."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,10 @@ Picture = NDArray[np.uint8]
 
 
 def measure(clip: Path | None = None) -> list[dict[str, Any]]:
-    """Rows of `what`, `value`, `unit`, `goal`: cost a frame, by picture size or for `clip`, and reach by face size."""
+    """Return rows of `what`, `value`, `unit`, `goal`: the cost of a frame, and the share of faces found by their size.
+
+    The cost is measured by picture size, or on `clip` if there is one.
+    """
     networks = Networks()
     portrait = np.asarray(cv2.imread(str(weights.path("portrait")), cv2.IMREAD_COLOR_RGB), np.uint8)
     rows = []
@@ -42,6 +45,7 @@ def measure(clip: Path | None = None) -> list[dict[str, Any]]:
 
 
 def _cost(networks: Networks, what: str, frames: Iterator[Frame]) -> list[dict[str, Any]]:
+    """Return the rows on the time that perception takes for the frames."""
     perception = Perception(networks)
     spent, cpu = [], []
     for frame in frames:
@@ -49,7 +53,7 @@ def _cost(networks: Networks, what: str, frames: Iterator[Frame]) -> list[dict[s
         perception(frame)
         spent.append((time.perf_counter() - started) * 1e3)
         cpu.append((time.process_time() - cpu_started) * 1e3)
-    steady, steady_cpu = spent[1:], cpu[1:]  # the first frame is looked at whole
+    steady, steady_cpu = spent[1:], cpu[1:]  # without the first frame, in which faces are searched everywhere
     return [
         _row(f"{what}: CPU a frame", float(np.mean(steady_cpu)), "ms", "< 3.5 at 640x360"),
         _row(f"{what}: p50", float(np.median(steady)), "ms"),
@@ -59,6 +63,7 @@ def _cost(networks: Networks, what: str, frames: Iterator[Frame]) -> list[dict[s
 
 
 def _reach(networks: Networks, portrait: Picture, size: int) -> dict[str, Any]:
+    """Return the row on the share of faces of so many pixels that are found where they are."""
     rng = np.random.default_rng(SEED)
     found = 0
     for _ in range(PLACES):
@@ -71,7 +76,7 @@ def _reach(networks: Networks, portrait: Picture, size: int) -> dict[str, Any]:
 
 
 def _scene(portrait: Picture, width: int, height: int, size: float, x: float, y: float) -> Picture:
-    """A softly lit picture with the portrait's head in it: a face of `size` pixels, its middle at (x, y)."""
+    """Return a softly lit picture with the portrait's head in it: a face of `size` pixels with its middle at (x, y)."""
     left, top, side, _ = HEAD
     scale = size / 107  # the face in the portrait has 107 px
     shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -85,7 +90,7 @@ def _scene(portrait: Picture, width: int, height: int, size: float, x: float, y:
 
 
 def _walk(portrait: Picture, width: int, height: int) -> Iterator[Frame]:
-    """A head that sways for `SECONDS`."""
+    """Yield frames of a head that sways for `SECONDS`."""
     for index in range(int(SECONDS * FPS)):
         t = index / FPS
         x = width * (0.5 + 0.1 * np.sin(2 * t))
@@ -93,10 +98,12 @@ def _walk(portrait: Picture, width: int, height: int) -> Iterator[Frame]:
 
 
 def _decoded(clip: Path) -> Iterator[Frame]:
+    """Yield the first frames of a video."""
     with av.open(str(clip)) as container:
         for picture in islice(container.decode(video=0), 1000):
             yield Frame(np.asarray(picture.to_ndarray(format="rgb24"), np.uint8), float(picture.time or 0.0))
 
 
 def _row(what: str, value: float, unit: str, goal: str = "") -> dict[str, Any]:
+    """Return a row of the report."""
     return {"what": what, "value": round(value, 2), "unit": unit, "goal": goal}

@@ -1,8 +1,8 @@
-"""`affectstream bench streams`: how a frame's cost grows with sessions, with faces and with the picture's size.
+"""`affectstream bench streams`: the cost of a frame by the number of sessions and faces and the picture's height.
 
-Sessions of the service itself on the demo's portrait, over a process for each core, as `serve` has them; what is
-counted is the CPU time of these processes, which other work on the machine disturbs little. All settings take turns,
-and each is given as a ratio to the first.
+The service's own sessions read the demo's portrait in one process for each core, as `serve` has them. The CPU time of
+these processes is measured, which other work on the machine disturbs little. All settings alternate, and each row has
+its ratio to the first.
 """
 
 import atexit
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engines import weights
+from engines.cores import usable_cores
 from service.bench import machine
 from service.bench.live import PACKAGES
 from service.capture.demo import RATE, demo_picture, demo_voice
@@ -31,7 +32,6 @@ from service.events import Event
 from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.session import Session
 from service.settings import DEFAULT_MODEL
-from service.workers.fleet import cores
 
 SESSIONS = (1, 2, 4, 8)
 FACES = (1, 4, 16)
@@ -40,15 +40,15 @@ CROWD_HEIGHT = 720  # pixels, of the pictures with several faces; smaller ones w
 WARM_UP = 1.5  # s of each run that are not measured
 SECONDS = 4.0  # s measured in each round
 FEWEST = 10  # frames of each session in a round
-PATIENCE = 60.0  # s, after which a run goes on without
+PATIENCE = 60.0  # s after which a run ends with fewer frames
 ROUNDS = 2
-_PICTURES = 16  # rendered before, shown forwards and backwards
+_PICTURES = 16  # rendered before the run, and shown forwards and backwards
 _ASPECT = 16 / 9
 
 
 @dataclass
 class _Setting:
-    """One row: how many sessions, of pictures with how many faces and of what height; and what was measured."""
+    """Hold one setting, the numbers of sessions and faces and the height in pixels, and what was measured of it."""
 
     sessions: int
     faces: int
@@ -62,7 +62,7 @@ class _Setting:
 
 
 class _Crowd:
-    """Pictures that were rendered before, at the demo's rate, with its sound."""
+    """Give rendered pictures at the demo's rate, with its sound; a `Source`."""
 
     label = "bench"
 
@@ -70,7 +70,7 @@ class _Crowd:
         self._pictures = [*pictures, *pictures[-2:0:-1]]
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
-        """See `Source.read`."""
+        """Yield frames and sound in real time until `stop` is set."""
         yield StateChange(State.LIVE)
         voice, step, pace, number = demo_voice(), SAMPLE_RATE // RATE, Pace(realtime=True), 0
         while pace.wait(number / RATE, stop):
@@ -82,7 +82,7 @@ class _Crowd:
 
 
 class _Counter:
-    """Takes the events of a run."""
+    """Count the events of a run, and keep their latencies, while `on` is true."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()  # sessions in which there was a face
@@ -101,7 +101,7 @@ class _Counter:
 
 
 def streams(model: str | None = None, *, seconds: float = SECONDS, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Rows for each setting of the default model, or of `model`. Raises `UserError` as `load_runtime` does."""
+    """Return the report on each setting of `model`, or of the default model. Raise `UserError` as `load_runtime`."""
     before = machine.facts(PACKAGES)
     series = {
         "sessions": [(count, 1, HEIGHTS[0]) for count in SESSIONS],
@@ -110,19 +110,20 @@ def streams(model: str | None = None, *, seconds: float = SECONDS, rounds: int =
     }
     settings = {key: _Setting(*key) for keys in series.values() for key in keys}
     with ExitStack() as stack:
-        workers = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in cores()]
-        # One after the other: the first may have to fetch weights.
-        told = [worker.submit(_begin, core, model).result() for worker, core in zip(workers, cores(), strict=True)]
+        cores = usable_cores()
+        workers = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in cores]
+        # One after the other, because the first may have to fetch weights.
+        facts = [worker.submit(_begin, core, model).result() for worker, core in zip(workers, cores, strict=True)]
         for _ in tqdm(range(rounds), desc="streams", unit="round", disable=None):
             for setting in settings.values():
                 _round(workers, setting, seconds, WARM_UP)
     first = next(iter(settings.values()))
     rows = [{"series": name, **_row(settings[key], first)} for name, keys in series.items() for key in keys]
-    return {"machine": before | {"load after": machine.facts(())["load"]}, "model": told[0], "rows": rows}
+    return {"machine": before | {"load after": machine.facts(())["load"]}, "model": facts[0], "rows": rows}
 
 
 def _round(workers: list[ProcessPoolExecutor], setting: _Setting, seconds: float, warm_up: float) -> None:
-    """Shares the sessions out and adds up what each process found."""
+    """Divide the setting's sessions among the processes and add up what each measured."""
     shares = [setting.sessions // len(workers) + (n < setting.sessions % len(workers)) for n in range(len(workers))]
     running = [
         worker.submit(_run, share, setting.faces, setting.height, seconds, warm_up)
@@ -139,6 +140,7 @@ def _round(workers: list[ProcessPoolExecutor], setting: _Setting, seconds: float
 
 
 def _row(setting: _Setting, first: _Setting) -> dict[str, Any]:
+    """Return the row of a setting."""
     each, of_first = (1e3 * s.cpu / max(s.frames, 1) for s in (setting, first))
     return {
         "sessions": setting.sessions,
@@ -157,7 +159,7 @@ _runtime: Runtime  # of this process, once it is a worker
 
 
 def _begin(core: int, model: str | None) -> dict[str, Any]:
-    """Makes this process a worker on that core; what is told of its model. Raises `UserError`."""
+    """Load the model in this process, on that core alone, and return the facts about it. Raise `UserError`."""
     global _runtime
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
@@ -167,7 +169,7 @@ def _begin(core: int, model: str | None) -> dict[str, Any]:
 
 
 def _run(sessions: int, faces: int, height: int, seconds: float, warm_up: float) -> _Setting:
-    """Runs so many sessions in this process; what was measured."""
+    """Run so many sessions in this process and return what was measured."""
     pictures = crowd(faces, height)
     counter = _Counter()
     names = [f"bench-{n}" for n in range(sessions)]
@@ -186,14 +188,14 @@ def _run(sessions: int, faces: int, height: int, seconds: float, warm_up: float)
 
 
 def _wait(enough: Callable[[], bool], seconds: float) -> None:
-    """For `seconds`, and longer where the machine is so busy that there is not enough by then."""
+    """Wait for `seconds`, and longer, up to `PATIENCE`, while `enough` is false because the machine is busy."""
     begin = time.perf_counter()
     while (spent := time.perf_counter() - begin) < seconds or (not enough() and spent < PATIENCE):
         time.sleep(min(0.05, seconds))
 
 
 def crowd(faces: int, height: int) -> list[NDArray[np.uint8]]:
-    """Pictures of that height in 16:9 with the demo's portrait in a square grid, each moving in its own time."""
+    """Return pictures of that height in 16:9 with so many portraits in a square grid, each moving on its own."""
     portrait = cv2.imread(str(weights.path("portrait")), cv2.IMREAD_COLOR_RGB)
     assert portrait is not None
     side = round(faces**0.5)

@@ -2,7 +2,7 @@
 
 import time
 
-from engines.openvino import cores
+from engines.cores import usable_share
 
 OVER = 0.5  # s that a share is measured over
 BUSY = 0.6  # of all cores, from which on throughput counts for more than a few milliseconds
@@ -12,7 +12,7 @@ class CpuShare:
     """Asked from one thread at a time."""
 
     def __init__(self) -> None:
-        self._cores = cores()
+        self._cores = usable_share()
         self._at, self._used = time.monotonic(), time.process_time()
         self.share = 0.0  # of all cores, 0..1, in the last `OVER` seconds or more
 

@@ -1,5 +1,9 @@
 """The OpenVINO engine: names, batches, threads, precisions, and a sentence for everything that cannot be."""
 
+import os
+import platform
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -170,10 +174,10 @@ def test_float32_stays_float32_where_the_cpu_has_bf16(network: Path) -> None:
 
 def test_a_warm_start_reads_the_compiled_network_from_the_cache(network: Path, cache: Path) -> None:
     OpenVinoEngine(network)
-    compiled = sorted((cache / "openvino").glob("*.blob"))
+    compiled = sorted((cache / "openvino").rglob("*.blob"))
     assert compiled
     assert OpenVinoEngine(network)._graphs.of(1).compiled.get_property("LOADED_FROM_CACHE")
-    assert sorted((cache / "openvino").glob("*.blob")) == compiled
+    assert sorted((cache / "openvino").rglob("*.blob")) == compiled
 
 
 @pytest.mark.parametrize("damage", ["unwritable", "corrupt"])
@@ -182,10 +186,58 @@ def test_a_broken_cache_keeps_nothing_from_running(network: Path, cache: Path, d
         cache.write_bytes(b"a file where the folder should be")
     else:
         OpenVinoEngine(network)
-        for blob in (cache / "openvino").glob("*.blob"):
+        blobs = list((cache / "openvino").rglob("*.blob"))
+        assert blobs
+        for blob in blobs:
+            blob.chmod(0o600)
             blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
     outputs = OpenVinoEngine(network)({"crop": np.ones((1, 4), np.float32)})
     np.testing.assert_allclose(outputs["valence_arousal"], np.ones((1, 4)) @ WEIGHT, atol=1e-6)
+
+
+@pytest.mark.parametrize("other", ["version", "device"])
+def test_what_another_openvino_or_cpu_compiled_is_not_read(
+    network: Path, cache: Path, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    OpenVinoEngine(network)
+    (blob,) = (cache / "openvino").rglob("*.blob")
+    monkeypatch.setattr(openvino, other, lambda: "another")
+    assert not OpenVinoEngine(network)._graphs.of(1).compiled.get_property("LOADED_FROM_CACHE")
+    (added,) = set((cache / "openvino").rglob("*.blob")) - {blob}
+    assert added.parent != blob.parent
+
+
+def limited(isa: str, code: str) -> subprocess.CompletedProcess[str]:
+    """A run of `code` on a CPU that has no more than the instruction set `isa`."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": isa}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="needs an x86 CPU")
+@pytest.mark.usefixtures("fresh_cache")
+def test_a_cpu_without_avx_512_serves_and_says_which_engine_it_cannot_run() -> None:
+    code = (
+        "import logging; logging.basicConfig()\n"
+        "from engines.load import load\n"
+        "loaded = load('face-mt', 'openvino:bf16' if 'BF16' in __import__('engines.openvino').openvino.capabilities()"
+        " else 'openvino')\n"
+        "print(loaded.engine.precision)\n"
+    )
+    done = limited("AVX2", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in ("fp32", "int8")
+    if "bf16" in openvino.precisions():
+        assert "face-mt on openvino:bf16 is refused, the next engine is taken: OpenVINO cannot compile" in done.stderr
+
+
+@pytest.mark.parametrize("isa", ["SSE41", "avx"])
+def test_a_cpu_that_openvino_crashes_on_is_a_sentence(isa: str) -> None:
+    done = limited(isa, "from service.cli import main; raise SystemExit(main(['engines', 'doctor']))")
+    assert done.returncode == 2
+    expected = (
+        f"affectstream: OpenVINO needs AVX2, and ONEDNN_MAX_CPU_ISA={isa.upper()} forbids it; unset that variable."
+    )
+    assert done.stderr.strip() == expected
 
 
 def test_threads_follow_the_sessions_and_leave_cores_to_the_rest() -> None:

@@ -86,6 +86,26 @@ def test_untrained_weights_are_the_same_every_time_and_say_so_in_the_facts_of_ev
     assert not first.trained
 
 
+def test_an_export_that_was_cut_short_is_written_anew(
+    published: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    imported.take_in(NAME, [published], options=OPTIONS)
+    first = load(NAME, "openvino:fp32").weights
+    (file,) = (cache / "onnx").rglob("*.onnx")
+    file.write_bytes(file.read_bytes()[:1000])
+    again = load(NAME, "openvino:fp32")
+    assert "cut short" in caplog.text
+    assert again.weights == first
+    assert again.engine(face())["valence_arousal"].shape == (2, 2)
+
+
+def test_a_cache_that_cannot_be_written_is_a_sentence(cache: Path) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "onnx").write_bytes(b"a file where the folder should be")
+    with pytest.raises(WeightsError, match=r"cannot be written .*mt-vgg is not in it; set AFFECTSTREAM_CACHE"):
+        imported.system(NAME, untrained=True, options={NAME: OPTIONS})
+
+
 def test_weights_that_are_there_are_not_passed_over_for_random_ones(published: Path) -> None:
     imported.take_in(NAME, [published], options=OPTIONS)
     runtime = load_runtime(RuntimeOptions(model=NAME, engine="openvino:fp32", untrained=True))
