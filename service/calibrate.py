@@ -31,7 +31,7 @@ _LONGEST = 60.0  # s of a source that are looked through for its share of the sa
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Variation:
     """How frames are changed, so that one portrait shows more than one face: mirrored, light times `gain`, blurred."""
 
     mirrored: bool = False
@@ -48,8 +48,8 @@ class _Look:
         return np.ascontiguousarray(image)
 
 
-_PLAIN = _Look()
-_DEMO = (_PLAIN, _Look(mirrored=True, gain=0.5), _Look(gain=1.25, blur=2.0))
+_PLAIN = _Variation()
+_DEMO = (_PLAIN, _Variation(mirrored=True, gain=0.5), _Variation(gain=1.25, blur=2.0))
 
 
 def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None) -> Probe | None:
@@ -77,7 +77,7 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
 
 
 def _recorded(
-    model: str, reference: Loaded, networks: Networks, source: str, look: _Look, count: int
+    model: str, reference: Loaded, networks: Networks, source: str, look: _Variation, count: int
 ) -> Iterator[Arrays]:
     """`count` inputs of one row each, at most; those of one frame are those of its faces."""
     taken: list[Arrays] = []

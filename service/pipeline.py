@@ -12,15 +12,15 @@ from typing import Any
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
-from service.adapters.adapter import Adapter
+from service.adapters.adapter import Adapter, Estimate
 from service.aggregation.aggregate import Aggregator
 from service.aggregation.fusion import Fusion
 from service.capture.media import SAMPLE_RATE, Frame, Sound, State, StateChange
 from service.events import SCHEMA, Event
-from service.inference.estimate import Estimate
 from service.inference.queue import Pending, Superseded
 from service.perception.face import Face
 from service.perception.mel import MAX_JITTER, MelStream
+from service.perception.picture_size import Size, scale_between
 from service.perception.speech import AudioStatus, SpeechDetector
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
@@ -81,6 +81,7 @@ class Pipeline:
         self._seq = 0
         self._t = 0.0  # s, of the newest event
         self._picture_t: float | None = None  # s, of the newest frame
+        self._size: Size | None = None  # of the newest picture
         self._state = State.CONNECTING
 
     def state(self, change: StateChange, file: str | None = None) -> Event:
@@ -123,6 +124,7 @@ class Pipeline:
         self._picture_t = t
         started = time.perf_counter()
         faces = self._perception(frame)
+        self._change_size((frame.image.shape[1], frame.image.shape[0]))
         perceived = time.perf_counter()
         estimates, waited, failed = self._estimate(t, faces)
         heard = self._speech.status(t)
@@ -192,6 +194,16 @@ class Pipeline:
         if inputs is not None:
             self._asked.append(_Asked(t, faces, submit(inputs)))
         return estimates, waited, failed
+
+    def _change_size(self, size: Size) -> None:
+        """Bring what is remembered of faces into the pixels of the new picture; forget it if the shape changed."""
+        if self._size is not None and size != self._size:
+            scale = scale_between(self._size, size)
+            if scale is None:
+                self._aggregator.forget()
+            else:
+                self._aggregator.scale(scale)
+        self._size = size
 
     def _stale(self) -> list[str]:
         return ["stale"] if self._state in (State.STALLED, State.RECONNECTING, State.FAILED) else []

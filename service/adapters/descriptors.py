@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
-from service.adapters.pacing import Carried, Turns
+from service.adapters.pacing import Carried, Pacer
 from service.adapters.vgg import resized
-from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
@@ -30,7 +30,7 @@ class Descriptors:
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
         takes = loaded.engine.inputs
         self._context = "context" in takes
-        self._turns = Turns(options.rate or RATE)
+        self._pacer = Pacer(options.rate or RATE)
         self._state = Carried(takes["state"][1:])
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
@@ -38,7 +38,7 @@ class Descriptors:
         or None between two turns.
         """
         self._state.see(t, faces)
-        if not faces or not self._turns.take(t):
+        if not faces or not self._pacer.due(t):
             return None
         given: Arrays = {
             "face": np.stack([resized(face.crop, SIZE) for face in faces]),
@@ -51,13 +51,13 @@ class Descriptors:
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face, of the means up to it."""
-        self._turns.answered()
+        self._pacer.answered()
         self._state.keep(t, faces, outputs["next_state"])
         return estimates_of(t, faces, outputs)
 
     def unanswered(self) -> None:
         """Asks again at the next turn."""
-        self._turns.answered()
+        self._pacer.answered()
 
 
 def keep(t: float, last: float | None) -> NDArray[np.float32]:

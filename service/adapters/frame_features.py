@@ -17,7 +17,7 @@ from models.multiterm.live_windows import HOLD, slot_of
 from models.multiterm.windows import FPS, SHIFT
 from service.adapters import au_calibration
 from service.adapters.au_calibration import AUCalibration
-from service.adapters.pacing import FORGET, Turns
+from service.adapters.pacing import FORGET, Pacer
 from service.perception import body, iris
 from service.perception.camera_pose import camera_pose
 from service.perception.face import Face
@@ -77,7 +77,7 @@ class FrameFeatures:
     def __init__(self, units: Sequence[str], rate: float = float(FPS), wanted: Collection[str] = tuple(NAMES)) -> None:
         self._units = tuple(units)
         self._wanted = frozenset(wanted)
-        self._turns = Turns(rate)
+        self._pacer = Pacer(rate)
         self._people: dict[int, _Person] = {}
         self._irises = self._bodies = -1  # turns that were taken
         self._asked = _Asked(None, None)
@@ -92,7 +92,7 @@ class FrameFeatures:
         self._people = {track: person for track, person in self._people.items() if t - person.seen <= FORGET}
         for face in faces:
             self._people.setdefault(face.track, _Person(t)).seen = t
-        if not faces or not self._turns.take(t):
+        if not faces or not self._pacer.due(t):
             return None
         slot = slot_of(t)
         given: Arrays = {"face": np.stack([face.crop for face in faces])}
@@ -111,7 +111,7 @@ class FrameFeatures:
         """By track, the slots up to that of `t` that are new: the answer to the question of `t`, and the frame before
         for up to 0.2 s where slots in between had none; unknown after that.
         """
-        self._turns.answered()
+        self._pacer.answered()
         slot = slot_of(t)
         units = 1 / (1 + np.exp(-outputs["aus"].astype(np.float64)))
         found = {}
@@ -126,7 +126,7 @@ class FrameFeatures:
 
     def unanswered(self) -> None:
         """The last question has no answer: that frame is missing."""
-        self._turns.answered()
+        self._pacer.answered()
 
     def _look(self, slot: int, faces: Sequence[Face]) -> Arrays:
         """Pictures for the body networks: of one face's body, black for the others."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.load import Loaded
 from models.networks import phase, steerable_pyramid
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
-from service.adapters.pacing import FORGET, Carried, Turns
-from service.inference.estimate import Estimate
+from service.adapters.pacing import FORGET, Carried, Pacer
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
@@ -41,7 +41,7 @@ class MIMAMO:
 
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
         self._lag = LAG if options.phase == "delayed" else 0
-        self._turns = Turns(options.rate or RATE)
+        self._pacer = Pacer(options.rate or RATE)
         self._unwrap = options.unwrap
         self._state = Carried(loaded.engine.inputs["state"][1:], horizon=0 if options.legacy_axis else None)
         self._seen: dict[int, deque[_Seen]] = {}
@@ -53,14 +53,14 @@ class MIMAMO:
         """
         self._push(t, faces)
         self._state.see(t, faces)
-        if not faces or not self._turns.take(t):
+        if not faces or not self._pacer.due(t):
             return None
         faces = [face for face in faces if len(self._seen[face.track]) > self._lag]
         seen = [self._seen[face.track] for face in faces]
         about = [frames[-1 - self._lag] for frames in seen]
         self._asked = {face.track: one.t for face, one in zip(faces, about, strict=True)}
         if not faces:
-            self._turns.answered()
+            self._pacer.answered()
             return None
         maps = [phases(frames, self._unwrap) for frames in seen]
         return {
@@ -72,7 +72,7 @@ class MIMAMO:
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face that was asked about, of the time that was asked about."""
-        self._turns.answered()
+        self._pacer.answered()
         faces = [face for face in faces if face.track in self._asked]
         self._state.keep(t, faces, outputs["next_state"])
         made = estimates_of(t, faces, outputs)
@@ -80,7 +80,7 @@ class MIMAMO:
 
     def unanswered(self) -> None:
         """Asks again at the next turn."""
-        self._turns.answered()
+        self._pacer.answered()
 
     def _push(self, t: float, faces: Sequence[Face]) -> None:
         for track in [track for track, seen in self._seen.items() if t - seen[-1].t > FORGET]:

@@ -18,11 +18,11 @@ from engines.papers import boosted
 from models.multiterm.live_windows import BlockWindows
 from models.multiterm.system import MultiTerm
 from models.multiterm.windows import FPS, TERMS
+from service.adapters.adapter import Estimate
 from service.adapters.face_mt import read_names
 from service.adapters.feature_engine import FACE, FeatureEngine
 from service.adapters.frame_features import NAMES, FrameFeatures, Slot
 from service.adapters.options import ModelOptions
-from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from models.labels import AUS_2020, AUS_2022, AUS_UNION, EXPRESSIONS
 from models.relations import compound_scores
-from service.inference.estimate import Estimate
+from service.adapters.adapter import Estimate
 from service.perception.face import Face
 
 UNITS = {len(names): names for names in (AUS_2020, AUS_2022, AUS_UNION)}  # that a network of so many units gives

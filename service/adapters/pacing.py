@@ -16,7 +16,7 @@ def period_at(t: float, seconds: float) -> int:
     return int((t + min(_EARLY, seconds / 4)) / seconds)
 
 
-class Turns:
+class Pacer:
     """A question at most in each period of 1 / `rate` s, counted from 0, and none while an answer is awaited."""
 
     def __init__(self, rate: float) -> None:
@@ -24,7 +24,7 @@ class Turns:
         self._last = -1  # period of the last question
         self._awaiting = False  # the answer to it
 
-    def take(self, t: float) -> bool:
+    def due(self, t: float) -> bool:
         """Whether it is time to ask at `t`; if so, an answer is awaited from now on."""
         if self._awaiting:
             return False

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from engines.engine import SOUND_EMBEDDING, Arrays
 from engines.load import Loaded
 from engines.split import SplitEngine
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
-from service.adapters.pacing import FORGET, Turns, period_at
-from service.inference.estimate import Estimate
+from service.adapters.pacing import FORGET, Pacer, period_at
 from service.perception.face import Face
 from service.perception.mel import SECONDS, MelStream, log_mel
 
@@ -90,7 +90,7 @@ class TSAV:
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
         self._mode = options.sound
         self._delay = DELAY if self._mode == "delayed" else 0.0
-        self._turns = Turns(options.rate or RATE)
+        self._pacer = Pacer(options.rate or RATE)
         self._clips = Clips(self._delay)
         self._sound_period = 1.0 / (options.sound_rate or SOUND_RATE)
         engine = loaded.engine
@@ -103,7 +103,7 @@ class TSAV:
         both are read in one batch: `engines.split`.
         """
         self._clips.push(t, faces)
-        if not faces or t < self._delay or not self._turns.take(t):
+        if not faces or t < self._delay or not self._pacer.due(t):
             return None
         given: Arrays = {"clip": self._clips.clips([face.track for face in faces], t - self._delay)}
         silence = len(faces) > 1
@@ -119,14 +119,14 @@ class TSAV:
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face."""
-        self._turns.answered()
+        self._pacer.answered()
         if self._unread is not None and len(faces):
             self._heard = _Heard(t, len(faces) > 1, outputs[SOUND_EMBEDDING][0])
         return estimates_of(t - self._delay, faces, outputs)
 
     def unanswered(self) -> None:
         """Asks again at the next turn."""
-        self._turns.answered()
+        self._pacer.answered()
 
     def _recent(self, heard: _Heard, t: float, silence: bool) -> bool:
         """Whether the sound need not be read anew; silence never."""

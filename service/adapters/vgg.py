@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
-from service.adapters.pacing import Carried, Turns
-from service.inference.estimate import Estimate
+from service.adapters.pacing import Carried, Pacer
 from service.perception.align import CROP_SIZE
 from service.perception.face import Face
 from service.perception.mel import COLUMN_SECONDS, MELS, RANGE_DB, SILENCE_DB, MelStream
@@ -33,7 +33,7 @@ class VGG:
         takes = loaded.engine.inputs
         self._landmarks = "landmarks" in takes
         self._sound = "sound" in takes
-        self._turns = Turns(options.rate or RATE)
+        self._pacer = Pacer(options.rate or RATE)
         horizon = HORIZON.get(loaded.weights.model, _HORIZON) if options.state == "chunk" else None
         self._state = Carried(takes["state"][1:], horizon) if "state" in takes else None
 
@@ -43,7 +43,7 @@ class VGG:
         """
         if self._state is not None:
             self._state.see(t, faces)
-        if not faces or not self._turns.take(t):
+        if not faces or not self._pacer.due(t):
             return None
         given: Arrays = {"face": np.stack([resized(face.crop, SIZE) for face in faces])}
         if self._landmarks:
@@ -57,14 +57,14 @@ class VGG:
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """One for each face."""
-        self._turns.answered()
+        self._pacer.answered()
         if self._state is not None:
             self._state.keep(t, faces, outputs["next_state"])
         return estimates_of(t, faces, outputs)
 
     def unanswered(self) -> None:
         """Asks again at the next turn."""
-        self._turns.answered()
+        self._pacer.answered()
 
 
 def resized(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -54,7 +54,7 @@ class Request:
     taken: int = 0  # rows handed to the engine so far
     parts: list[Arrays] = field(default_factory=list)
     start: float = 0.0  # s of the clock that stands still; when its session's turn begins
-    turns: int = 0  # that its session had so far
+    runs: int = 0  # that its session had so far
     since: float = 0.0  # s, when it arrived, or the first of those in whose place it is
     kind: tuple[object, ...] = ()  # what requests must share to run in one batch
 
@@ -72,7 +72,7 @@ class Request:
         """The order of requests; of those that are alike the one whose session had the fewest turns, then the one that
         came first: where a batch just misses holding all, it must not leave the same one out each time.
         """
-        return self.start + self.period, self.turns, self.since
+        return self.start + self.period, self.runs, self.since
 
     @property
     def key(self) -> Key:
@@ -94,7 +94,7 @@ class Share:
         return self.stop - self.start
 
 
-class Ready:
+class RequestQueue:
     """The requests that wait. `max_batch`: rows of an engine call. `max_wait`: seconds that a batch may wait to grow.
     `drop_after`: seconds, beyond its period, after which a request that has not begun is of no use. `busy`: whether a
     larger batch is worth the wait just now.
@@ -111,7 +111,7 @@ class Ready:
         self._begun: dict[Key, Request] = {}  # of which some rows were run
         self._clock = 0.0  # s, of the clock that stands still
         self._next: dict[Key, float] = {}  # s of that clock; when a session may begin again
-        self._turns: dict[Key, int] = {}  # that each session had
+        self._runs: dict[Key, int] = {}  # that each session had
         self._owed: dict[Key, Request] = {}  # that were given up; the one that follows has their place
         self._seen: dict[Key, float] = {}  # last request
         self._row_seconds: dict[str, float] = {}  # model -> what a row of it costs
@@ -125,7 +125,7 @@ class Ready:
             self._clock = max(self._clock, request.arrived)
         old = self._waiting.pop(request.key, None)
         owed = old or self._owed.pop(request.key, None)
-        request.turns = self._turns.get(request.key, 0)
+        request.runs = self._runs.get(request.key, 0)
         if owed is not None:
             request.start, request.since = owed.start, owed.since
         else:
@@ -159,7 +159,7 @@ class Ready:
             request.taken += rows
             self.discard(request)
             self._next[request.key] = request.start + request.period
-            self._turns[request.key] = self._turns.get(request.key, 0) + 1
+            self._runs[request.key] = self._runs.get(request.key, 0) + 1
             if request.taken < request.rows:
                 request.start += request.period
                 self._begun[request.key] = request
@@ -168,7 +168,7 @@ class Ready:
                 break
         return shares
 
-    def took(self, model: str, rows: int, seconds: float) -> None:
+    def learn_cost(self, model: str, rows: int, seconds: float) -> None:
         """Learns what a call of `rows` cost."""
         cost = seconds / rows
         self._row_seconds[model] = (self._row_seconds.get(model, cost) + cost) / 2
@@ -207,7 +207,7 @@ class Ready:
         for key in [k for k, seen in self._seen.items() if now - seen > FORGET and k not in self._waiting]:
             del self._seen[key]
             self._next.pop(key, None)
-            self._turns.pop(key, None)
+            self._runs.pop(key, None)
             self._owed.pop(key, None)
 
     def _end_of_use(self, request: Request) -> float:
@@ -233,3 +233,27 @@ class Ready:
         model = same[0].model
         active = {session for (of, session), seen in self._seen.items() if of == model and now - seen <= ACTIVE}
         return not active <= {r.session for r in same} and self._busy()
+
+
+def join(shares: list[Share]) -> Arrays:
+    """One batch of all rows; a single request's arrays are handed on as they are."""
+    if len(shares) == 1:
+        share = shares[0]
+        return {k: v[share.start : share.stop] for k, v in share.request.inputs.items()}
+    names = shares[0].request.inputs
+    return {k: np.concatenate([s.request.inputs[k][s.start : s.stop] for s in shares]) for k in names}
+
+
+def split(outputs: Arrays, shares: list[Share]) -> list[Arrays]:
+    """Each share's own rows. Raises `EngineError` if the engine gave another number of rows than it took."""
+    rows = sum(share.rows for share in shares)
+    for name, values in outputs.items():
+        if values.shape[:1] != (rows,):
+            raise EngineError(f"The engine gave {name!r} of shape {values.shape} for {rows} rows.")
+    if len(shares) == 1:
+        return [outputs]
+    results, start = [], 0
+    for share in shares:
+        results.append({k: v[start : start + share.rows] for k, v in outputs.items()})
+        start += share.rows
+    return results

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from engines.engine import Arrays, Engine, is_finite, require_finite
 from engines.errors import EngineError
 from service import metrics
-from service.inference.batch import join, split
-from service.inference.queue import Pending, Ready, Request, Share, Superseded
+from service.inference.queue import Pending, Request, RequestQueue, Share, Superseded, join, split
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ class Scheduler:
         busy: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ready = Ready(max_batch, max_wait, drop_after, busy)
+        self._queue = RequestQueue(max_batch, max_wait, drop_after, busy)
         self._hung_after = hung_after
         self._clock = clock
         self._models: dict[str, _Model] = {}
@@ -128,7 +127,7 @@ class Scheduler:
             metrics.ENGINE_FAILURES.labels(model, reason)
         with self._changed:
             self._models[model] = _Model(engine, 1.0 / rate, alone, failed)
-            self._ready.forget(model)
+            self._queue.forget(model)
 
     def submit(
         self,
@@ -157,8 +156,8 @@ class Scheduler:
             if self._models[model].engine is None:
                 _fail(request, EngineError(self._models[model].why))
                 return request.pending
-            old = self._ready.add(request)
-            metrics.QUEUE.set(len(self._ready))
+            old = self._queue.add(request)
+            metrics.QUEUE.set(len(self._queue))
             self._changed.notify_all()
         if old is not None:
             metrics.SKIPPED.labels("newer").inc()
@@ -170,7 +169,7 @@ class Scheduler:
         with self._changed:
             expired, call = self._next()
             if not expired and call is None and timeout > 0.0 and not self._closing:
-                due = self._ready.due()
+                due = self._queue.due()
                 self._changed.wait(timeout if due is None else min(max(due - self._clock(), 0.0), timeout))
                 if self._worker not in (None, threading.current_thread()):
                     return
@@ -188,7 +187,7 @@ class Scheduler:
         if self._worker is not None:
             self._worker.join(timeout)
         with self._changed:
-            left = self._ready.clear() + ([share.request for share in self._call.shares] if self._call else [])
+            left = self._queue.clear() + ([share.request for share in self._call.shares] if self._call else [])
             self._call = None
         for request in left:
             _fail(request, EngineError(f"The service shut down before a request for {request.model!r} was run."))
@@ -199,15 +198,15 @@ class Scheduler:
 
     def _work(self) -> None:
         me = threading.current_thread()
-        while self._worker is me and not (self._closing and not len(self._ready)):
+        while self._worker is me and not (self._closing and not len(self._queue)):
             self.step(_IDLE)
 
     def _next(self) -> tuple[list[Request], _Call | None]:
         """What is past its use, and the next batch, which counts as running from now on."""
         now = self._clock()
-        expired = self._ready.expire(now)
-        shares = [share for share in self._ready.take(now) if self._wanted(share, now)]
-        metrics.QUEUE.set(len(self._ready))
+        expired = self._queue.expire(now)
+        shares = [share for share in self._queue.take(now) if self._wanted(share, now)]
+        metrics.QUEUE.set(len(self._queue))
         if not shares:
             return expired, None
         model = shares[0].request.model
@@ -220,7 +219,7 @@ class Scheduler:
         """Whether anybody still waits for it."""
         request = share.request
         if request.pending.done():
-            self._ready.discard(request)
+            self._queue.discard(request)
             return False
         if share.start == 0:
             request.pending.waited = now - request.arrived
@@ -244,7 +243,7 @@ class Scheduler:
                 return  # it was given up, and its requests have failed
             self._call = None
             seconds = self._clock() - started
-            self._ready.took(call.model, call.rows, seconds)
+            self._queue.learn_cost(call.model, call.rows, seconds)
         if failure is not None:
             self._fail_all(call, failure)
             self._strike(call, "error", str(failure))
@@ -269,7 +268,7 @@ class Scheduler:
         except EngineError as error:
             log.error("%s", error)
             with self._changed:
-                self._ready.discard(request)
+                self._queue.discard(request)
             _fail(request, error)
             return error
         request.parts.append(result)
@@ -289,7 +288,7 @@ class Scheduler:
     def _fail_all(self, call: _Call, error: EngineError) -> None:
         with self._changed:
             for share in call.shares:
-                self._ready.discard(share.request)
+                self._queue.discard(share.request)
         for share in call.shares:
             _fail(share.request, error)
 
@@ -298,7 +297,7 @@ class Scheduler:
         looks = 0
         while not self._over.wait(self._hung_after / _LOOKS):
             with self._changed:
-                running, expired = self._call, self._ready.expire(self._clock())
+                running, expired = self._call, self._queue.expire(self._clock())
             self._drop(expired)  # now, so that their sessions ask with something newer before the call is over
             looks = looks + 1 if running is not None and running is seen else 0
             seen = running
@@ -307,7 +306,7 @@ class Scheduler:
 
     def _patience(self, call: _Call) -> float:
         """Seconds that the watchdog leaves a call."""
-        expected = self._ready.expected(call.model, call.rows)
+        expected = self._queue.expected(call.model, call.rows)
         return FIRST * self._hung_after if expected is None else max(self._hung_after, SLOWER * expected)
 
     def _abandon(self, call: _Call) -> None:
@@ -343,7 +342,7 @@ class Scheduler:
         if model.engine is not call.engine:
             return lambda: None
         model.engine, model.why = None, why
-        left = self._ready.clear(call.model)
+        left = self._queue.clear(call.model)
 
         def tell() -> None:
             for request in left:
