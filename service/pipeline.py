@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -122,6 +122,8 @@ class Pipeline:
         """Read the faces of a frame and return its event; `file` names the picture, if it has a name."""
         t = max(self._t, frame.t)  # the session clock never goes back, and a time that is not a number changes nothing
         self._picture_t = t
+        if frame.t != t:
+            frame = replace(frame, t=t)
         started = time.perf_counter()
         faces = self._perception(frame)
         self._change_size((frame.image.shape[1], frame.image.shape[0]))

@@ -61,7 +61,7 @@ class Subscription:
 
     async def take(self, limit: int) -> list[Event]:
         """The oldest events, 1 to `limit` of them, as soon as there is one; none once closed and empty."""
-        while not (batch := self._hub._pop(self, limit)) and not self._closed:
+        while (batch := self._hub._pop(self, limit)) is None:
             await self._ready.wait()
         return batch
 
@@ -167,13 +167,14 @@ class Hub:
         subscription._bytes -= len(subscription.text(event))
         return event
 
-    def _pop(self, subscription: Subscription, limit: int) -> list[Event]:
-        with self._lock:
+    def _pop(self, subscription: Subscription, limit: int) -> list[Event] | None:
+        """Return the oldest events; none once there will be none, and None while there are none yet."""
+        with self._lock:  # queue and end are read together: an event may come just before the end
             queue = subscription._queue
             batch = [self._take_oldest(subscription) for _ in range(min(limit, len(queue)))]
             if not queue and not subscription._closed:
                 subscription._ready.clear()
-        return batch
+            return batch if batch or subscription._closed else None
 
     def _close(self, subscriptions: list[Subscription]) -> None:
         with self._lock:
