@@ -22,7 +22,9 @@ FACES = Gauge("affect_faces", "Faces in view, over all sessions")
 SUBSCRIBERS = Gauge("affect_subscribers", "Subscribers now", ["sink"])
 EVENTS_DROPPED = Counter("affect_events_dropped", "Events that a slow sink lost", ["sink"])
 PUBLISH_ERRORS = Counter("affect_publish_errors", "Failed attempts to publish", ["sink"])
-SINK_PROBLEM = Gauge("affect_sink_problem", "Above 0 while a sink takes no events, or not all, by reason", ["sink", "reason"])
+SINK_PROBLEM = Gauge(
+    "affect_sink_problem", "Above 0 while a sink takes no events, or not all, by reason", ["sink", "reason"]
+)
 RECONNECTS = Counter("affect_reconnects", "Reconnections", ["kind"])  # source, redis
 ABSTENTIONS = Counter("affect_abstentions", "Faces not estimated, by reason", ["reason"])
 BATCH_SIZE = Histogram("affect_batch_size", "Faces per engine call", buckets=(1, 2, 4, 8, 16, 32, 64))

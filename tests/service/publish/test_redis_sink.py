@@ -326,7 +326,7 @@ def test_sessions_that_share_a_batch_go_into_a_cluster(tmp_path: Path) -> None:
     async def run(server: RedisServer) -> list[list[int]]:
         async with Redis.from_url(server.url) as client:
             await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            while b"cluster_state:ok" not in await client.execute_command("CLUSTER", "INFO"):
+            while b"cluster_state:ok" not in await client.execute_command("CLUSTER", "INFO"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         hub = Hub(asyncio.get_running_loop())
         sink = RedisSink(server.url, hub)
