@@ -1,4 +1,4 @@
-"""From items to events, one after the other, by the media clock alone: the same for a live session and a recording."""
+"""The pipeline of one stream: from items to events, by the media clock alone, so that live and replay are the same."""
 
 import math
 import time
@@ -35,7 +35,7 @@ Submit = Callable[[Arrays], Pending]  # inputs -> outputs to come
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A question that the model has not answered yet."""
+    """Hold a request that the model has not answered yet, about the `faces` of the frame at `t` seconds."""
 
     t: float
     faces: list[Face]
@@ -43,12 +43,12 @@ class _Asked:
 
 
 class Pipeline:
-    """One stream: owns its tracks, sound and model state. Not thread-safe; driven by one thread.
+    """Hold tracks, sound and model state of one stream, and turn its items into events. Driven by one thread.
 
-    With `ask`, an event waits for no answer: a model slower than the frames is read when its answer is there, and the
-    last values are held in between. Without, every event waits for its own, so that a recording gives the same each
-    time. `model`: what the events say of the model and the engine that runs it now. `turn`: held by whoever drives it
-    live while there is work for it.
+    Attributes:
+        name: Name of the session.
+        incarnation: How often the session began, from 1; written into each event.
+        turn: Is held by the thread that drives a live session while it works.
     """
 
     def __init__(
@@ -64,8 +64,23 @@ class Pipeline:
         turn: AbstractContextManager[Any] | None = None,
         incarnation: int = 1,
     ) -> None:
+        """Begin a stream.
+
+        Args:
+            name: Name of the session.
+            perception: Finds the faces of a frame.
+            adapter: Makes the model's inputs and reads its outputs.
+            infer: Runs the model on inputs and waits for its outputs.
+            model: Returns what the events say of the model and the engine that runs it now.
+            submit: Runs the model without waiting, for a model slower than the frames: an event then waits for no
+                answer, and values are held until the next one is there. With None every event waits for its own
+                answer, so that a recording gives the same each time.
+            fusion: Fuses the voice into the only face in view; None reads faces alone.
+            turn: See the class.
+            incarnation: See the class.
+        """
         self.name = name
-        self.incarnation = incarnation  # of the session; written into each event
+        self.incarnation = incarnation
         self.turn = turn or nullcontext()
         self._perception = perception
         self._adapter = adapter
@@ -161,11 +176,11 @@ class Pipeline:
         return event
 
     def reset_baseline(self) -> None:
-        """Starts the neutral baseline of every track anew."""
+        """Start the neutral baseline of every track anew."""
         self._aggregator.reset_baseline()
 
     def _estimate(self, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
-        """Estimates by track, seconds spent waiting for the engine, and whether it failed."""
+        """Return estimates by track, seconds spent waiting for the engine, and whether it failed."""
         if self._submit is not None:
             return self._estimate_later(self._submit, t, faces)
         inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
@@ -179,7 +194,7 @@ class Pipeline:
         return self._adapter.estimates(t, faces, outputs), waited, False
 
     def _estimate_later(self, submit: Submit, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
-        """Reads the answers that have come, then asks what there is to ask."""
+        """Read the answers that have come, then send the next request; returns as `_estimate` does."""
         estimates: dict[int, Estimate] = {}
         waited, failed = 0.0, False
         while self._asked and self._asked[0].pending.done():

@@ -28,7 +28,7 @@ class FeatureEngine:
     name, precision = "openvino", "fp32"
 
     def __init__(self, path: Callable[[str], Path]) -> None:
-        """Compile the networks; `path` gives the file of a name in the manifest. Raise `WeightsError` or `EngineError`."""
+        """Compile the networks; `path` gives a manifest name's file. Raise `WeightsError` or `EngineError`."""
         self._face = OpenVinoEngine(with_embedding(path(FACE)), threads=1)
         self._iris, self._detection, self._landmark = (Network(core(), path(file.name), file) for file in FILES)
         self.inputs: Mapping[str, tuple[int, ...]] = self._face.inputs

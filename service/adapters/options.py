@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engines.errors import UserError
+from models.errors import UserError
 from models.networks.phase import Unwrap
 from service.perception.mel import Mode
 

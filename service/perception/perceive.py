@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.capture.media import Frame
 from service.perception.assemble import assemble
 from service.perception.detector import Detection

@@ -27,8 +27,8 @@ _PLACE_FADES = 2.0  # 1/s, by which the place counts less for the identity
 _JUMP = 0.35  # face sizes off the expected place, from which a followed face must also have a familiar appearance
 _JUMP_LIKENESS = 0.35  # correlation of appearances that is enough then
 _MIN_LIKENESS = 0.2  # below it is another person in any place; half of the pairs of different people lie there
-# The appearance includes hair and collar: on walkers of 50-120 px, two sights of one person 0.5-1.4 s apart were told from
-# two persons with an area under the curve of 0.95; the face alone gave 0.91, a wider view no more.
+# The appearance includes hair and collar: on walkers of 50-120 px, two sights of one person 0.5-1.4 s apart were told
+# from two persons with an area under the curve of 0.95; the face alone gave 0.91, a wider view no more.
 _APPEARANCE_VIEW = 1.8  # of the aligned crop
 _APPEARANCE_SIDE = 16  # pixels
 _APPEARANCE_TIME = 1.0  # s, time constant of the remembered appearance

@@ -242,7 +242,7 @@ def test_expression_names_are_in_the_order_of_the_contract():
 
 
 def test_values_that_doubt_hides_are_not_shown_in_between_either():
-    """A slow model is read less often than there are frames: what it last said of the face counts until it says more."""
+    """A slow model is read less often than there are frames: what it last said holds until it says more."""
     aggregator = Aggregator()
     watch(aggregator, seconds(0, 2), certainty=0.9)
     watch(aggregator, [2.1], certainty=UNCLEAR - 0.05)
