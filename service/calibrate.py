@@ -1,4 +1,4 @@
-"""Real inputs of a model, recorded from the very pipeline that serves: what engines are calibrated and compared on."""
+"""Real inputs of a model, recorded from the pipeline that serves, for calibrating and comparing engines."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Arrays
-from engines.errors import UserError
 from engines.load import Loaded, Probe
+from models.errors import UserError
 from service.adapters import voice
 from service.adapters.options import ModelOptions
 from service.adapters.registry import make_adapter
@@ -27,16 +27,22 @@ from service.settings import DEFAULT_MODEL
 SAMPLES = 48
 FROM_VIDEOS = 300  # samples at most; a minute of them
 PERIOD = 0.2  # s between two samples of a source
-_LONGEST = 60.0  # s of a source that are looked through for its share of the samples
+_LONGEST = 60.0  # s of a source that are read for its share of the samples
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """How frames are changed, so that one portrait shows more than one face: mirrored, light times `gain`, blurred."""
+class _Variation:
+    """Change frames, so that one portrait gives several different faces.
+
+    Attributes:
+        mirrored: Whether left and right are exchanged.
+        gain: Factor of the light.
+        blur: Standard deviation of a Gaussian blur in pixels.
+    """
 
     mirrored: bool = False
     gain: float = 1.0
-    blur: float = 0.0  # pixels
+    blur: float = 0.0
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.mirrored:
@@ -48,15 +54,20 @@ class _Look:
         return np.ascontiguousarray(image)
 
 
-_PLAIN = _Look()
-_DEMO = (_PLAIN, _Look(mirrored=True, gain=0.5), _Look(gain=1.25, blur=2.0))
+_PLAIN = _Variation()
+_DEMO = (_PLAIN, _Variation(mirrored=True, gain=0.5), _Variation(gain=1.25, blur=2.0))
 
 
 def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None) -> Probe | None:
-    """A probe of `samples` rows for the model from `videos`, or from the demo in several lights where none is given.
+    """Return a function that records inputs of `model`, or None to use those of `engines.probe`.
 
-    None for the default model without videos: `engines.probe` has more faces for it than the demo. Called, the probe
-    raises `UserError` for a video that cannot be read or in which there is no face.
+    The default model without videos has none, because `engines.probe` has more faces for it than the demo. When called,
+    the function raises `UserError` for a video that cannot be read or in which there is no face.
+
+    Args:
+        model: Name of the model.
+        videos: Files with faces; without any, the demo is read in several lights.
+        samples: Rows to record; None for `SAMPLES`, or `FROM_VIDEOS` from videos.
     """
     if model == voice.MODEL:
         rng = np.random.default_rng(0)
@@ -64,22 +75,22 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
         return lambda reference: {"mel": mel}
     if not videos and model == DEFAULT_MODEL:
         return None
-    chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", look) for look in _DEMO]
+    chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", variation) for variation in _DEMO]
     samples = samples or (FROM_VIDEOS if videos else SAMPLES)
 
     def probe(reference: Loaded) -> Arrays:
         networks = Networks()
         share = -(-samples // len(chosen))
-        rows = [row for source, look in chosen for row in _recorded(model, reference, networks, source, look, share)]
+        rows = [row for source, how in chosen for row in _recorded(model, reference, networks, source, how, share)]
         return {name: np.concatenate([row[name] for row in rows[:samples]]) for name in rows[0]}
 
     return probe
 
 
 def _recorded(
-    model: str, reference: Loaded, networks: Networks, source: str, look: _Look, count: int
+    model: str, reference: Loaded, networks: Networks, source: str, variation: _Variation, count: int
 ) -> Iterator[Arrays]:
-    """`count` inputs of one row each, at most; those of one frame are those of its faces."""
+    """Yield up to `count` inputs of one row each; a frame gives one for each of its faces."""
     taken: list[Arrays] = []
     newest = -PERIOD  # s
 
@@ -100,7 +111,7 @@ def _recorded(
             case StateChange():
                 pipeline.state(item)
             case Frame():
-                frame = replace(item, image=look(item.image))
+                frame = replace(item, image=variation(item.image))
                 pipeline.frame(frame)
                 if len(taken) >= count or frame.t > _LONGEST:
                     stop.set()

@@ -1,4 +1,4 @@
-"""Events of schema `affect/1`: the pydantic models are the published schema, and `Event` is one event on its way out."""
+"""Events of schema `affect/1`: the pydantic models are the published schema, `Event` is one event on its way out."""
 
 import json
 from collections.abc import Mapping

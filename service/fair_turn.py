@@ -1,7 +1,7 @@
-"""Turns for threads that all want to work: so many at a time, and first come, first served.
+"""Turns for the threads of sessions: a limited number work at a time, first come, first served.
 
-Whoever waits for something else meanwhile hands the turn on, and is first when it comes back: to finish what was begun
-is what the next frames of that session wait for.
+A thread that waits for an engine passes its turn on meanwhile, and is served first when it comes back, because the next
+frames of its session wait for it.
 """
 
 import threading
@@ -12,21 +12,22 @@ from types import TracebackType
 
 
 class FairTurn:
-    """A semaphore that is handed to whoever waits longest.
+    """Be a semaphore that goes to the thread that waited longest.
 
-    Python's own goes to whoever comes by first: a session that has its next frame already took it again before the one
-    that had been woken got the interpreter's lock, and under load some sessions were read half as often as others.
+    Python's own goes to the thread that asks first after a release: a session that had its next frame already took it
+    again before the thread that had been woken got the interpreter's lock, and under load some sessions were read half
+    as often as others.
     """
 
     def __init__(self, at_once: int) -> None:
-        """`at_once`: how many may have it at the same time."""
+        """Begin with `at_once` free turns."""
         self._free = at_once
-        self._lock = threading.Lock()  # held for as long as it takes to append, never while waiting
+        self._lock = threading.Lock()  # held to append to a queue, never while waiting
         self._waiting: deque[threading.Lock] = deque()
-        self._back: deque[threading.Lock] = deque()  # that had it, and want it again
+        self._back: deque[threading.Lock] = deque()  # those that passed their turn on, and want it again
 
     def __enter__(self) -> None:
-        self._take(self._waiting)
+        self._acquire(self._waiting)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -39,14 +40,14 @@ class FairTurn:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Somebody else's turn, for as long as whoever has it needs none."""
+        """Pass the turn on for the time of the block, and wait for one at its end."""
         self.__exit__(None, None, None)
         try:
             yield
         finally:
-            self._take(self._back)
+            self._acquire(self._back)
 
-    def _take(self, queue: deque[threading.Lock]) -> None:
+    def _acquire(self, queue: deque[threading.Lock]) -> None:
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -54,4 +55,4 @@ class FairTurn:
             mine = threading.Lock()
             mine.acquire()
             queue.append(mine)
-        mine.acquire()  # until whoever has the turn hands it on
+        mine.acquire()  # until another thread passes its turn on

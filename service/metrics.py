@@ -1,10 +1,11 @@
-"""Prometheus metrics (contract: architecture page). No session names or ids in labels: they would be personal data
-and unbounded.
+"""The Prometheus metrics of the service (docs/metrics.md).
+
+No label holds a session's name or id, which would be personal data and unbounded.
 """
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more per counter, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a second series
 
 _STAGE_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.033, 0.066, 0.133, 0.5, 2.0)
 _EVENT_SECONDS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.25, 0.5, 1.0, 2.0)
@@ -21,10 +22,13 @@ FACES = Gauge("affect_faces", "Faces in view, over all sessions")
 SUBSCRIBERS = Gauge("affect_subscribers", "Subscribers now", ["sink"])
 EVENTS_DROPPED = Counter("affect_events_dropped", "Events that a slow sink lost", ["sink"])
 PUBLISH_ERRORS = Counter("affect_publish_errors", "Failed attempts to publish", ["sink"])
+SINK_PROBLEM = Gauge(
+    "affect_sink_problem", "Above 0 while a sink takes no events, or not all, by reason", ["sink", "reason"]
+)
 RECONNECTS = Counter("affect_reconnects", "Reconnections", ["kind"])  # source, redis
 ABSTENTIONS = Counter("affect_abstentions", "Faces not estimated, by reason", ["reason"])
 BATCH_SIZE = Histogram("affect_batch_size", "Faces per engine call", buckets=(1, 2, 4, 8, 16, 32, 64))
-QUEUE = Gauge("affect_queue_requests", "Requests that wait for an engine; how long they wait is the stage queue")
+QUEUE = Gauge("affect_queue_requests", "Requests that wait for an engine; the stage queue says how long")
 SKIPPED = Counter("affect_requests_skipped", "Requests never run: a newer one came, or it was too late", ["reason"])
 PREDICTIONS = Counter("affect_predictions", "Faces that a model has read", ["model"])
 ENGINE_FAILURES = Counter("affect_engine_failures", "Engine calls that raised, gave NaN or hung", ["model", "reason"])
@@ -34,7 +38,7 @@ ENGINE_INFO = Gauge(
     ["model", "weights", "engine", "precision"],
 )
 
-# There from the start, at zero: a rate over a series that appears with its first fault would miss that fault.
+# These series exist from the start, at zero: a rate over a series that appears with its first fault misses that fault.
 for _sink in ("websocket", "preview", "redis"):
     SUBSCRIBERS.labels(_sink)
 for _sink in ("websocket", "redis"):

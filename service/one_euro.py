@@ -1,4 +1,4 @@
-"""The One-Euro filter (Casiez, Roussel & Vogel 2012): a low-pass that opens up when the signal moves fast."""
+"""The One-Euro filter (Casiez, Roussel and Vogel 2012): a low-pass whose cutoff rises when the signal moves fast."""
 
 from math import pi
 from typing import overload
@@ -10,20 +10,26 @@ _Number = NDArray[np.float64] | float
 
 
 def _alpha(cutoff: _Number, dt: float) -> _Number:
-    """Weight of the newest sample of a first-order low-pass with `cutoff` in Hz after `dt` seconds."""
+    """Return the weight of the newest sample of a first-order low-pass with `cutoff` in Hz after `dt` seconds."""
     r = cutoff * (2.0 * pi * dt)
     return r / (r + 1.0)
 
 
 class OneEuro:
-    """Filters a number, or each element of an array by itself, sample by sample on true times.
+    """Filter a number, or each element of an array by itself, sample by sample on true times.
 
-    `min_cutoff` (Hz) sets the smoothing at rest, `beta` (Hz per unit a second) how fast it opens with speed, `d_cutoff`
-    (Hz) the smoothing of the speed. A gap of more than `max_gap` seconds, a time that goes back, or another shape
-    starts it anew.
+    A gap of more than `max_gap` seconds, a time that goes back, or another shape starts the filter anew.
     """
 
     def __init__(self, min_cutoff: float = 1.0, beta: float = 0.0, d_cutoff: float = 1.0, max_gap: float = 0.5) -> None:
+        """Make a filter that has seen nothing.
+
+        Args:
+            min_cutoff: Cutoff at rest in Hz; lower is smoother.
+            beta: Hz by which the cutoff rises for each unit a second of speed.
+            d_cutoff: Cutoff of the speed in Hz.
+            max_gap: Seconds between two samples after which the filter starts anew.
+        """
         self.min_cutoff = min_cutoff
         self.beta = beta
         self.d_cutoff = d_cutoff
@@ -33,8 +39,13 @@ class OneEuro:
         self._speed: _Number | None = None
 
     def reset(self) -> None:
-        """Forgets everything: the next sample comes out as it goes in."""
+        """Forget everything, so that the next sample comes out as it went in."""
         self._value = self._speed = None
+
+    def scale(self, factors: NDArray[np.floating] | float) -> None:
+        """Multiply what is remembered by `factors`, which follow numpy's rules of broadcasting: the unit changed."""
+        if self._value is not None and self._speed is not None:
+            self._value, self._speed = self._value * factors, self._speed * factors
 
     @overload
     def __call__(self, x: float, t: float, unit: float = 1.0) -> float: ...
@@ -43,8 +54,14 @@ class OneEuro:
     def __call__(self, x: NDArray[np.floating], t: float, unit: float = 1.0) -> NDArray[np.float64]: ...
 
     def __call__(self, x: NDArray[np.floating] | float, t: float, unit: float = 1.0) -> _Number:
-        """Filtered `x` (any shape, finite) at `t` seconds; speed counts in multiples of `unit`. The result is the
-        caller's. A second sample of the same `t` is left out: the last value comes again.
+        """Return the filtered `x` at `t` seconds as an array or number of the caller's own.
+
+        A second sample of the same `t` is left out, and the last value is returned again.
+
+        Args:
+            x: A finite number, or an array of any shape.
+            t: Seconds.
+            unit: What a speed is counted in, in the unit of `x`.
         """
         sample = np.array(x, np.float64) if isinstance(x, np.ndarray) else float(x)
         value, speed = self._value, self._speed

@@ -1,26 +1,26 @@
-"""From items to events, one after the other, by the media clock alone: the same for a live session and a recording."""
+"""The pipeline of one stream: from items to events, by the media clock alone, so that live and replay are the same."""
 
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
-from service.adapters.adapter import Adapter
+from service.adapters.adapter import Adapter, Estimate
 from service.aggregation.aggregate import Aggregator
 from service.aggregation.fusion import Fusion
 from service.capture.media import SAMPLE_RATE, Frame, Sound, State, StateChange
 from service.events import SCHEMA, Event
-from service.inference.estimate import Estimate
 from service.inference.queue import Pending, Superseded
 from service.perception.face import Face
 from service.perception.mel import MAX_JITTER, MelStream
+from service.perception.picture_size import Size, scale_between
 from service.perception.speech import AudioStatus, SpeechDetector
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
@@ -35,7 +35,7 @@ Submit = Callable[[Arrays], Pending]  # inputs -> outputs to come
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A question that the model has not answered yet."""
+    """Hold a request that the model has not answered yet, about the `faces` of the frame at `t` seconds."""
 
     t: float
     faces: list[Face]
@@ -43,12 +43,12 @@ class _Asked:
 
 
 class Pipeline:
-    """One stream: owns its tracks, sound and model state. Not thread-safe; driven by one thread.
+    """Hold tracks, sound and model state of one stream, and turn its items into events. Driven by one thread.
 
-    With `ask`, an event waits for no answer: a model slower than the frames is read when its answer is there, and the
-    last values are held in between. Without, every event waits for its own, so that a recording gives the same each
-    time. `model`: what the events say of the model and the engine that runs it now. `turn`: held by whoever drives it
-    live while there is work for it.
+    Attributes:
+        name: Name of the session.
+        incarnation: How often the session began, from 1; written into each event.
+        turn: Is held by the thread that drives a live session while it works.
     """
 
     def __init__(
@@ -64,8 +64,23 @@ class Pipeline:
         turn: AbstractContextManager[Any] | None = None,
         incarnation: int = 1,
     ) -> None:
+        """Begin a stream.
+
+        Args:
+            name: Name of the session.
+            perception: Finds the faces of a frame.
+            adapter: Makes the model's inputs and reads its outputs.
+            infer: Runs the model on inputs and waits for its outputs.
+            model: Returns what the events say of the model and the engine that runs it now.
+            submit: Runs the model without waiting, for a model slower than the frames: an event then waits for no
+                answer, and values are held until the next one is there. With None every event waits for its own
+                answer, so that a recording gives the same each time.
+            fusion: Fuses the voice into the only face in view; None reads faces alone.
+            turn: See the class.
+            incarnation: See the class.
+        """
         self.name = name
-        self.incarnation = incarnation  # of the session; written into each event
+        self.incarnation = incarnation
         self.turn = turn or nullcontext()
         self._perception = perception
         self._adapter = adapter
@@ -81,6 +96,7 @@ class Pipeline:
         self._seq = 0
         self._t = 0.0  # s, of the newest event
         self._picture_t: float | None = None  # s, of the newest frame
+        self._size: Size | None = None  # of the newest picture
         self._state = State.CONNECTING
 
     def state(self, change: StateChange, file: str | None = None) -> Event:
@@ -121,8 +137,11 @@ class Pipeline:
         """Read the faces of a frame and return its event; `file` names the picture, if it has a name."""
         t = max(self._t, frame.t)  # the session clock never goes back, and a time that is not a number changes nothing
         self._picture_t = t
+        if frame.t != t:
+            frame = replace(frame, t=t)
         started = time.perf_counter()
         faces = self._perception(frame)
+        self._change_size((frame.image.shape[1], frame.image.shape[0]))
         perceived = time.perf_counter()
         estimates, waited, failed = self._estimate(t, faces)
         heard = self._speech.status(t)
@@ -157,11 +176,11 @@ class Pipeline:
         return event
 
     def reset_baseline(self) -> None:
-        """Starts the neutral baseline of every track anew."""
+        """Start the neutral baseline of every track anew."""
         self._aggregator.reset_baseline()
 
     def _estimate(self, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
-        """Estimates by track, seconds spent waiting for the engine, and whether it failed."""
+        """Return estimates by track, seconds spent waiting for the engine, and whether it failed."""
         if self._submit is not None:
             return self._estimate_later(self._submit, t, faces)
         inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
@@ -175,7 +194,7 @@ class Pipeline:
         return self._adapter.estimates(t, faces, outputs), waited, False
 
     def _estimate_later(self, submit: Submit, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
-        """Reads the answers that have come, then asks what there is to ask."""
+        """Read the answers that have come, then send the next request; returns as `_estimate` does."""
         estimates: dict[int, Estimate] = {}
         waited, failed = 0.0, False
         while self._asked and self._asked[0].pending.done():
@@ -192,6 +211,16 @@ class Pipeline:
         if inputs is not None:
             self._asked.append(_Asked(t, faces, submit(inputs)))
         return estimates, waited, failed
+
+    def _change_size(self, size: Size) -> None:
+        """Bring what is remembered of faces into the pixels of the new picture; forget it if the shape changed."""
+        if self._size is not None and size != self._size:
+            scale = scale_between(self._size, size)
+            if scale is None:
+                self._aggregator.forget()
+            else:
+                self._aggregator.scale(scale)
+        self._size = size
 
     def _stale(self) -> list[str]:
         return ["stale"] if self._state in (State.STALLED, State.RECONNECTING, State.FAILED) else []

@@ -1,24 +1,69 @@
-"""What every model family gives the pipeline: its network's inputs out of faces and sound, estimates out of outputs."""
+"""What an adapter is: the part of a model family that makes its network's inputs and reads its outputs, live."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engines.engine import Arrays
-from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Hold what a model says of one face at one time. What the model does not give is None, or empty.
+
+    Attributes:
+        track: Number of the face's track.
+        t: Seconds on the session clock of the newest input that was used.
+        valence: -1 to 1.
+        arousal: -1 to 1.
+        std: One standard deviation of valence and of arousal.
+        expression: (7,) probabilities in the order of `models.labels.EXPRESSIONS`.
+        certainty: Probability of the likeliest class, all eight counted; None from a model that was not taught to
+            doubt.
+        other: Probability of an eighth class, before the seven were renormalised.
+        aus: Probability that an action unit is present, by its name, such as "AU12".
+        intensities: Intensity of an action unit, 0 to 5, by its name.
+        occluded: Probability that the face is covered in part, 0 to 1.
+        raw: Valence and arousal of the face alone, where `valence` and `arousal` include the voice.
+        compound: (11,) scores in the order of `models.labels.COMPOUND_EXPRESSIONS`.
+        missing: Inputs that the model was trained with and did not get.
+    """
+
+    track: int
+    t: float
+    valence: float | None = None
+    arousal: float | None = None
+    std: tuple[float, float] | None = None
+    expression: NDArray[np.float32] | None = None
+    certainty: float | None = None
+    other: float | None = None
+    aus: dict[str, float] = field(default_factory=dict)
+    intensities: dict[str, float] = field(default_factory=dict)
+    occluded: float | None = None
+    raw: tuple[float | None, float | None] | None = None
+    compound: NDArray[np.float32] | None = None
+    missing: tuple[str, ...] = ()
+
+
 class Adapter(Protocol):
-    """One per session and causal: it may keep state, but only of what lies at or before the times it was given."""
+    """Make a network's inputs from faces and sound, and estimates from its outputs, for one session.
+
+    An adapter may keep state, but only of what lies at or before the times that it was given: it is causal.
+    """
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """The network's inputs for all `faces` of the frame at `t` (seconds), stacked along axis 0; None: nothing to
-        run now, the last estimates hold.
+        """Return the network's inputs for all `faces` of the frame at `t` seconds, stacked along axis 0.
+
+        None says that nothing is to be run now and the last estimates hold.
         """
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
-        """Estimates by track, from the outputs for the inputs of the same call."""
+        """Return estimates by track, from the outputs for the inputs of the same `t` and `faces`."""
 
     def unanswered(self) -> None:
-        """There are no outputs for the last inputs and will be none."""
+        """Note that the last inputs have no outputs and will have none."""

@@ -1,4 +1,4 @@
-"""The emotional descriptors live: a 299-pixel face, and running means of its embeddings (Haider et al. 2022)."""
+"""The emotional descriptors, live: a 299-pixel face and running means of its embeddings (Haider et al. 2022)."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
-from service.adapters.pacing import Carried, Turns
+from service.adapters.pacing import Carried, Pacer
 from service.adapters.vgg import resized
-from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
@@ -25,20 +25,23 @@ CONTEXT = 1.5  # sides of the face's box that the crop with its surroundings has
 
 
 class Descriptors:
-    """One network on the aligned face, or the ensemble, whose other network sees the face with its surroundings."""
+    """Run one network on the aligned face, or the ensemble, whose other network sees the face with its surroundings."""
 
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+        """Begin a session; `rate` is the only one of the `options` that is read."""
         takes = loaded.engine.inputs
         self._context = "context" in takes
-        self._turns = Turns(options.rate or RATE)
+        self._pacer = Pacer(options.rate or RATE)
         self._state = Carried(takes["state"][1:])
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """`face` and, for the ensemble, `context`: (N, 299, 299, 3) uint8; `keep`: (N, 2), `state`: (N, ...) float32;
-        or None between two turns.
+        """Return the inputs at `t` seconds, or None if no prediction is due.
+
+        They are `face` and, for the ensemble, `context`, (N, 299, 299, 3) uint8; `keep`, (N, 2) float32; `state`,
+        (N, ...) float32.
         """
         self._state.see(t, faces)
-        if not faces or not self._turns.take(t):
+        if not faces or not self._pacer.due(t):
             return None
         given: Arrays = {
             "face": np.stack([resized(face.crop, SIZE) for face in faces]),
@@ -50,18 +53,18 @@ class Descriptors:
         return given
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
-        """One for each face, of the means up to it."""
-        self._turns.answered()
+        """Return an estimate for each face, from the running means up to `t` seconds."""
+        self._pacer.answered()
         self._state.keep(t, faces, outputs["next_state"])
         return estimates_of(t, faces, outputs)
 
     def unanswered(self) -> None:
-        """Asks again at the next turn."""
-        self._turns.answered()
+        """Allow the next request when it is due."""
+        self._pacer.answered()
 
 
 def keep(t: float, last: float | None) -> NDArray[np.float32]:
-    """(2,): share of each mean that stays at `t` when it was last renewed at `last` (None: never).
+    """Return (2,) shares of the two running means that stay at `t` seconds, last renewed at `last` (None: never).
 
     The published alpha belongs to a thirtieth of a second. A step of dt s is 30 dt such steps at once, so that the same
     is left after the same time at any rate; alpha' / (1 + alpha') with alpha' = alpha / (30 dt) is close to it.
@@ -74,7 +77,7 @@ def keep(t: float, last: float | None) -> NDArray[np.float32]:
 
 
 def surroundings(face: Face) -> NDArray[np.uint8]:
-    """(299, 299, 3): an upright square around the face's box out of its frame, black beyond the frame's edges."""
+    """Return (299, 299, 3): an upright square around the face's box, black beyond the frame's edges."""
     assert face.image is not None
     x, y, width, height = face.box
     side = CONTEXT * max(width, height)

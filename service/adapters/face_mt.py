@@ -13,8 +13,8 @@ from engines.errors import WeightsError
 from engines.load import Loaded
 from engines.openvino import core
 from models.labels import EXPRESSIONS
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
-from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
 

@@ -16,24 +16,26 @@ FILES = (IRIS, POSE_DETECTION, POSE_LANDMARK)  # besides
 
 
 class FeatureEngine:
-    """Takes `face` (N, 112, 112, 3) and, where they are to be read, `eyes` (N, 2, 64, 64, 3), `person` (N, 256, 256, 3)
-    or `scene` (N, 224, 224, 3), all uint8 RGB; a row of `person` or `scene` that is black is not looked at.
+    """Run the feature networks together.
 
-    Gives `aus` (N, units) logits and `embedding` (N, width); `irises` (N, 2, 15); `landmarks` (N, 195) and `presence`
-    (N,); `boxes` (N, 2254, 12) and `logits` (N, 2254), as MediaPipe's networks give them. All in float32.
+    Inputs are `face` (N, 112, 112, 3) and, where they are to be read, `eyes` (N, 2, 64, 64, 3), `person` (N, 256, 256,
+    3) or `scene` (N, 224, 224, 3), all uint8 RGB; a row of `person` or `scene` that is black is left out.
+
+    Outputs, in float32, are `aus` (N, units) logits and `embedding` (N, width); `irises` (N, 2, 15); `landmarks`
+    (N, 195) and `presence` (N,); `boxes` (N, 2254, 12) and `logits` (N, 2254), as MediaPipe's networks give them.
     """
 
     name, precision = "openvino", "fp32"
 
     def __init__(self, path: Callable[[str], Path]) -> None:
-        """`path`: the file of a name in the weights manifest. Raises `WeightsError` or `EngineError`."""
+        """Compile the networks; `path` gives a manifest name's file. Raise `WeightsError` or `EngineError`."""
         self._face = OpenVinoEngine(with_embedding(path(FACE)), threads=1)
         self._iris, self._detection, self._landmark = (Network(core(), path(file.name), file) for file in FILES)
         self.inputs: Mapping[str, tuple[int, ...]] = self._face.inputs
         self.width = self._face.outputs["embedding"][1]  # of the deep features
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Outputs by name, for what was given."""
+        """Return the outputs by name of those inputs that are given."""
         face = self._face({"face": inputs["face"]})
         out: Arrays = {name: face[name] for name in ("aus", "embedding")}
         if "eyes" in inputs:
@@ -50,7 +52,7 @@ class FeatureEngine:
 
 
 def _each(network: Network, pictures: NDArray[np.generic], wanted: tuple[int, ...]) -> list[NDArray[np.float32]]:
-    """The outputs numbered `wanted`, (N, ...) flat, picture by picture; zeros for black ones."""
+    """Return the outputs numbered `wanted`, each (N, values), picture by picture; zeros for black ones."""
     found: list[NDArray[np.float32]] = []
     for i, picture in enumerate(pictures):
         if not picture.any() and (found or i + 1 < len(pictures)):

@@ -1,9 +1,9 @@
-"""What multi-term boosting reads of each face at 30 frames a second: action units, head, gaze, body, deep features.
+"""The features of multi-term boosting for each face at 30 frames a second: units, head, gaze, body, deep features.
 
-The networks behind it run where the scheduler runs them (`FeatureEngine`); here their inputs are cut out of the frame,
-and their outputs become rows of features, one a slot of the grid of 30 a second, by the session clock alone. Training
-data is made by the same code (`service.datasets.multiterm`). Irises are read ten times a second, and the body of one
-face five times, whoever waited longest; in between those features are NaN, and the windows leave NaN out.
+The networks run in the scheduler (`FeatureEngine`). Here their inputs are cut out of the frame, and their outputs
+become rows of features, one for each slot of a grid of 30 a second, by the session clock alone. Training data is made
+by the same code (`service.datasets.multiterm`). Irises are read ten times a second, and the body of one face five
+times, of the face that waited longest; in between those features are NaN, which the windows leave out.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,10 +17,11 @@ from models.multiterm.live_windows import HOLD, slot_of
 from models.multiterm.windows import FPS, SHIFT
 from service.adapters import au_calibration
 from service.adapters.au_calibration import AUCalibration
-from service.adapters.pacing import FORGET, Turns
+from service.adapters.pacing import FORGET, Pacer
 from service.perception import body, iris
 from service.perception.camera_pose import camera_pose
 from service.perception.face import Face
+from service.perception.picture_size import Size, scale_between
 
 IRIS_PERIOD = 3  # slots, 0.1 s
 BODY_PERIOD = SHIFT  # slots, 0.2 s
@@ -34,7 +35,7 @@ Row = dict[str, NDArray[np.float64]]  # modality -> (features,), NaN where unkno
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A face's features at place `number` of the grid, out of the frame at `t` seconds. `first`: of a new face."""
+    """Hold a face's features at place `number` of the grid, from the frame at `t` seconds; `first` for a new face."""
 
     number: int
     t: float
@@ -44,7 +45,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What a frame showed; `units`: 0..1 by name."""
+    """Hold what a frame showed; `units` are probabilities by name."""
 
     t: float
     slot: int
@@ -54,45 +55,69 @@ class _Reading:
 
 @dataclass
 class _Person:
-    seen: float  # s
+    """Hold what is remembered of one face.
+
+    Attributes:
+        seen: Seconds, when it was last in a frame.
+        calibration: The person's own levels of the action units.
+        last: The last reading.
+        region: Where the body was.
+        size: Size of the picture in whose pixels that is.
+        searched: Slot in which the body was last searched for.
+    """
+
+    seen: float
     calibration: AUCalibration = field(default_factory=AUCalibration)
     last: _Reading | None = None
-    region: body.Region | None = None  # where the body was
-    looked: int = -1  # slot in which the body was last looked for
+    region: body.Region | None = None
+    size: Size | None = None
+    searched: int = -1
+
+    def region_in(self, size: Size) -> body.Region | None:
+        """Return where the body was, in the pixels of a picture of `size`; None if that is unknown."""
+        if self.region is None or self.size is None:
+            return None
+        scale = scale_between(self.size, size)
+        return None if scale is None else self.region.scaled(scale)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Whose body the last question is about, and in which region; None: in the whole picture."""
+    """Hold whose body the last request is about, and in which region; None for the whole picture."""
 
     track: int | None
     region: body.Region | None
 
 
 class FrameFeatures:
-    """Of one session; causal. `units`: names of the action units that the face network gives, in its order. `wanted`:
-    modalities; eyes and bodies are only looked at for theirs.
-    """
+    """Make the rows of features of one session; causal."""
 
     def __init__(self, units: Sequence[str], rate: float = float(FPS), wanted: Collection[str] = tuple(NAMES)) -> None:
+        """Begin a session.
+
+        Args:
+            units: Names of the action units that the face network gives, in its order.
+            rate: Requests a second.
+            wanted: Modalities; eyes and bodies are only read for theirs.
+        """
         self._units = tuple(units)
         self._wanted = frozenset(wanted)
-        self._turns = Turns(rate)
+        self._pacer = Pacer(rate)
         self._people: dict[int, _Person] = {}
-        self._irises = self._bodies = -1  # turns that were taken
+        self._irises = self._bodies = -1  # last periods in which they were read
         self._asked = _Asked(None, None)
 
     @property
     def tracks(self) -> tuple[int, ...]:
-        """Faces that something is remembered of."""
+        """The tracks of which something is remembered."""
         return tuple(self._people)
 
     def ask(self, t: float, faces: Sequence[Face]) -> Arrays | None:
-        """The engine's inputs for `faces`, or None between two turns."""
+        """Return the engine's inputs for the `faces` at `t` seconds, or None if no request is due."""
         self._people = {track: person for track, person in self._people.items() if t - person.seen <= FORGET}
         for face in faces:
             self._people.setdefault(face.track, _Person(t)).seen = t
-        if not faces or not self._turns.take(t):
+        if not faces or not self._pacer.due(t):
             return None
         slot = slot_of(t)
         given: Arrays = {"face": np.stack([face.crop for face in faces])}
@@ -104,14 +129,15 @@ class FrameFeatures:
             given["eyes"] = np.stack([iris.eye_crops(_image(face), face.mesh) for face in faces])
         if "pose" in self._wanted and slot // BODY_PERIOD != self._bodies:
             self._bodies = slot // BODY_PERIOD
-            given |= self._look(slot, faces)
+            given |= self._body_pictures(slot, faces)
         return given
 
     def read(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, list[Slot]]:
-        """By track, the slots up to that of `t` that are new: the answer to the question of `t`, and the frame before
-        for up to 0.2 s where slots in between had none; unknown after that.
+        """Return the new slots by track, up to that of `t` seconds, from the outputs for the request of `t`.
+
+        Slots in between that had no request repeat the frame before for up to 0.2 s, and are unknown after that.
         """
-        self._turns.answered()
+        self._pacer.answered()
         slot = slot_of(t)
         units = 1 / (1 + np.exp(-outputs["aus"].astype(np.float64)))
         found = {}
@@ -125,25 +151,26 @@ class FrameFeatures:
         return found
 
     def unanswered(self) -> None:
-        """The last question has no answer: that frame is missing."""
-        self._turns.answered()
+        """Note that the last request has no answer, so that its frame is missing."""
+        self._pacer.answered()
 
-    def _look(self, slot: int, faces: Sequence[Face]) -> Arrays:
-        """Pictures for the body networks: of one face's body, black for the others."""
-        row = min(range(len(faces)), key=lambda i: (self._people[faces[i].track].looked, faces[i].track))
+    def _body_pictures(self, slot: int, faces: Sequence[Face]) -> Arrays:
+        """Return pictures for the body networks: of one face's body, black for the others."""
+        row = min(range(len(faces)), key=lambda i: (self._people[faces[i].track].searched, faces[i].track))
         face, person = faces[row], self._people[faces[row].track]
-        person.looked = slot
-        self._asked = _Asked(face.track, person.region)
+        person.searched = slot
         image = _image(face)
+        region = person.region_in((image.shape[1], image.shape[0]))
+        self._asked = _Asked(face.track, region)
         name, picture = "scene", body.scene(image)
-        if person.region is not None:
-            name, picture = "person", body.person_crop(image, person.region)
+        if region is not None:
+            name, picture = "person", body.person_crop(image, region)
         pictures = np.zeros((len(faces), *picture.shape), np.uint8)
         pictures[row] = picture
         return {name: pictures}
 
     def _geometry(self, i: int, face: Face, person: _Person, outputs: Arrays) -> Row:
-        """Head, gaze and body, in their modalities, of the `i`-th of the faces."""
+        """Return head, gaze and body of the `i`-th of the faces, by modality."""
         height, width = _image(face).shape[:2]
         pose = camera_pose(face.mesh, width, height)
         row: Row = {"head": pose.columns}
@@ -152,6 +179,7 @@ class FrameFeatures:
             row["gaze"] = iris.gaze(centres, face.mesh, pose)
         if self._asked.track != face.track:
             return row
+        person.size = (width, height)
         if self._asked.region is None:
             boxes, logits = (outputs[name][i].astype(np.float64) for name in ("boxes", "logits"))
             person.region = body.find_person(boxes, logits, width, height, face.box)
@@ -164,7 +192,7 @@ class FrameFeatures:
 
 
 def _advance(person: _Person, new: _Reading) -> list[Slot]:
-    """The slots from the last reading to `new`, which becomes the last."""
+    """Return the slots from the last reading to `new`, which becomes the last."""
     old, person.last = person.last, new
     slots = []
     if old is not None:

@@ -1,5 +1,6 @@
-"""MIMAMO Net live: the newest face, how it moved over 13 frames, and what was read of the 63 frames before
-(Deng et al. 2020).
+"""MIMAMO Net, live: the newest face, its motion over 13 frames, and the state of the 63 frames before.
+
+Deng et al. (2020).
 """
 
 from collections import deque
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.load import Loaded
 from models.networks import phase, steerable_pyramid
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
-from service.adapters.pacing import FORGET, Carried, Turns
-from service.inference.estimate import Estimate
+from service.adapters.pacing import FORGET, Carried, Pacer
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
@@ -25,7 +26,7 @@ LAG = phase.FRAMES // 2  # frames that the published window looks ahead
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A face at its time, and the pyramid of its grey picture, which every window that it lies in shares."""
+    """Hold a face at `t` seconds, and the pyramid of its grey picture, which all windows that it lies in share."""
 
     t: float
     crop: NDArray[np.uint8]
@@ -33,34 +34,37 @@ class _Seen:
 
 
 class MIMAMO:
-    """`trailing`: motion up to the newest face. `delayed`: about the face six frames ago, as published.
+    """Run MIMAMO on the motion up to the newest face, or on that around the face six frames ago, as published.
 
-    With `legacy_axis` nothing is carried: the published code recurs over the samples of its batch, of which there is
-    one here, so that each frame is read alone.
+    With the option `legacy_axis` no state is carried: the published code recurs over the samples of its batch, of which
+    there is one here, so that each frame is read alone.
     """
 
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+        """Begin a session; `rate`, `phase`, `unwrap` and `legacy_axis` are read from the `options`."""
         self._lag = LAG if options.phase == "delayed" else 0
-        self._turns = Turns(options.rate or RATE)
+        self._pacer = Pacer(options.rate or RATE)
         self._unwrap = options.unwrap
         self._state = Carried(loaded.engine.inputs["state"][1:], horizon=0 if options.legacy_axis else None)
         self._seen: dict[int, deque[_Seen]] = {}
         self._asked: dict[int, float] = {}  # track -> s, of the face that was asked about
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """`face`: (N, 112, 112, 3) uint8; `phase_0`: (N, 24, 48, 48), `phase_1`: (N, 24, 24, 24), `state`:
-        (N, 63, 257) float32; or None between two turns.
+        """Return the inputs at `t` seconds, or None if no prediction is due.
+
+        They are `face`, (N, 112, 112, 3) uint8, and as float32 `phase_0`, (N, 24, 48, 48), `phase_1`, (N, 24, 24, 24),
+        and `state`, (N, 63, 257).
         """
         self._push(t, faces)
         self._state.see(t, faces)
-        if not faces or not self._turns.take(t):
+        if not faces or not self._pacer.due(t):
             return None
         faces = [face for face in faces if len(self._seen[face.track]) > self._lag]
         seen = [self._seen[face.track] for face in faces]
         about = [frames[-1 - self._lag] for frames in seen]
         self._asked = {face.track: one.t for face, one in zip(faces, about, strict=True)}
         if not faces:
-            self._turns.answered()
+            self._pacer.answered()
             return None
         maps = [phases(frames, self._unwrap) for frames in seen]
         return {
@@ -71,16 +75,16 @@ class MIMAMO:
         }
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
-        """One for each face that was asked about, of the time that was asked about."""
-        self._turns.answered()
+        """Return an estimate for each face of the last request, for the time that the request was about."""
+        self._pacer.answered()
         faces = [face for face in faces if face.track in self._asked]
         self._state.keep(t, faces, outputs["next_state"])
         made = estimates_of(t, faces, outputs)
         return {track: replace(estimate, t=self._asked[track]) for track, estimate in made.items()}
 
     def unanswered(self) -> None:
-        """Asks again at the next turn."""
-        self._turns.answered()
+        """Allow the next request when it is due."""
+        self._pacer.answered()
 
     def _push(self, t: float, faces: Sequence[Face]) -> None:
         for track in [track for track, seen in self._seen.items() if t - seen[-1].t > FORGET]:
@@ -94,8 +98,9 @@ class MIMAMO:
 
 
 def phases(frames: Sequence[_Seen], unwrap: phase.Unwrap) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(24, 48, 48) and (24, 24, 24): phase differences of the last 13 faces; the first is repeated where there are
-    fewer, as published.
+    """Return (24, 48, 48) and (24, 24, 24) phase differences of the last 13 faces.
+
+    The first face is repeated where there are fewer, as published.
     """
     window = [frames[0]] * (phase.FRAMES - len(frames)) + list(frames)
     levels = [np.stack(level) for level in zip(*(one.levels for one in window), strict=True)]

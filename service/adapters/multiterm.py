@@ -1,5 +1,6 @@
-"""Fujitsu's multi-term, multi-task boosting live: five kinds of features a face, three windows, sixty LightGBM models
-("Multi-term and multi-task affect analysis in the wild", ABAW 2020).
+"""Fujitsu's multi-term, multi-task boosting, live: five kinds of features, three windows, sixty LightGBM models.
+
+"Multi-term and multi-task affect analysis in the wild" (ABAW 2020).
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ from engines.papers import boosted
 from models.multiterm.live_windows import BlockWindows
 from models.multiterm.system import MultiTerm
 from models.multiterm.windows import FPS, TERMS
+from service.adapters.adapter import Estimate
 from service.adapters.face_mt import read_names
 from service.adapters.feature_engine import FACE, FeatureEngine
 from service.adapters.frame_features import NAMES, FrameFeatures, Slot
 from service.adapters.options import ModelOptions
-from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
@@ -31,11 +32,15 @@ RATE = float(FPS)  # of the features
 
 
 def load(engine: str, *, untrained: bool) -> Loaded:
-    """The feature networks, and where the boosters lie. Raises `WeightsError` if there are none and `untrained` was not
-    asked for, or LightGBM is missing; `EngineError` for another engine than OpenVINO in float32.
+    """Return the feature networks as an engine, and the boosters' file as its weights.
+
+    Raise `WeightsError` if there are no boosters and `untrained` is false, or if LightGBM is missing, and `EngineError`
+    for another engine than OpenVINO in float32.
     """
     if parse_engine(engine)[0] != "openvino" or parse_engine(engine)[1] not in ("auto", "fp32"):
-        raise EngineError(f"{MODEL} runs on openvino:fp32, not on {engine}: its boosters know the exact features.")
+        raise EngineError(
+            f"{MODEL} runs on openvino:fp32, not on {engine}: its boosters were trained on its exact features."
+        )
     if find_spec("lightgbm") is None:
         raise WeightsError(f"{MODEL} needs LightGBM; install it: pip install 'affectstream[multiterm]'.")
     networks = FeatureEngine(weights.path)
@@ -44,14 +49,15 @@ def load(engine: str, *, untrained: bool) -> Loaded:
 
 @cache
 def system_at(path: Path) -> MultiTerm:
-    """The boosters in a file, shared by all sessions."""
+    """Return the boosters in a file, shared by all sessions."""
     return MultiTerm.load(path)
 
 
 class Multiterm:
-    """Features 30 times a second; an estimate at a face's first frame, and every 0.2 s from then on."""
+    """Read features 30 times a second, and estimate at a face's first frame and every 0.2 s after it."""
 
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+        """Begin a session; `rate` is the only one of the `options` that is read."""
         self._system = system_at(loaded.weights.location)
         units = read_names(weights.path(FACE)).aus
         self._features = FrameFeatures(units, options.rate or RATE, wanted=self._system.standard)
@@ -60,11 +66,11 @@ class Multiterm:
         self._windows: dict[int, BlockWindows] = {}
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """As `FeatureEngine` takes them, or None between two turns."""
+        """Return the inputs at `t` seconds as `FeatureEngine` takes them, or None if no request is due."""
         return self._features.ask(t, faces)
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
-        """One for each face whose windows end here."""
+        """Return an estimate for each face whose windows end here."""
         due: dict[int, tuple[float, dict[int, NDArray[np.float64]]]] = {}
         rows = self._features.read(t, faces, outputs)
         for track, slots in rows.items():
@@ -76,7 +82,7 @@ class Multiterm:
         return self._estimates(due)
 
     def unanswered(self) -> None:
-        """Asks again at the next turn."""
+        """Allow the next request when it is due."""
         self._features.unanswered()
 
     def _push(self, track: int, slot: Slot) -> BlockWindows:
@@ -104,7 +110,7 @@ class Multiterm:
         }
 
     def _missing(self, mean: NDArray[np.float64]) -> tuple[str, ...]:
-        """What the model learned from and the longest window has nothing of: whole modalities, else features."""
+        """Return what the model was trained with and the longest window lacks: whole modalities, else features."""
         names: list[str] = []
         for modality, part in self._system.columns().items():
             trained = np.isfinite(self._system.standard[modality][0])

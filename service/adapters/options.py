@@ -1,25 +1,38 @@
-"""What may be said about a model with `--model-option NAME=VALUE`, read and checked once, at the start."""
+"""The options of models, `--model-option NAME=VALUE`, read and checked once, at the start."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engines.errors import UserError
+from models.errors import UserError
 from models.networks.phase import Unwrap
 from service.perception.mel import Mode
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """How a paper's system is run live; each model heeds what applies to it."""
+    """Say how a paper's system is run live; each model reads the options that concern it.
 
-    rate: float | None = None  # predictions per second of the session clock at most; None: the model's own
-    sound: Mode = "past10"  # TSAV's window of sound: the last 10 s, or as the reference at a file's end, or 5 s late
-    sound_rate: float | None = None  # readings of the sound per second, if fewer than predictions; None: TSAV's own
-    state: str = "carry"  # of recurrent networks: carried all along, or "chunk": from zero every training sequence
-    phase: str = "trailing"  # MIMAMO's 13 frames: the last ones, or "delayed": around the frame 6 ago, as published
-    unwrap: Unwrap = "reference"  # MIMAMO's phases: as in the published code, which misses falls, or "correct"
-    legacy_axis: bool = False  # MIMAMO recurs over the batch, as in the published code: it reads each frame alone
+    Attributes:
+        rate: Predictions per second of the session clock at most; None takes the model's own rate.
+        sound: TSAV's window of sound: "past10" is the last 10 s, "truncate" what the reference does at a file's end,
+            "delayed" the published window, centred, 5 s late.
+        sound_rate: Readings of the sound per second, if fewer than predictions; None takes TSAV's own.
+        state: "carry" keeps the state of recurrent networks all along; "chunk" begins with zeros every training
+            sequence.
+        phase: "trailing" gives MIMAMO the last 13 frames; "delayed" those around the frame 6 ago, as published.
+        unwrap: How MIMAMO's phases are unwrapped: "reference" as in the published code, which misses falls, or
+            "correct".
+        legacy_axis: Whether MIMAMO recurs over the batch, as in the published code, so that it reads each frame alone.
+    """
+
+    rate: float | None = None
+    sound: Mode = "past10"
+    sound_rate: float | None = None
+    state: str = "carry"
+    phase: str = "trailing"
+    unwrap: Unwrap = "reference"
+    legacy_axis: bool = False
 
 
 _RATES = {"rate": "predictions", "sound_rate": "readings of the sound"}
@@ -33,7 +46,7 @@ _CHOICES = {
 
 
 def read_options(given: Sequence[str]) -> ModelOptions:
-    """From NAME=VALUE texts. Raises `UserError` for what there is not."""
+    """Return the options in NAME=VALUE texts. Raise `UserError` for an unknown name or value."""
     values: dict[str, Any] = {}
     for text in given:
         name, separator, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""From a network's outputs to estimates, the same way for all of the papers' systems."""
+"""The step from a network's outputs to estimates, the same for all of the papers' systems."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,23 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from models.labels import AUS_2020, AUS_2022, AUS_UNION, EXPRESSIONS
 from models.relations import compound_scores
-from service.inference.estimate import Estimate
+from service.adapters.adapter import Estimate
 from service.perception.face import Face
 
-UNITS = {len(names): names for names in (AUS_2020, AUS_2022, AUS_UNION)}  # that a network of so many units gives
+UNITS = {len(names): names for names in (AUS_2020, AUS_2022, AUS_UNION)}  # names of the units by their number
 
 
 def estimates_of(t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
-    """By track. `outputs` as `engines.papers.live_networks` names them, one row for each of `faces`: `valence_arousal`
-    raw, and `expression` and `aus` as logits where the network has them. An eighth class becomes `other`. Compound
-    expressions come with the seventeen units that they are read from.
+    """Return estimates by track.
+
+    An eighth class becomes `other`. Compound expressions are given with the seventeen units that they are computed from
+    (`models.relations`).
+
+    Args:
+        t: Seconds on the session clock of the newest input.
+        faces: The faces that the rows of `outputs` belong to.
+        outputs: `valence_arousal` (N, 2), and where the network has them `expression` (N, 7 or 8) and `aus` (N, units)
+            as logits, as `engines.papers.live_networks` names them.
     """
     va = np.clip(np.asarray(outputs["valence_arousal"], np.float64), -1.0, 1.0)
     classes = _softmax(outputs["expression"]) if "expression" in outputs else None

@@ -1,5 +1,6 @@
-"""TSAV live: eight faces with their masks, 0.2 s apart, the newest last, and ten seconds of sound
-(Kuhnke et al. 2020).
+"""TSAV, live: eight faces with their masks, 0.2 s apart, the newest last, and ten seconds of sound.
+
+Kuhnke et al. (2020).
 """
 
 from collections import deque
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from engines.engine import SOUND_EMBEDDING, Arrays
 from engines.load import Loaded
 from engines.split import SplitEngine
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
-from service.adapters.pacing import FORGET, Turns, period_at
-from service.inference.estimate import Estimate
+from service.adapters.pacing import FORGET, Pacer, period_at
 from service.perception.face import Face
 from service.perception.mel import SECONDS, MelStream, log_mel
 
@@ -23,29 +24,30 @@ RATE = 5.0  # predictions per second: the network's own step
 SOUND_RATE = 2.0  # readings of the sound per second; of ten seconds, 95 % are the same half a second later
 CLIP_FRAMES = 8
 CLIP_STEP = 0.2  # s between the frames of a clip; the published 6 frames at 30 fps
-NEAREST = 1 / 60  # s by which a frame may come after its slot; half the published frame period
-HOLD = 0.2  # s for which a frame stands in for later ones that are missing; after that the slot is black
+NEAREST = 1 / 60  # s that a frame may come after its slot; half the published frame period
+HOLD = 0.2  # s for which a frame replaces later ones that are missing; after that the slot is black
 DELAY = SECONDS / 2  # s by which sound mode "delayed" lags, so that its window is the published one, centred
 _SILENCE = log_mel(np.zeros(0, np.float32))  # (64, 1001)
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A face at its time, crop and mask together: (112, 112, 4) uint8."""
+    """Hold a face at `t` seconds, crop and mask together in one (112, 112, 4) uint8 picture."""
 
     t: float
     picture: NDArray[np.uint8]
 
 
 class Clips:
-    """The faces of the last seconds by track, and clips out of them."""
+    """Keep the faces of the last seconds by track, and make clips of them."""
 
     def __init__(self, delay: float) -> None:
+        """Begin without faces; `delay` is how many seconds clips end before the newest face."""
         self._reach = delay + (CLIP_FRAMES - 1) * CLIP_STEP + HOLD  # s
         self._tracks: dict[int, deque[_Seen]] = {}
 
     def push(self, t: float, faces: Sequence[Face]) -> None:
-        """Takes in the faces of the frame at `t`; forgets what no clip reaches any more, and tracks that are gone."""
+        """Take in the faces of the frame at `t` seconds; drop those that no clip reaches, and tracks that are gone."""
         for face in faces:
             picture = np.empty((*face.mask.shape, 4), np.uint8)
             picture[..., :3], picture[..., 3] = face.crop, face.mask
@@ -57,13 +59,13 @@ class Clips:
                 del self._tracks[track]
 
     def clips(self, tracks: Sequence[int], t: float) -> NDArray[np.uint8]:
-        """(N, 8, 112, 112, 4): each face at t - 1.4 s, ..., t; black where there was none."""
+        """Return (N, 8, 112, 112, 4) uint8: each face at t - 1.4 s, ..., t; black where there was none."""
         clips = np.empty((len(tracks), CLIP_FRAMES, 112, 112, 4), np.uint8)
         for clip, track in zip(clips, tracks, strict=True):
             seen, place = self._tracks.get(track, ()), -1
             for slot in reversed(range(CLIP_FRAMES)):
                 wanted = t - (CLIP_FRAMES - 1 - slot) * CLIP_STEP
-                # Times later than `t` itself are only there when `t` lies back.
+                # There are faces later than `t` only where clips end before the newest face.
                 while -place <= len(seen) and seen[place].t > wanted + NEAREST:
                     place -= 1
                 found = -place <= len(seen) and wanted - seen[place].t <= HOLD
@@ -73,24 +75,25 @@ class Clips:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What the network made of the sound: `embedding` (512,)."""
+    """Hold the network's `embedding` (512,) of the sound at `t` seconds; `silence` was given for several faces."""
 
-    t: float  # s, when it was asked
-    silence: bool  # because of several faces
+    t: float
+    silence: bool
     embedding: NDArray[np.generic]
 
 
 class TSAV:
-    """Asks five times a second; with several faces in view, nobody's sound is heard.
+    """Run TSAV five times a second; with several faces in view it is given silence, since nobody knows who speaks.
 
-    The sound is read twice a second, in the first question of each half second, and what the network made of it is
-    given back with the others of that half second. Which questions these are depends on the session clock alone.
+    The sound is read twice a second, in the first request of each half second, and its embedding is given back with the
+    other requests of that half second. Which requests these are depends on the session clock alone.
     """
 
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+        """Begin a session; `rate`, `sound` and `sound_rate` are read from the `options`."""
         self._mode = options.sound
         self._delay = DELAY if self._mode == "delayed" else 0.0
-        self._turns = Turns(options.rate or RATE)
+        self._pacer = Pacer(options.rate or RATE)
         self._clips = Clips(self._delay)
         self._sound_period = 1.0 / (options.sound_rate or SOUND_RATE)
         engine = loaded.engine
@@ -98,12 +101,14 @@ class TSAV:
         self._heard: _Heard | None = None
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """`clip`: (N, 8, 112, 112, 4) uint8, and `sound`: (N, 1, 64, 1001) float32; or none of that (0, ...) with
-        `sound_embedding`: (N, 512) float32; None between two turns. One kind of question for the scheduler, so that
-        both are read in one batch: `engines.split`.
+        """Return the inputs at `t` seconds, or None if no prediction is due.
+
+        They are `clip`, (N, 8, 112, 112, 4) uint8, and `sound`, (N, 1, 64, 1001) float32, or (0, 1, 64, 1001) where
+        `sound_embedding`, (N, 512) float32, is used again. Both kinds share the inputs' names, so that the scheduler
+        runs them in one batch (`engines.split`).
         """
         self._clips.push(t, faces)
-        if not faces or t < self._delay or not self._turns.take(t):
+        if not faces or t < self._delay or not self._pacer.due(t):
             return None
         given: Arrays = {"clip": self._clips.clips([face.track for face in faces], t - self._delay)}
         silence = len(faces) > 1
@@ -118,18 +123,18 @@ class TSAV:
         return given
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
-        """One for each face."""
-        self._turns.answered()
+        """Return an estimate for each face."""
+        self._pacer.answered()
         if self._unread is not None and len(faces):
             self._heard = _Heard(t, len(faces) > 1, outputs[SOUND_EMBEDDING][0])
         return estimates_of(t - self._delay, faces, outputs)
 
     def unanswered(self) -> None:
-        """Asks again at the next turn."""
-        self._turns.answered()
+        """Allow the next request when it is due."""
+        self._pacer.answered()
 
     def _recent(self, heard: _Heard, t: float, silence: bool) -> bool:
-        """Whether the sound need not be read anew; silence never."""
+        """Return whether the last embedding still serves; that of silence always does for silence."""
         if heard.silence or silence:
             return heard.silence and silence
         return period_at(heard.t, self._sound_period) == period_at(t, self._sound_period)

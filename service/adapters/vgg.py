@@ -1,5 +1,6 @@
-"""The VGG-FACE family live: one 96-pixel face per frame, what goes with it, and the recurrent state of its track
-(Kollias and Zafeiriou 2020).
+"""The VGG-FACE family, live: a 96-pixel face per frame and the recurrent state of its track.
+
+Kollias and Zafeiriou (2020).
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
+from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
-from service.adapters.pacing import Carried, Turns
-from service.inference.estimate import Estimate
+from service.adapters.pacing import Carried, Pacer
 from service.perception.align import CROP_SIZE
 from service.perception.face import Face
 from service.perception.mel import COLUMN_SECONDS, MELS, RANGE_DB, SILENCE_DB, MelStream
@@ -27,23 +28,26 @@ _EPSILON = 1e-6
 
 
 class VGG:
-    """Any network of the family; what it takes beside the face is read from its engine."""
+    """Run any network of the family; which inputs it has beside the face is read from its engine."""
 
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+        """Begin a session; `rate` and `state` are read from the `options`."""
         takes = loaded.engine.inputs
         self._landmarks = "landmarks" in takes
         self._sound = "sound" in takes
-        self._turns = Turns(options.rate or RATE)
+        self._pacer = Pacer(options.rate or RATE)
         horizon = HORIZON.get(loaded.weights.model, _HORIZON) if options.state == "chunk" else None
         self._state = Carried(takes["state"][1:], horizon) if "state" in takes else None
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """`face`: (N, 96, 96, 3) uint8; `landmarks`: (N, 136), `sound`: (N, 3, 96, 96), `state`: (N, ...), each where
-        the network has it; or None between two turns.
+        """Return the inputs at `t` seconds, or None if no prediction is due.
+
+        They are `face`, (N, 96, 96, 3) uint8, and as float32, each where the network has it, `landmarks`, (N, 136),
+        `sound`, (N, 3, 96, 96), and `state`, (N, ...).
         """
         if self._state is not None:
             self._state.see(t, faces)
-        if not faces or not self._turns.take(t):
+        if not faces or not self._pacer.due(t):
             return None
         given: Arrays = {"face": np.stack([resized(face.crop, SIZE) for face in faces])}
         if self._landmarks:
@@ -56,33 +60,34 @@ class VGG:
         return given
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
-        """One for each face."""
-        self._turns.answered()
+        """Return an estimate for each face."""
+        self._pacer.answered()
         if self._state is not None:
             self._state.keep(t, faces, outputs["next_state"])
         return estimates_of(t, faces, outputs)
 
     def unanswered(self) -> None:
-        """Asks again at the next turn."""
-        self._turns.answered()
+        """Allow the next request when it is due."""
+        self._pacer.answered()
 
 
 def resized(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(size, size, 3) of an aligned crop, as training resizes it."""
+    """Return an aligned crop as (size, size, 3) uint8, resized as in training."""
     picture = cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
     return np.asarray(picture, np.uint8)
 
 
 def landmarks_of(face: Face) -> NDArray[np.float32]:
-    """(136,): x and y of the 68 points in turn, the crop's edges at -1 and 1."""
+    """Return (136,) x and y of the 68 points in turn, with the crop's edges at -1 and 1."""
     points = face.landmarks @ face.matrix[:, :2].T + face.matrix[:, 2]
     return (points / ((CROP_SIZE - 1) / 2) - 1).reshape(-1).astype(np.float32)
 
 
 def sound_picture(mel: MelStream, t: float) -> NDArray[np.float32]:
-    """(3, 96, 96) in [-1, 1]: the last 2.1 s before `t`, the newest column at the right, low frequencies at the bottom.
+    """Return (3, 96, 96) in [-1, 1]: a picture of the last 2.1 s of sound before `t` seconds.
 
-    A column counts once all of its samples lie before `t`.
+    The newest column is at the right, low frequencies are at the bottom. A column counts once all of its samples lie
+    before `t`.
     """
     newest = int(t / COLUMN_SECONDS + _EPSILON) - 1
     back = np.round(PICTURE_HOP / COLUMN_SECONDS * np.arange(SIZE - 1, -1, -1)).astype(int)

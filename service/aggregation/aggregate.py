@@ -1,5 +1,6 @@
-"""From estimates to the `faces` of an event: smoothed, with windows, baseline and status; null where not known."""
+"""The step from estimates to the `faces` of an event: smoothing, windows, baseline and status; unknown is null."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -10,17 +11,21 @@ from numpy.typing import NDArray
 
 from models.labels import COMPOUND_EXPRESSIONS, EXPRESSIONS
 from service import metrics
+from service.adapters.adapter import Estimate
 from service.aggregation.baseline import Baseline
 from service.aggregation.smooth import AffectFilter, ProbabilityFilter
 from service.aggregation.status import Doubt, QualityGate
 from service.aggregation.windows import EDGE, WINDOW_SECONDS, TrailingWindows
-from service.inference.estimate import Estimate
 from service.perception.face import Face
+from service.perception.picture_size import Scale
 
-# s that a last value is repeated for; perception gives a face that was away longer a new track.
+# s for which a last value is repeated; perception gives a face that was away longer a new track.
 HOLD_SECONDS = 1.0
 # s without a face after which its track's state is dropped: the hold, and as much again for a late return.
 FORGET_SECONDS = 2.0
+# s for which it is remembered whether a face could be read; answers come later than their frame by up to a second, and
+# with the published windows of the slow systems by five more.
+GATE_MEMORY = 10.0
 WINDOW_NAMES = tuple(f"{seconds:g}s" for seconds in WINDOW_SECONDS)
 _AFFECT = 2  # columns of valence and arousal in the windows; those of the expressions follow
 _DIGITS = 4  # of affect: finer than any estimate, and seven rounded probabilities still sum to 1 within 0.001
@@ -31,31 +36,59 @@ _UNKNOWN: Entry = {"valence": None, "arousal": None}
 
 @dataclass
 class _Track:
-    """State of one face."""
+    """Hold the state of one face.
 
-    seen: float  # s, when the face was last in a frame
+    Attributes:
+        seen: Seconds, when the face was last in a frame.
+        gated: Changes of whether the face could be read, as (seconds, whether it could not), oldest first.
+        first: Seconds of the first estimate that was used.
+        newest: Seconds of the last estimate that was used.
+        arrived: Seconds at which that estimate came; a slow model, or one that looks back, gives it after `newest`.
+        unread: Reasons for which the last estimate was not used; empty if it was.
+        values: What the last estimate gave.
+        missing: Reasons for what it did not give.
+        last: The entry that went out last.
+    """
+
+    seen: float
     gate: QualityGate = field(default_factory=QualityGate)
     doubt: Doubt = field(default_factory=Doubt)
     windows: TrailingWindows = field(default_factory=lambda: TrailingWindows(_AFFECT + len(EXPRESSIONS)))
     baseline: Baseline = field(default_factory=Baseline)
     affect: AffectFilter = field(default_factory=AffectFilter)
     expression: ProbabilityFilter = field(default_factory=ProbabilityFilter)
-    first: float | None = None  # s, of the first estimate used
-    newest: float | None = None  # s, of the last estimate used
-    read: float = 0.0  # s, when that estimate came; models that look back or are slow give it later than `newest`
-    values: Entry = field(default_factory=dict)  # what the last estimate gave
-    missing: list[str] = field(default_factory=list)  # reasons for what it did not give
-    last: Entry = field(default_factory=dict)  # the entry that went out last
+    gated: deque[tuple[float, bool]] = field(default_factory=deque)
+    first: float | None = None
+    newest: float | None = None
+    arrived: float = 0.0
+    unread: list[str] = field(default_factory=list)
+    values: Entry = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    last: Entry = field(default_factory=dict)
 
     def age(self, t: float) -> float:
-        """Age in seconds, at `t`, of the picture that the last entry rests on."""
+        """Return the age in seconds, at `t`, of the picture that the last entry rests on."""
         if self.newest is None or self.last["status"] == "abstained":
             return t - self.seen
         return t - self.newest
 
+    def note_gate(self, t: float, gated: bool) -> None:
+        """Remember whether the face could not be read at `t` seconds, for estimates that come later."""
+        if not self.gated or self.gated[-1][1] != gated:
+            self.gated.append((t, gated))
+        while len(self.gated) > 1 and t - self.gated[1][0] > GATE_MEMORY:
+            self.gated.popleft()
+
+    def was_gated(self, t: float) -> bool:
+        """Return whether the face could not be read in the frame at `t` seconds, or in the last one before it."""
+        return next((gated for since, gated in reversed(self.gated) if since <= t), False)
+
 
 class Aggregator:
-    """Affect of all tracks of one session. Driven by one thread; depends on nothing but what `update` was given."""
+    """Turn the estimates of one session into the `faces` of its events. Driven by one thread.
+
+    The result depends on nothing but what `update` was given, in that order.
+    """
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
@@ -63,10 +96,13 @@ class Aggregator:
     def update(
         self, t: float, faces: Sequence[Face], estimates: Mapping[int, Estimate], engine_failed: bool = False
     ) -> list[Entry]:
-        """The event's `faces` at `t` seconds (which never goes back): those of this frame, then those just lost.
+        """Return the event's `faces`: those of this frame, then those just lost.
 
-        `estimates`: by track; where there is none, or none newer than the last, the last value is held.
-        `engine_failed`: there are none because the engine failed.
+        Args:
+            t: Seconds on the session clock, which never goes back.
+            faces: The faces of this frame.
+            estimates: By track; where there is none, or none newer than the last, the last value is held.
+            engine_failed: Whether estimates are missing because the engine failed.
         """
         entries = [self._present(t, face, estimates.get(face.track), engine_failed) for face in faces]
         present = {face.track for face in faces}
@@ -75,12 +111,23 @@ class Aggregator:
         return entries + [_lost(t, track) for track in lost if track.age(t) <= HOLD_SECONDS + EDGE]
 
     def reset_baseline(self) -> None:
-        """Starts the neutral baseline of every track anew."""
+        """Start the neutral baseline of every track anew."""
         for track in self._tracks.values():
             track.baseline.reset()
-            # New dictionaries: the old ones have gone out.
+            # New dictionaries, because the old ones belong to entries that were returned.
             track.values = {**track.values, "from_baseline": _UNKNOWN}
             track.last = {**track.last, "from_baseline": _UNKNOWN}
+
+    def scale(self, scale: Scale) -> None:
+        """Bring the boxes of lost faces into the pixels of a picture of the same shape but another size."""
+        factors = (scale.x, scale.y, scale.x, scale.y)
+        for track in self._tracks.values():
+            box = [_rounded(x * factor, 1) for x, factor in zip(track.last["box"], factors, strict=True)]
+            track.last = {**track.last, "box": box}
+
+    def forget(self) -> None:
+        """Forget all tracks: in a picture of another shape, perception begins anew."""
+        self._tracks.clear()
 
     def _present(self, t: float, face: Face, estimate: Estimate | None, engine_failed: bool) -> Entry:
         track = self._tracks.get(face.track)
@@ -88,21 +135,19 @@ class Aggregator:
             track = self._tracks[face.track] = _Track(seen=t)
         track.seen = t
         reasons = track.gate(face)
-        if reasons:
-            track.last = _abstained(t, track, face, reasons)
-        elif estimate is not None and (track.newest is None or estimate.t > track.newest):
-            if track.doubt(estimate.certainty):
-                track.last = _abstained(t, track, face, ["unclear"])
-            elif _finite(estimate):
-                track.read = t
-                _read(track, estimate)
-                status = "warming_up" if _warming(track) else "ok"
-                track.last = _entry(face, status, track.missing, t - estimate.t, track.values)
-            else:
-                track.last = _abstained(t, track, face, ["engine_failed"])
-        elif track.newest is not None and t - track.read <= HOLD_SECONDS + EDGE:
-            reasons = [*track.missing, "engine_failed"] if engine_failed else track.missing
-            track.last = _entry(face, "held", reasons, t - track.newest, track.values)
+        track.note_gate(t, bool(reasons))
+        new = estimate is not None and (track.newest is None or estimate.t > track.newest)
+        # A late answer about a frame in which the face could not be read is of no more use than one that came at once.
+        used = new and estimate is not None and not track.was_gated(estimate.t) and _take(t, track, estimate)
+        if reasons or track.unread:
+            track.last = _abstained(t, track, face, reasons or track.unread)
+        elif used:
+            assert track.newest is not None
+            status = "warming_up" if _warming(track) else "ok"
+            track.last = _entry(face, status, track.missing, t - track.newest, track.values)
+        elif track.newest is not None and t - track.arrived <= HOLD_SECONDS + EDGE:
+            held = [*track.missing, "engine_failed"] if engine_failed else track.missing
+            track.last = _entry(face, "held", held, t - track.newest, track.values)
         else:  # once its reasons are gone, a face stays unread until the next estimate
             before = track.last.get("reasons", []) if track.last.get("status") == "abstained" else []
             unread = "not_read_yet" if track.newest is None and not engine_failed else "engine_failed"
@@ -128,10 +173,10 @@ def _entry(face: Face, status: str, reasons: list[str], age: float, values: Entr
 
 
 def _abstained(t: float, track: _Track, face: Face, reasons: list[str]) -> Entry:
-    """No values but the windows, which tell of the past; they slide on."""
+    """Return an entry without values but the windows, which describe the past and slide on."""
     for reason in reasons:
         metrics.ABSTENTIONS.labels(reason).inc()
-    track.windows.advance(max(t, track.windows.newest))
+    track.windows.advance(t)
     values: Entry = {
         "valence": None,
         "arousal": None,
@@ -140,19 +185,31 @@ def _abstained(t: float, track: _Track, face: Face, reasons: list[str]) -> Entry
         "from_baseline": _UNKNOWN,
         "expression": None,
         "aus": {},
+        "intensities": {},
+        "occluded": None,
         "windows": _windows(track, t),
     }
     return _entry(face, "abstained", reasons, t - face.t, values)
 
 
 def _lost(t: float, track: _Track) -> Entry:
-    """The last entry once more, for a face that is not in this frame."""
+    """Return the last entry once more, for a face that is not in this frame."""
     status = "abstained" if track.last["status"] == "abstained" else "held"
     return {**track.last, "status": status, "age_ms": _milliseconds(track.age(t))}
 
 
+def _take(t: float, track: _Track, estimate: Estimate) -> bool:
+    """Take an estimate that came at `t` seconds, and return whether its values may be shown; `unread` tells why not."""
+    track.unread = track.doubt(estimate.certainty, estimate.occluded) if _finite(estimate) else ["engine_failed"]
+    if track.unread:
+        return False
+    track.arrived = t
+    _read(track, estimate)
+    return True
+
+
 def _read(track: _Track, estimate: Estimate) -> None:
-    """Takes a finite estimate into the track's state and `values`."""
+    """Take a finite estimate into the track's state and `values`."""
     valence, arousal = _clipped(estimate.valence), _clipped(estimate.arousal)
     row = np.full(_AFFECT + len(EXPRESSIONS), np.nan)
     row[:_AFFECT] = [np.nan if x is None else x for x in (valence, arousal)]
@@ -160,7 +217,7 @@ def _read(track: _Track, estimate: Estimate) -> None:
     if estimate.expression is not None:
         row[_AFFECT:] = given = _distribution(estimate.expression)
         expression = _expression(track.expression(estimate.t, given), estimate.other)
-    track.windows.push(max(estimate.t, track.windows.newest), row)
+    track.windows.push(estimate.t, row)
     if valence is not None and arousal is not None:
         track.baseline.push(estimate.t, valence, arousal, None if expression is None else float(row[_AFFECT]))
     track.first = estimate.t if track.first is None else track.first
@@ -175,6 +232,8 @@ def _read(track: _Track, estimate: Estimate) -> None:
         "from_baseline": _pair(*map(_difference, smooth, rest)),
         "expression": expression,
         "aus": {name: round(min(max(p, 0.0), 1.0), _DIGITS) + 0.0 for name, p in estimate.aus.items()},
+        "intensities": {name: round(min(max(x, 0.0), 5.0), 2) + 0.0 for name, x in estimate.intensities.items()},
+        "occluded": None if estimate.occluded is None else _rounded(min(max(estimate.occluded, 0.0), 1.0), _DIGITS),
         "windows": _windows(track, estimate.t),
     }
     if estimate.compound is not None:
@@ -185,13 +244,13 @@ def _read(track: _Track, estimate: Estimate) -> None:
 
 
 def _warming(track: _Track) -> bool:
-    """Whether windows or baseline, of what the model gives, are still to come."""
+    """Return whether windows or baseline, of what the model gives, are not complete yet."""
     no_baseline = track.baseline.value is None and None not in track.values["raw"].values()
     return no_baseline or None in track.values["windows"].values()
 
 
 def _windows(track: _Track, t: float) -> Entry:
-    """Each window once the track has been read for that long, of the columns that have values in it."""
+    """Return each window once the track has been read for that long, of the columns that have values in it."""
     read = -1.0 if track.first is None else t - track.first
     if read < WINDOW_SECONDS[0] - EDGE:
         return dict.fromkeys(WINDOW_NAMES)
@@ -225,8 +284,18 @@ def _expression(probabilities: NDArray[np.float64], other: float | None) -> Entr
 
 
 def _finite(estimate: Estimate) -> bool:
-    """Whether every number that the model gave is one."""
-    given = [estimate.valence, estimate.arousal, estimate.other, *(estimate.std or ()), *estimate.aus.values()]
+    """Return whether all that the model gave are finite numbers, and the expressions a distribution."""
+    given = [
+        estimate.valence,
+        estimate.arousal,
+        estimate.other,
+        estimate.certainty,
+        estimate.occluded,
+        *(estimate.std or ()),
+        *(estimate.raw or ()),
+        *estimate.aus.values(),
+        *estimate.intensities.values(),
+    ]
     if not all(isfinite(x) for x in given if x is not None):
         return False
     expression = estimate.expression

@@ -1,4 +1,4 @@
-"""What valence and arousal are when this person looks neutral.
+"""The neutral baseline: what valence and arousal are when this person looks neutral.
 
 Resting faces differ: the same network reads one person's as -0.2 and another's as +0.1. OpenFace therefore subtracts a
 running 10 % quantile from each action unit. A low quantile suits what only goes up from rest; valence and arousal go
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 # s of readable face before there is a baseline: about the shortest stretch in which a person settles after looking up.
 WARM_UP = 3.0
-# s after which what was seen counts half: light and seat change within an hour, a mood should not vanish in a minute.
+# s after which what was seen counts half: light and seat change within an hour, and a mood lasts longer than a minute.
 HALF_LIFE = 300.0
-# Weight of a frame that is not neutral at all; 1 is one that is nothing else.
+# Weight of a frame that is not neutral at all; a frame that is certainly neutral weighs 1.
 LEAST_WEIGHT = 0.02
 # s that one frame may stand for at most, so that the frame after a gap does not stand for the gap.
 LONGEST_STEP = 0.25
@@ -24,7 +24,7 @@ Pair = tuple[float, float]
 
 
 class Baseline:
-    """Running weighted median of valence and arousal, in constant memory (a histogram, as OpenFace keeps it)."""
+    """Keep a running weighted median of valence and arousal in constant memory: a histogram, as OpenFace does."""
 
     def __init__(self) -> None:
         self._value: Pair | None = None
@@ -32,18 +32,18 @@ class Baseline:
 
     @property
     def value(self) -> Pair | None:
-        """Valence and arousal at rest; None until `WARM_UP` seconds were seen."""
+        """Valence and arousal of this person at rest; None until `WARM_UP` seconds were seen."""
         return self._value
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Forget everything that was seen."""
         self._bins: NDArray[np.float64] = np.zeros((2, 2, _BINS))  # weights, and weights times values, of the pair
         self._seen = 0.0  # s
         self._t: float | None = None
         self._value = None
 
     def push(self, t: float, valence: float, arousal: float, neutral: float | None) -> None:
-        """Takes an unsmoothed estimate at `t` seconds; `neutral`: that expression's probability, where there is one."""
+        """Take an unsmoothed estimate at `t` seconds; `neutral` is that expression's probability, None if unknown."""
         step = 0.0 if self._t is None else min(t - self._t, LONGEST_STEP)
         self._t = t
         self._seen += step

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from models.labels import EXPRESSIONS
+from service.adapters.adapter import Estimate
 from service.adapters.voice import HOLD, Trust, Voice, VoiceReader
-from service.inference.estimate import Estimate
 from service.perception.face import Face
 from service.perception.mel import MelStream
 from service.perception.speech import AudioStatus

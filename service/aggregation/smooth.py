@@ -1,4 +1,4 @@
-"""Steadier numbers beside the raw ones: from past values alone, and by the clock, whatever the frame rate."""
+"""Smoothing of values: causal, and by the clock, so that the frame rate makes no difference."""
 
 import math
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from service.one_euro import OneEuro
 
-# One-Euro filter (Casiez, Roussel & Vogel 2012) for valence and arousal: noise of 0.03 to 0.06 (standard deviation)
+# One-Euro filter (Casiez, Roussel and Vogel 2012) for valence and arousal: noise of 0.03 to 0.06 (standard deviation)
 # shrinks to a third at 30 frames/s, and a smile that takes valence from 0 to 0.8 in half a second is under 0.07 s late.
 MIN_CUTOFF = 0.5  # Hz
 BETA = 1.0  # Hz per (1 / s)
@@ -17,13 +17,13 @@ EXPRESSION_TIME_CONSTANT = 0.2
 
 
 class AffectFilter:
-    """One-Euro filter over valence and arousal, each of which a model may leave out."""
+    """Smooth valence and arousal, each of which a model may leave out, by a One-Euro filter."""
 
     def __init__(self) -> None:
         self._filters = [OneEuro(MIN_CUTOFF, BETA, DERIVATIVE_CUTOFF) for _ in range(2)]
 
     def __call__(self, t: float, valence: float | None, arousal: float | None) -> tuple[float | None, float | None]:
-        """Smoothed (valence, arousal) at `t` seconds; None stays None."""
+        """Return smoothed valence and arousal at `t` seconds; None stays None."""
         smoothed = [
             None if x is None else min(max(self._filters[i](x, t), -1.0), 1.0) for i, x in enumerate((valence, arousal))
         ]
@@ -31,14 +31,14 @@ class AffectFilter:
 
 
 class ProbabilityFilter:
-    """Exponential moving average with a time constant in seconds; starts at the first value."""
+    """Smooth probabilities by an exponential moving average, starting at the first value."""
 
     def __init__(self) -> None:
         self._value: NDArray[np.float64] | None = None
         self._t = 0.0
 
     def __call__(self, t: float, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Smoothed probabilities (n,) at `t` seconds, summing to 1 as the given ones do."""
+        """Return smoothed probabilities (n,) at `t` seconds, summing to 1 as the given ones do."""
         if self._value is None:
             self._value = probabilities
         else:

@@ -1,4 +1,4 @@
-"""When a face cannot be read, and why. Every limit has a second one for coming back, so that no status flickers."""
+"""When a face is not read, and why. Every limit has a second one for coming back, so that no status flickers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from service.perception.face import Face
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A reason holds once the measure reaches `enter`, and until it is back beyond `leave`."""
+    """Let a reason hold once the measure is beyond `enter`, and until it is back within `leave`."""
 
     reason: str
     measure: Callable[[Face], float]
@@ -16,7 +16,7 @@ class Limit:
     leave: float
 
     def holds(self, face: Face, held: bool) -> bool:
-        """Whether the reason holds for `face`, given whether it held for the frame before."""
+        """Return whether the reason holds for `face`, given whether it held for the frame before."""
         x, edge = self.measure(face), self.leave if held else self.enter
         return x > edge if self.enter > self.leave else x < edge
 
@@ -38,32 +38,40 @@ LIMITS = (
 )
 
 
-# Probability of the likeliest of eight classes, below which the model makes nothing out. face-mt-2 gives noise, black,
+# Probability of the likeliest of eight classes, below which the model recognises nothing. face-mt-2 gives noise, black,
 # cats and drawn faces 0.13 to 0.19; below 0.22 are 0.03 % of FER+'s test faces, 0.06 % of the web photographs and 0.2 %
 # of the frames of walkers and a crying face.
 UNCLEAR, CLEAR = 0.22, 0.26
+# Probability that a part of the face is covered, above which what is left is not read: more likely covered than not.
+OCCLUDED, UNCOVERED = 0.5, 0.4
 
 
 class Doubt:
-    """Whether a model that was taught to doubt sees no expression in one track, estimate by estimate."""
+    """Decide for one track, estimate by estimate, whether the model itself says that it cannot read the face."""
 
     def __init__(self) -> None:
-        self._holds = False
+        self._unclear = self._occluded = False
 
-    def __call__(self, certainty: float | None) -> bool:
-        """`certainty` of the newest estimate; None, from a model that never doubts, changes nothing."""
-        self._holds = certainty is not None and certainty < (CLEAR if self._holds else UNCLEAR)
-        return self._holds
+    def __call__(self, certainty: float | None, occluded: float | None) -> list[str]:
+        """Return the reasons that hold for the newest estimate; none where it can be used.
+
+        Args:
+            certainty: Probability of the likeliest class, 0 to 1; None from a model that was not taught to doubt.
+            occluded: Probability that the face is covered in part, 0 to 1; None from a model that does not tell.
+        """
+        self._unclear = certainty is not None and certainty < (CLEAR if self._unclear else UNCLEAR)
+        self._occluded = occluded is not None and occluded > (UNCOVERED if self._occluded else OCCLUDED)
+        return [name for name, holds in (("unclear", self._unclear), ("occluded", self._occluded)) if holds]
 
 
 class QualityGate:
-    """Reasons for abstaining from one track, frame by frame."""
+    """Find the reasons for abstaining from one track, frame by frame."""
 
     def __init__(self) -> None:
         self._holds = [False] * len(LIMITS)
 
     def __call__(self, face: Face) -> list[str]:
-        """Reasons that hold for `face` now, each once; none where it can be read."""
+        """Return the reasons that hold for `face` now, each once; none where it can be read."""
         self._holds = [limit.holds(face, held) for limit, held in zip(LIMITS, self._holds, strict=True)]
         held = (limit.reason for limit, holds in zip(LIMITS, self._holds, strict=True) if holds)
         return list(dict.fromkeys(held))

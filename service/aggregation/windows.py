@@ -4,10 +4,13 @@ Mean, standard deviation, range and slope over a short, a middle and a long term
 from each feature (arXiv 2009.13885); here they describe valence and arousal.
 
 Sums that add the new and subtract the old drift and cancel. Here every window is a queue of two stacks instead: suffix
-sums over the samples it held when it was last rebuilt, and one running sum over those that came since. A sample that
-leaves is never subtracted, it is simply no longer in the suffix that is read. A rebuild, which costs as much as the
-window holds, comes once per that many samples; it also re-centres values and times on the window, so that an offset of
-ten thousand costs no digits.
+sums over the samples that it held when it was last rebuilt, and one running sum over those that came since. A sample
+that leaves is never subtracted; it is no longer in the suffix that is read. A rebuild costs as much as the window holds
+and happens once per that many samples; it also re-centres values and times on the window, so that an offset of ten
+thousand costs no digits.
+
+Samples come in the order of their times, but the end of the windows may lie after the newest sample: a model that
+answers late gives its samples at their own times, while the windows have moved on.
 """
 
 from collections.abc import Sequence
@@ -31,23 +34,31 @@ Rows = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of each window (rows) and column. NaN where a window holds no value; std, range and slope are 0 for one value."""
+    """Hold the statistics of each window (rows) and column; NaN where a window holds no value.
 
-    count: NDArray[np.int64]  # (windows, columns)
-    mean: Rows  # (windows, columns)
-    std: Rows  # population form
-    range: Rows  # max - min
-    slope: Rows  # per second, least squares on the true times
+    Attributes:
+        count: (windows, columns) numbers of values.
+        mean: (windows, columns).
+        std: (windows, columns) standard deviations in the population form; 0 for one value.
+        range: (windows, columns) largest minus smallest value.
+        slope: (windows, columns) change per second, by least squares on the true times; 0 for one value.
+    """
+
+    count: NDArray[np.int64]
+    mean: Rows
+    std: Rows
+    range: Rows
+    slope: Rows
 
 
 class TrailingWindows:
-    """Trailing windows (t - seconds, t] over the same irregular samples of some columns.
+    """Keep trailing windows (end - seconds, end] over the same irregular samples of some columns.
 
-    Equal times are allowed, times that go back are not. Memory is that of the samples in the longest window.
+    Memory is that of the samples in the longest window.
     """
 
     def __init__(self, columns: int, seconds: Sequence[float] = WINDOW_SECONDS) -> None:
-        """`columns`: values per sample; `seconds`: length of each window, each above 0."""
+        """Make empty windows of `columns` values per sample and of lengths `seconds`, each above 0."""
         if columns < 1 or not seconds or min(seconds) <= 0:
             raise ValueError(f"windows need columns and lengths above 0 s, not {columns} and {tuple(seconds)}")
         self._seconds = np.array(seconds, float)
@@ -55,7 +66,8 @@ class TrailingWindows:
         self._values = np.zeros((_FIRST_CAPACITY, columns))
         self._first = 0  # position of the oldest sample that any window holds
         self._end = 0  # position after the newest
-        self._now = -np.inf  # s
+        self._now = -np.inf  # s, end of the windows
+        self._newest = -np.inf  # s, of the newest sample
         count = len(self._seconds)
         self._heads = [0] * count  # position of each window's oldest sample
         self._splits = [0] * count  # position after the samples of the suffix sums
@@ -67,22 +79,23 @@ class TrailingWindows:
         self._offset = np.zeros((count, columns))  # what values are counted from ...
         self._anchored = np.zeros((count, columns), bool)  # ... once one has been seen: far values would cancel out
 
-    @property
-    def newest(self) -> float:
-        """Seconds at which the windows end; -inf before the first sample."""
-        return self._now
-
     def push(self, t: float, values: ArrayLike) -> None:
-        """Takes `values` (columns,) at `t` seconds; NaN is not counted. Raises ValueError if `t` goes back."""
+        """Take `values` (columns,) at `t` seconds; NaN is not counted. The windows end at `t` or where they did.
+
+        Raise `ValueError` if `t` is before the sample that came last.
+        """
         row = np.asarray(values, float)
         valid = np.isfinite(row)
+        if not t >= self._newest:
+            raise ValueError(f"time went back from {self._newest} s to {t} s")
+        self._newest = t
+        self._now = max(self._now, t)
         if not valid.any():
-            self.advance(t)
+            self._evict(self._now)
             return
         everything = bool(valid.all())
         if not everything:
             row = np.where(valid, row, np.nan)
-        self._check(t)
         if self._end == len(self._times):
             self._make_room()
         self._times[self._end] = t
@@ -102,15 +115,15 @@ class TrailingWindows:
         sample[:, _SUMS], sample[:, _SUMS + 1] = row, -row
         self._new[:, :_SUMS] += sample[:, :_SUMS]
         np.fmax(self._new[:, _SUMS:], sample[:, _SUMS:], out=self._new[:, _SUMS:])
-        self._evict(t)
+        self._evict(self._now)
 
     def advance(self, t: float) -> None:
-        """Lets the windows end at `t` seconds without a sample. Raises ValueError if `t` goes back."""
-        self._check(t)
-        self._evict(t)
+        """Let the windows end at `t` seconds, or where they do already if that is later."""
+        self._now = max(self._now, t)
+        self._evict(self._now)
 
     def statistics(self) -> Statistics:
-        """Of the windows that end at the newest time."""
+        """Return the statistics of the windows as they end now."""
         pieces = zip(self._suffixes, self._heads, self._bases, strict=True)
         old = np.array([suffix[head - base] for suffix, head, base in pieces])
         n, x, tau, xx, xt, tt = (self._new[:, :_SUMS] + old[:, :_SUMS]).swapaxes(0, 1)  # (windows, columns) each
@@ -129,11 +142,6 @@ class TrailingWindows:
             for values in (mean, std, extent, slope):
                 values[empty] = np.nan
         return Statistics(count=n.astype(np.int64), mean=mean, std=std, range=extent, slope=slope)
-
-    def _check(self, t: float) -> None:
-        if not t >= self._now:
-            raise ValueError(f"time went back from {self._now} s to {t} s")
-        self._now = t
 
     def _evict(self, t: float) -> None:
         for window, oldest in enumerate((t - self._seconds + EDGE).tolist()):
@@ -170,7 +178,7 @@ class TrailingWindows:
         self._anchored[window] = valid.any(0)
 
     def _make_room(self) -> None:
-        """Moves what is held to the front of the rows, of twice as many where they are more than half full."""
+        """Move what is held to the front of the rows, of twice as many where they are more than half full."""
         held = self._end - self._first
         capacity = max(_FIRST_CAPACITY, len(self._times) * (2 if 2 * held > len(self._times) else 1))
         times, values = np.zeros(capacity), np.zeros((capacity, self._values.shape[1]))
@@ -185,13 +193,13 @@ class TrailingWindows:
 
 
 def _nothing(rows: int, columns: int) -> Rows:
-    """Sums and extremes (rows, 8, columns) of no sample."""
+    """Return sums and extremes (rows, 8, columns) of no sample."""
     empty = np.zeros((rows, _SUMS + 2, columns))
     empty[:, _SUMS:] = -np.inf
     return empty
 
 
 def _products(samples: Rows) -> None:
-    """Fills in the squares and the product of x and time."""
+    """Fill in the squares and the product of x and time."""
     np.multiply(samples[:, _X : _T + 1], samples[:, _X, None], out=samples[:, _XX : _XT + 1])
     np.multiply(samples[:, _T], samples[:, _T], out=samples[:, _TT])

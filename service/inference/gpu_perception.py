@@ -1,8 +1,8 @@
 """Perception's networks on a GPU engine, batched over all sessions, so that many cameras do not need many cores.
 
-Chosen with an engine that runs on a GPU; otherwise every session's thread runs them on the CPU by itself. The CPU's
-networks stay at hand: an engine is compared with them on a real picture before it is used, and where it fails later
-they take over for good. Confirmed with torch on one GPU: see docs/gpu.md.
+They run there if the model's engine runs on a GPU; otherwise each session's thread runs them on the CPU. The CPU's
+networks are kept: an engine is compared with them on a real picture before it is used, and where it fails later they
+take over for good. Confirmed with torch on one GPU (docs/gpu.md).
 """
 
 import logging
@@ -29,11 +29,10 @@ MAX_DIFFERENCE = 0.05  # from the CPU's outputs: pixels of boxes and points, log
 
 
 class BatchedNetwork:
-    """One network, run for the threads of all sessions together. Used like the CPU's `Network`, which it falls back
-    to: `cpu`.
-    """
+    """Run one network for the threads of all sessions together. It is used like the CPU's `Network`."""
 
     def __init__(self, name: str, cpu: Runs, engine: Engine, scheduler: Scheduler) -> None:
+        """Register `engine` with the `scheduler` as `name`; `cpu` takes over where it fails."""
         self.size = cpu.size
         self._name, self._cpu, self._scheduler = name, cpu, scheduler
         self._given_up = False
@@ -41,16 +40,19 @@ class BatchedNetwork:
         scheduler.register(name, engine, failed=self._give_up)
 
     def input(self) -> NDArray[np.uint8]:
-        """(size, size, 3) RGB, the calling thread's own input buffer: fill it, then call `run`."""
+        """Return the calling thread's own (size, size, 3) RGB input buffer: fill it, then call `run`."""
         if not hasattr(self._own, "buffer"):
             self._own.buffer = np.zeros((1, self.size, self.size, 3), np.uint8)
         picture: NDArray[np.uint8] = self._own.buffer[0]
         return picture
 
     def run(self) -> list[NDArray[np.float32]]:
-        """Outputs for the calling thread's input buffer, in the order of the CPU's. Never fails where those do not."""
+        """Return the outputs for the calling thread's input buffer, in the order of the CPU's network.
+
+        Where the engine fails, the CPU's network runs.
+        """
         if not self._given_up:
-            # Patient, because a picture that was begun must be finished; its own thread asks for one at a time.
+            # Patient, because a picture that was begun must be finished; each thread has one request at a time.
             thread = str(threading.get_ident())
             try:
                 answer = self._scheduler.submit(self._name, {INPUT: self._own.buffer}, session=thread, patient=True)
@@ -68,9 +70,16 @@ class BatchedNetwork:
 def move_to(
     networks: Networks, backend: str, open_: Callable[[Path], Engine] | None = None, max_batch: int = MAX_BATCH
 ) -> Scheduler | None:
-    """Runs `networks` on a GPU engine, "tensorrt" or "torch", from now on, by a scheduler that the caller closes.
+    """Run `networks` on a GPU from now on, and return the scheduler, which the caller closes.
 
-    None where an engine cannot be opened or differs from the CPU: all stay there, with a warning.
+    None is returned, with a warning in the log, where an engine cannot be opened or differs from the CPU; then all
+    networks stay on the CPU.
+
+    Args:
+        networks: Those of perception; changed in place.
+        backend: "tensorrt" or "torch".
+        open_: Opens an ONNX file; None opens it on `backend`.
+        max_batch: Pictures of an engine call at most.
     """
     open_ = open_ or (lambda path: _open(backend, path))
     opened: list[tuple[str, TFLite, Engine]] = []
@@ -90,7 +99,7 @@ def move_to(
 
 
 def _open(backend: str, path: Path) -> Engine:
-    """In float32, which perception needs."""
+    """Return the engine of an ONNX file in float32, which perception needs."""
     if backend == "tensorrt":
         from engines.gpu.tensorrt import TensorRtEngine
 
@@ -101,7 +110,7 @@ def _open(backend: str, path: Path) -> Engine:
 
 
 def _require_same(file: TFLite, cpu: Runs, engine: Engine) -> None:
-    """Raises `EngineError` if the engine's outputs for a face differ from the CPU's."""
+    """Raise `EngineError` if the engine's outputs for a face differ from the CPU's."""
     portrait = cv2.imread(str(weights.path("portrait")), cv2.IMREAD_COLOR_RGB)
     assert portrait is not None
     pictures = np.stack([cv2.resize(portrait[top:, 80:400], (cpu.size, cpu.size)) for top in (0, 40, 150)])

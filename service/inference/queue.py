@@ -1,11 +1,13 @@
 """Which requests run next: the scheduler's rules without its threads or clock.
 
-The request with the earliest deadline goes first, on a clock that stands still while requests are behind: each session
-may begin one period of its model after it last began, or when the clock has come so far, whatever is later, and wants
-its answer a period after that. Under overload everybody's rate falls alike, whoever asks more often or a moment earlier
-(virtual time, as in start-time fair queueing, Goyal, Vin and Cheng 1996). A newer request of the same session and model
-takes the place of the one that still waits; so does the one that follows a request which came too late. A request with
-more rows than a batch holds is run in parts, each of which is a turn of its session.
+The request with the earliest deadline is run first. Deadlines lie on a virtual clock that stands still while requests
+are behind: a session may begin one period of its model after it last began, or when the clock has come that far,
+whichever is later, and its deadline is a period after that. Under overload the rates of all sessions fall alike, no
+matter which of them asks more often or a moment earlier (start-time fair queueing; Goyal, Vin and Cheng 1996).
+
+A newer request of the same session and model takes the place of the one that still waits; so does the one that follows
+a request which expired. A request with more rows than a batch holds is run in parts, each of which counts as a run of
+its session.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +21,9 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.errors import EngineError
 
-ACTIVE = 0.25  # s; a session that asked within this is expected to ask again, and may be waited for
+ACTIVE = (
+    0.25  # s; a session with a request within this time will have another one soon, and may be waited for
+)
 FORGET = 2.0  # s without a request, after which a session's place in the order is forgotten
 BATCH_SECONDS = 0.2  # that an engine call may be expected to take, if it has more than one row
 
@@ -27,20 +31,34 @@ Key = tuple[str, str]  # model, session
 
 
 class Superseded(EngineError):
-    """The request was not run: a newer one took its place, or it waited past its use."""
+    """Report a request that was not run: a newer one took its place, or it waited past its use."""
 
 
 class Pending(Future[Arrays]):
-    """Outputs to come. `waited`: seconds between `submit` and the start of the engine call, once it has started."""
+    """Be the outputs to come; `waited` is the seconds from `submit` to the start of the engine call."""
 
     waited: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """Rows of one session for one model. `arrived`: seconds of a monotonic clock. `period`: seconds after which the
-    session would like to ask again, and have its answer. `patient`: it is of use however late, as a recording's are.
-    `alone`: it waits for no others to share its batch.
+    """Hold rows of one session for one model.
+
+    Attributes:
+        model: Name of the model.
+        inputs: Arrays by name, (rows, ...).
+        session: Name of the session.
+        arrived: Seconds of a monotonic clock.
+        period: Seconds after which the session wants its answer, and to ask again.
+        patient: Whether the answer is of use however late, as for a recording.
+        alone: Whether it waits for no others to share its batch.
+        pending: What the session waits for.
+        taken: Rows handed to the engine so far.
+        parts: Outputs of those rows.
+        start: Seconds of the virtual clock at which the session may begin.
+        runs: How many runs its session had so far.
+        since: Seconds at which it arrived, or the first of those whose place it took.
+        kind: What requests must share to run in one batch.
     """
 
     model: str
@@ -51,12 +69,12 @@ class Request:
     patient: bool = False
     alone: bool = False
     pending: Pending = field(default_factory=Pending)
-    taken: int = 0  # rows handed to the engine so far
+    taken: int = 0
     parts: list[Arrays] = field(default_factory=list)
-    start: float = 0.0  # s of the clock that stands still; when its session's turn begins
-    turns: int = 0  # that its session had so far
-    since: float = 0.0  # s, when it arrived, or the first of those in whose place it is
-    kind: tuple[object, ...] = ()  # what requests must share to run in one batch
+    start: float = 0.0
+    runs: int = 0
+    since: float = 0.0
+    kind: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
         self.since = self.arrived
@@ -64,25 +82,26 @@ class Request:
 
     @property
     def rows(self) -> int:
-        """Batch size of its own."""
+        """The number of its rows."""
         return int(next(iter(self.inputs.values())).shape[0])
 
     @property
     def deadline(self) -> tuple[float, int, float]:
-        """The order of requests; of those that are alike the one whose session had the fewest turns, then the one that
-        came first: where a batch just misses holding all, it must not leave the same one out each time.
+        """What requests are ordered by: deadline, then runs of the session, then arrival.
+
+        Where a batch is just too small for all requests, it must not leave out the same session each time.
         """
-        return self.start + self.period, self.turns, self.since
+        return self.start + self.period, self.runs, self.since
 
     @property
     def key(self) -> Key:
-        """Whose it is: of these one waits at most."""
+        """Model and session, of which one request waits at most."""
         return self.model, self.session
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Rows `start` to `stop` - 1 of a request, in a batch."""
+    """Hold rows `start` to `stop` - 1 of a request, as a part of a batch."""
 
     request: Request
     start: int
@@ -90,42 +109,47 @@ class Share:
 
     @property
     def rows(self) -> int:
-        """Their number."""
+        """The number of rows."""
         return self.stop - self.start
 
 
-class Ready:
-    """The requests that wait. `max_batch`: rows of an engine call. `max_wait`: seconds that a batch may wait to grow.
-    `drop_after`: seconds, beyond its period, after which a request that has not begun is of no use. `busy`: whether a
-    larger batch is worth the wait just now.
-    """
+class RequestQueue:
+    """Hold the requests that wait, and choose the next batch."""
 
     def __init__(
         self, max_batch: int, max_wait: float, drop_after: float, busy: Callable[[], bool] = lambda: True
     ) -> None:
+        """Begin empty.
+
+        Args:
+            max_batch: Rows of an engine call at most.
+            max_wait: Seconds that a batch may wait to grow.
+            drop_after: Seconds, beyond its period, after which a request that has not begun is of no use.
+            busy: Whether a larger batch is worth the wait now.
+        """
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._drop_after = drop_after
         self._busy = busy
         self._waiting: dict[Key, Request] = {}
-        self._begun: dict[Key, Request] = {}  # of which some rows were run
-        self._clock = 0.0  # s, of the clock that stands still
-        self._next: dict[Key, float] = {}  # s of that clock; when a session may begin again
-        self._turns: dict[Key, int] = {}  # that each session had
-        self._owed: dict[Key, Request] = {}  # that were given up; the one that follows has their place
-        self._seen: dict[Key, float] = {}  # last request
-        self._row_seconds: dict[str, float] = {}  # model -> what a row of it costs
+        self._begun: dict[Key, Request] = {}  # requests of which some rows were run
+        self._clock = 0.0  # s, the virtual clock
+        self._next: dict[Key, float] = {}  # s of the virtual clock, when a session may begin again
+        self._runs: dict[Key, int] = {}  # runs that each session had
+        self._owed: dict[Key, Request] = {}  # expired requests, whose place the next one takes
+        self._seen: dict[Key, float] = {}  # s, of the last request
+        self._row_seconds: dict[str, float] = {}  # model -> s that a row of it takes
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._begun)
 
     def add(self, request: Request) -> Request | None:
-        """Takes a request in; returns the one that it supersedes."""
+        """Take a request in, and return the one whose place it takes, if any."""
         if not len(self):
             self._clock = max(self._clock, request.arrived)
         old = self._waiting.pop(request.key, None)
         owed = old or self._owed.pop(request.key, None)
-        request.turns = self._turns.get(request.key, 0)
+        request.runs = self._runs.get(request.key, 0)
         if owed is not None:
             request.start, request.since = owed.start, owed.since
         else:
@@ -135,7 +159,7 @@ class Ready:
         return old
 
     def expire(self, now: float) -> list[Request]:
-        """Removes the requests that are past their use."""
+        """Remove and return the requests that are past their use at `now` seconds."""
         gone = [request for request in self._waiting.values() if now >= self._end_of_use(request)]
         for request in gone:
             del self._waiting[request.key]
@@ -143,7 +167,7 @@ class Ready:
         return gone
 
     def take(self, now: float) -> list[Share]:
-        """The next batch, all of one kind; empty if there is none, or one that may still grow."""
+        """Remove and return the next batch, all of one kind; empty if there is none, or one that may still grow."""
         self._tidy(now)
         after = [request for key, request in self._waiting.items() if key not in self._begun]
         kinds: dict[tuple[object, ...], list[Request]] = {}
@@ -159,7 +183,7 @@ class Ready:
             request.taken += rows
             self.discard(request)
             self._next[request.key] = request.start + request.period
-            self._turns[request.key] = self._turns.get(request.key, 0) + 1
+            self._runs[request.key] = self._runs.get(request.key, 0) + 1
             if request.taken < request.rows:
                 request.start += request.period
                 self._begun[request.key] = request
@@ -168,34 +192,34 @@ class Ready:
                 break
         return shares
 
-    def took(self, model: str, rows: int, seconds: float) -> None:
-        """Learns what a call of `rows` cost."""
+    def learn_cost(self, model: str, rows: int, seconds: float) -> None:
+        """Note that a call of `rows` took `seconds`."""
         cost = seconds / rows
         self._row_seconds[model] = (self._row_seconds.get(model, cost) + cost) / 2
 
     def forget(self, model: str) -> None:
-        """Knows nothing of what a call costs: another engine runs the model."""
+        """Forget what calls of `model` took, because another engine runs it."""
         self._row_seconds.pop(model, None)
 
     def expected(self, model: str, rows: int) -> float | None:
-        """Seconds that a call of `rows` takes, by what earlier ones cost; None: there was none."""
+        """Return the seconds that a call of `rows` should take by earlier ones; None if there was none."""
         cost = self._row_seconds.get(model)
         return None if cost is None else cost * rows
 
     def due(self) -> float | None:
-        """When `take` or `expire` may have something without a new request; None: never."""
+        """Return when `take` or `expire` may have something without a new request; None for never."""
         if self._begun:
             return -inf
         return min((min(self._grown(r), self._end_of_use(r)) for r in self._waiting.values()), default=None)
 
     def discard(self, request: Request) -> None:
-        """Forgets a request whose part failed, or that nobody waits for any more."""
+        """Forget a request whose part failed, or that no session waits for any more."""
         for where in (self._waiting, self._begun):
             if where.get(request.key) is request:
                 del where[request.key]
 
     def clear(self, model: str | None = None) -> list[Request]:
-        """Removes everything, or everything for `model`."""
+        """Remove and return all requests, or all for `model`."""
         everything = (*self._begun.values(), *self._waiting.values())
         gone = [request for request in everything if model in (None, request.model)]
         for request in gone:
@@ -203,29 +227,29 @@ class Ready:
         return gone
 
     def _tidy(self, now: float) -> None:
-        """Forgets sessions that no longer ask."""
+        """Forget sessions that had no request for `FORGET` seconds."""
         for key in [k for k, seen in self._seen.items() if now - seen > FORGET and k not in self._waiting]:
             del self._seen[key]
             self._next.pop(key, None)
-            self._turns.pop(key, None)
+            self._runs.pop(key, None)
             self._owed.pop(key, None)
 
     def _end_of_use(self, request: Request) -> float:
         return inf if request.patient else request.arrived + request.period + self._drop_after
 
     def _grown(self, request: Request) -> float:
-        """When a batch waits for others no longer, because of this request."""
+        """Return when a batch waits for others no longer, because of this request."""
         return request.arrived + (0.0 if request.alone else self._max_wait)
 
     def _room(self, model: str) -> int:
-        """Rows of the next batch: no call may keep the others waiting for long. The first one tells the cost."""
+        """Return the rows of the next batch: one to learn the cost, then as many as take `BATCH_SECONDS` at most."""
         cost = self._row_seconds.get(model)
         if cost is None:
             return 1
         return self._max_batch if cost * self._max_batch <= BATCH_SECONDS else max(1, int(BATCH_SECONDS / cost))
 
     def _may_grow(self, same: list[Request], now: float) -> bool:
-        """Waiting pays only while a session that is active on this model has nothing in the batch yet."""
+        """Return whether a batch should wait: only while an active session of the model has nothing in it yet."""
         if any(now >= self._grown(r) for r in same):
             return False
         if sum(r.rows - r.taken for r in same) >= self._room(same[0].model):
@@ -233,3 +257,27 @@ class Ready:
         model = same[0].model
         active = {session for (of, session), seen in self._seen.items() if of == model and now - seen <= ACTIVE}
         return not active <= {r.session for r in same} and self._busy()
+
+
+def join(shares: list[Share]) -> Arrays:
+    """Return one batch of all rows; views of a single request's arrays, or copies of several."""
+    if len(shares) == 1:
+        share = shares[0]
+        return {k: v[share.start : share.stop] for k, v in share.request.inputs.items()}
+    names = shares[0].request.inputs
+    return {k: np.concatenate([s.request.inputs[k][s.start : s.stop] for s in shares]) for k in names}
+
+
+def split(outputs: Arrays, shares: list[Share]) -> list[Arrays]:
+    """Return each share's own rows. Raise `EngineError` if the engine gave another number of rows than it took."""
+    rows = sum(share.rows for share in shares)
+    for name, values in outputs.items():
+        if values.shape[:1] != (rows,):
+            raise EngineError(f"The engine gave {name!r} of shape {values.shape} for {rows} rows.")
+    if len(shares) == 1:
+        return [outputs]
+    results, start = [], 0
+    for share in shares:
+        results.append({k: v[start : start + share.rows] for k, v in outputs.items()})
+        start += share.rows
+    return results

@@ -1,8 +1,8 @@
-"""Runs the requests of all sessions in batches, one engine call at a time: whatever is ready when the engine gets free.
+"""The scheduler: it runs the requests of all sessions in batches, one engine call at a time.
 
-A watchdog looks at the call that runs. One that gives nothing is given up: its requests fail, its thread is left
-behind, and another goes on. An engine that hung, or failed `STRIKES` times in a row, is used no more;
-`service.inference.standby` finds the next.
+A watchdog observes the call that runs. A call without an answer is given up: its requests fail, its thread is left
+behind, and another thread goes on. An engine that hung, or failed `STRIKES` times in a row, is not used any more;
+`service.inference.standby` finds the next one.
 """
 
 import logging
@@ -19,31 +19,32 @@ from numpy.typing import NDArray
 from engines.engine import Arrays, Engine, is_finite, require_finite
 from engines.errors import EngineError
 from service import metrics
-from service.inference.batch import join, split
-from service.inference.queue import Pending, Ready, Request, Share, Superseded
+from service.inference.queue import Pending, Request, RequestQueue, Share, Superseded, join, split
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 16  # rows of an engine call
-DROP_AFTER = 0.25  # s beyond a model's period after which nobody wants the answer any more
+DROP_AFTER = 0.25  # s beyond a model's period after which an answer is of no use
 HUNG_AFTER = 5.0  # s without an answer
-# A machine with too much to do is no engine that hangs: a call may take so many times longer than those before it, and
-# the first one, of which nothing is known and which also reserves its memory, so many times `HUNG_AFTER`.
+# On an overloaded machine calls are slow without hanging: one may take `SLOWER` times as long as those before it, and
+# the first one, which also reserves memory and of which nothing is known, `FIRST` times `HUNG_AFTER`.
 SLOWER, FIRST = 10.0, 3.0
 STRIKES = 3  # calls in a row that raised, or gave only NaN
 FAULTS = ("error", "nan", "hung")  # what may be wrong with a call
-RATE = 30.0  # answers a second that a model is wanted to give each session, where nothing else is said
+RATE = 30.0  # answers a second that each session wants of a model, where nothing else is said
 _WAITED, _CALLED = map(metrics.STAGE_SECONDS.labels, ("queue", "engine"))
-_LOOKS = 20  # of the watchdog at one call; counted, because time also passes while the whole process is stopped
+_CHECKS = 20  # of one call by the watchdog; counted, because time also passes while the whole process is stopped
 _IDLE = 1.0  # s; how long a thread waits for work at once
 
 
 def _ignore(why: str) -> None:
-    """For a model that has no other engine."""
+    """Do nothing, for a model that has no other engine."""
 
 
 @dataclass(slots=True)
 class _Model:
+    """Hold a model and how its requests are run; `why` says why `engine` is None."""
+
     engine: Engine | None
     period: float  # s, between two requests of a session that is not held up
     alone: bool  # a request waits for no others
@@ -54,6 +55,8 @@ class _Model:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Call:
+    """Hold a batch that an engine runs."""
+
     model: str
     engine: Engine
     shares: list[Share]
@@ -64,14 +67,7 @@ class _Call:
 
 
 class Scheduler:
-    """Batches across sessions and models. `max_batch`: rows of an engine call at most. `max_wait`: seconds that a batch
-    may wait, while the process is `busy`, for the next request of sessions that are known to be active; a lone session
-    never waits. `drop_after`: seconds beyond its model's period after which a request that still waits fails with
-    `Superseded`. `hung_after`: seconds after which a call is given up, unless longer ones are known. `clock`: seconds,
-    monotonic.
-
-    Nothing runs before `start`; `step` runs a batch by hand.
-    """
+    """Run requests in batches across sessions and models. Nothing runs before `start`; `step` runs a batch by hand."""
 
     def __init__(
         self,
@@ -83,7 +79,19 @@ class Scheduler:
         busy: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ready = Ready(max_batch, max_wait, drop_after, busy)
+        """Begin without models.
+
+        Args:
+            max_batch: Rows of an engine call at most.
+            max_wait: Seconds that a batch may wait, while the process is busy, for the next request of sessions that
+                are active; a lone session never waits.
+            drop_after: Seconds beyond its model's period after which a request that still waits fails with
+                `Superseded`.
+            hung_after: Seconds after which a call is given up, unless longer ones are known.
+            busy: Whether the process is busy.
+            clock: Seconds, monotonic.
+        """
+        self._queue = RequestQueue(max_batch, max_wait, drop_after, busy)
         self._hung_after = hung_after
         self._clock = clock
         self._models: dict[str, _Model] = {}
@@ -96,7 +104,7 @@ class Scheduler:
 
     @property
     def stuck(self) -> int:
-        """Threads whose engine call was given up and still has not come back."""
+        """The number of threads whose engine call was given up and still has not returned."""
         return sum(thread.is_alive() for thread in self._left_behind)
 
     @property
@@ -105,7 +113,7 @@ class Scheduler:
         return self.stuck > 0 or (self._worker is not None and self._worker.is_alive())
 
     def start(self) -> None:
-        """From now on batches run in a thread of their own, and another one watches it."""
+        """Run batches in a thread of their own from now on, and another one that watches it."""
         self._start_worker()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
@@ -118,17 +126,22 @@ class Scheduler:
         alone: bool = False,
         failed: Callable[[str], None] = _ignore,
     ) -> None:
-        """Runs the requests for `model` on `engine` from now on. `rate`: answers a second that each session wants,
-        which sets the deadlines of its requests. `alone`: they wait for no others. `failed`: called once, from any
-        thread and with a sentence, when the engine is given up; until the next one is registered the model's requests
-        fail with that sentence.
+        """Run the requests for `model` on `engine` from now on.
+
+        Args:
+            model: Name of the model.
+            engine: What runs it.
+            rate: Answers a second that each session wants, which sets the deadlines of its requests.
+            alone: Whether the requests wait for no others.
+            failed: Is called once, from any thread and with a sentence, when the engine is given up; until the next one
+                is registered the model's requests fail with that sentence.
         """
-        metrics.PREDICTIONS.labels(model)  # there at zero: a rate would miss a series' first count
+        metrics.PREDICTIONS.labels(model)  # exists at zero: a rate would miss a series' first count
         for reason in FAULTS:
             metrics.ENGINE_FAILURES.labels(model, reason)
         with self._changed:
             self._models[model] = _Model(engine, 1.0 / rate, alone, failed)
-            self._ready.forget(model)
+            self._queue.forget(model)
 
     def submit(
         self,
@@ -138,11 +151,16 @@ class Scheduler:
         session: str,
         patient: bool = False,
     ) -> Pending:
-        """Outputs to come for `inputs` (n, ...) by name, n >= 1, which must not be written to until then.
+        """Return the outputs to come for `inputs`. Raise `EngineError` for an unknown model and after `close`.
 
-        `patient`: they are wanted however late. The future raises `Superseded` if a newer request of the session took
-        its place or it came too late, and `EngineError` if the engine failed, hung or gave NaN, or there is none just
-        now. Raises `EngineError` for an unknown model and after `close`.
+        The future raises `Superseded` if a newer request of the session took its place or it came too late, and
+        `EngineError` if the engine failed, hung or gave NaN, or if there is no engine now.
+
+        Args:
+            model: Name of the model.
+            inputs: (n, ...) arrays by name, n >= 1, which must not be written to until the outputs are there.
+            session: Name of the session.
+            patient: Whether the outputs are wanted however late.
         """
         now = self._clock()
         found = self._models.get(model)
@@ -157,8 +175,8 @@ class Scheduler:
             if self._models[model].engine is None:
                 _fail(request, EngineError(self._models[model].why))
                 return request.pending
-            old = self._ready.add(request)
-            metrics.QUEUE.set(len(self._ready))
+            old = self._queue.add(request)
+            metrics.QUEUE.set(len(self._queue))
             self._changed.notify_all()
         if old is not None:
             metrics.SKIPPED.labels("newer").inc()
@@ -166,11 +184,11 @@ class Scheduler:
         return request.pending
 
     def step(self, timeout: float = 0.0) -> None:
-        """Drops what is past its use and runs the next batch; waits for one up to `timeout` seconds."""
+        """Drop what is past its use and run the next batch; wait for one up to `timeout` seconds."""
         with self._changed:
             expired, call = self._next()
             if not expired and call is None and timeout > 0.0 and not self._closing:
-                due = self._ready.due()
+                due = self._queue.due()
                 self._changed.wait(timeout if due is None else min(max(due - self._clock(), 0.0), timeout))
                 if self._worker not in (None, threading.current_thread()):
                     return
@@ -180,7 +198,7 @@ class Scheduler:
             self._run(call)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Runs what waits, for `timeout` seconds at most; fails the rest. Calling it again does nothing."""
+        """Run what waits, for `timeout` seconds at most, and fail the rest. Calling it again does nothing."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -188,7 +206,7 @@ class Scheduler:
         if self._worker is not None:
             self._worker.join(timeout)
         with self._changed:
-            left = self._ready.clear() + ([share.request for share in self._call.shares] if self._call else [])
+            left = self._queue.clear() + ([share.request for share in self._call.shares] if self._call else [])
             self._call = None
         for request in left:
             _fail(request, EngineError(f"The service shut down before a request for {request.model!r} was run."))
@@ -199,28 +217,28 @@ class Scheduler:
 
     def _work(self) -> None:
         me = threading.current_thread()
-        while self._worker is me and not (self._closing and not len(self._ready)):
+        while self._worker is me and not (self._closing and not len(self._queue)):
             self.step(_IDLE)
 
     def _next(self) -> tuple[list[Request], _Call | None]:
-        """What is past its use, and the next batch, which counts as running from now on."""
+        """Return what is past its use, and the next batch, which counts as running from now on."""
         now = self._clock()
-        expired = self._ready.expire(now)
-        shares = [share for share in self._ready.take(now) if self._wanted(share, now)]
-        metrics.QUEUE.set(len(self._ready))
+        expired = self._queue.expire(now)
+        shares = [share for share in self._queue.take(now) if self._wanted(share, now)]
+        metrics.QUEUE.set(len(self._queue))
         if not shares:
             return expired, None
         model = shares[0].request.model
         engine = self._models[model].engine
-        assert engine is not None  # what waits for a model is failed when its engine is given up
+        assert engine is not None  # requests of a model fail when its engine is given up
         self._call = _Call(model, engine, shares)
         return expired, self._call
 
     def _wanted(self, share: Share, now: float) -> bool:
-        """Whether anybody still waits for it."""
+        """Return whether the answer is still waited for."""
         request = share.request
         if request.pending.done():
-            self._ready.discard(request)
+            self._queue.discard(request)
             return False
         if share.start == 0:
             request.pending.waited = now - request.arrived
@@ -236,7 +254,7 @@ class Scheduler:
             outputs = call.engine(join(call.shares))
             results, finite = split(outputs, call.shares), is_finite(outputs)
         except Exception as error:
-            # The outermost frame of every engine: whatever went wrong in there ends these requests, not the service.
+            # The outermost frame of every engine: whatever fails inside ends these requests, not the service.
             log.exception("the engine of %s failed on %d rows", call.model, call.rows)
             failure = error if isinstance(error, EngineError) else EngineError(f"The engine failed: {error}")
         with self._changed:
@@ -244,7 +262,7 @@ class Scheduler:
                 return  # it was given up, and its requests have failed
             self._call = None
             seconds = self._clock() - started
-            self._ready.took(call.model, call.rows, seconds)
+            self._queue.learn_cost(call.model, call.rows, seconds)
         if failure is not None:
             self._fail_all(call, failure)
             self._strike(call, "error", str(failure))
@@ -261,7 +279,7 @@ class Scheduler:
             self._strike(call, "nan", str(faults[0]))
 
     def _finish(self, share: Share, result: Arrays, finite: bool) -> EngineError | None:
-        """Hands a share's outputs on; what is wrong with them, if something is. `finite`: no batch-mate's is NaN."""
+        """Hand a share's outputs on, or return what is wrong with them; `finite`: no output of the batch is NaN."""
         request = share.request
         try:
             if not finite:
@@ -269,7 +287,7 @@ class Scheduler:
         except EngineError as error:
             log.error("%s", error)
             with self._changed:
-                self._ready.discard(request)
+                self._queue.discard(request)
             _fail(request, error)
             return error
         request.parts.append(result)
@@ -289,68 +307,68 @@ class Scheduler:
     def _fail_all(self, call: _Call, error: EngineError) -> None:
         with self._changed:
             for share in call.shares:
-                self._ready.discard(share.request)
+                self._queue.discard(share.request)
         for share in call.shares:
             _fail(share.request, error)
 
     def _watch(self) -> None:
         seen: _Call | None = None
-        looks = 0
-        while not self._over.wait(self._hung_after / _LOOKS):
+        checks = 0
+        while not self._over.wait(self._hung_after / _CHECKS):
             with self._changed:
-                running, expired = self._call, self._ready.expire(self._clock())
-            self._drop(expired)  # now, so that their sessions ask with something newer before the call is over
-            looks = looks + 1 if running is not None and running is seen else 0
+                running, expired = self._call, self._queue.expire(self._clock())
+            self._drop(expired)  # now, so that their sessions send something newer before the call is over
+            checks = checks + 1 if running is not None and running is seen else 0
             seen = running
-            if running is not None and looks * self._hung_after / _LOOKS >= self._patience(running):
+            if running is not None and checks * self._hung_after / _CHECKS >= self._patience(running):
                 self._abandon(running)
 
     def _patience(self, call: _Call) -> float:
-        """Seconds that the watchdog leaves a call."""
-        expected = self._ready.expected(call.model, call.rows)
+        """Return the seconds that a call may take."""
+        expected = self._queue.expected(call.model, call.rows)
         return FIRST * self._hung_after if expected is None else max(self._hung_after, SLOWER * expected)
 
     def _abandon(self, call: _Call) -> None:
-        """Leaves a call that hangs to itself, with its thread."""
+        """Give a call that hangs up, and leave its thread behind."""
         with self._changed:
             if self._call is not call or self._closing:
                 return
             self._call = None
             why = f"The engine of {call.model!r} gave nothing for {self._patience(call):.2g} s."
-            tell = self._give_up(call, why)  # before another thread can call it
+            report = self._give_up(call, why)  # before another thread can call it
             if self._worker is not None:
                 self._left_behind = [thread for thread in (*self._left_behind, self._worker) if thread.is_alive()]
             self._start_worker()
         metrics.ENGINE_FAILURES.labels(call.model, "hung").inc()
         log.error("%s", why)
         self._fail_all(call, EngineError(why))
-        tell()
+        report()
 
     def _strike(self, call: _Call, reason: str, why: str) -> None:
-        """Counts a call that failed; gives the engine up when that was once too often."""
+        """Count a call that failed, and give the engine up after `STRIKES` in a row."""
         metrics.ENGINE_FAILURES.labels(call.model, reason).inc()
         with self._changed:
             model = self._models[call.model]
             model.strikes += 1
             if model.strikes < STRIKES:
                 return
-            tell = self._give_up(call, why)
-        tell()
+            report = self._give_up(call, why)
+        report()
 
     def _give_up(self, call: _Call, why: str) -> Callable[[], None]:
-        """Calls the engine no more; what is to be done about it once the lock is free."""
+        """Stop calling the engine, and return what is to be done about it once the lock is free."""
         model = self._models[call.model]
         if model.engine is not call.engine:
             return lambda: None
         model.engine, model.why = None, why
-        left = self._ready.clear(call.model)
+        left = self._queue.clear(call.model)
 
-        def tell() -> None:
+        def report() -> None:
             for request in left:
                 _fail(request, EngineError(why))
             model.failed(why)
 
-        return tell
+        return report
 
 
 def _fail(request: Request, error: EngineError) -> None:

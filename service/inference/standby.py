@@ -1,8 +1,8 @@
 """Which engine runs the model now, and which one takes over when it fails.
 
 After the engine that was asked for come those of the same backend in finer precisions, and after another backend's
-engine OpenVINO's. Each is compiled when it is needed, in a thread of its own. Where none is left, the first is tried
-again, after waits that double from a second to ten minutes: a fault that passes is soon over, one that stays is cheap.
+engines those of OpenVINO. Each is compiled when it is needed, in a thread of its own. Where none is left, the first is
+tried again, after waits that double from a second to ten minutes.
 """
 
 import logging
@@ -11,22 +11,20 @@ import time
 from collections.abc import Callable
 
 from engines.engine import Engine
-from engines.errors import UserError
 from engines.load import Loaded
+from models.errors import UserError
 
 log = logging.getLogger(__name__)
 
 FINER = ("int8", "bf16", "fp16", "fp32")  # each computes more exactly what the network does than those before it
 FIRST_WAIT, LONGEST_WAIT = 1.0, 600.0  # s
-MOST_STUCK = 4  # calls that hang still: each holds a compiled network, and a further one might exhaust the memory
+MOST_STUCK = 4  # calls that still hang: each holds a compiled network, and a further one might exhaust the memory
 
-Reload = Callable[[str], Loaded]  # BACKEND:PRECISION -> freshly compiled; raises `UserError`
+Reload = Callable[[str], Loaded]  # compiles the engine BACKEND:PRECISION; raises `UserError`
 
 
 class Standby:
-    """`loaded` runs now, or ran last. `reload` compiles an engine, `use` is told of the new one, `stuck` counts the
-    engine calls that hang still.
-    """
+    """Hold the engine that runs now, or ran last, and replace it when it fails."""
 
     def __init__(
         self,
@@ -36,6 +34,15 @@ class Standby:
         stuck: Callable[[], int],
         first_wait: float = FIRST_WAIT,
     ) -> None:
+        """Begin with an engine that runs.
+
+        Args:
+            loaded: That engine, and its weights.
+            reload: Compiles another engine by its name.
+            use: Is called with each new engine, to run the model on it.
+            stuck: Returns how many engine calls still hang.
+            first_wait: Seconds before the first engine is tried again, when no other is left.
+        """
         self.loaded = loaded
         self.problem: str | None = None  # a sentence while nothing runs
         self._reload = reload
@@ -54,7 +61,7 @@ class Standby:
         return self._search is not None and self._search.is_alive()
 
     def failed(self, why: str) -> None:
-        """The engine is given up: the next one is compiled, or the first tried again later."""
+        """Give the engine up for the reason `why`: compile the next one, or try the first again later."""
         self.problem = f"{name_of(self.loaded.engine)} was given up, and no other engine runs yet: {why}"
         if time.monotonic() - self._since > LONGEST_WAIT:
             self._wait = self._first_wait
@@ -62,7 +69,7 @@ class Standby:
         self._search.start()
 
     def close(self) -> None:
-        """Compiles nothing any more."""
+        """Compile nothing any more."""
         self._over.set()
 
     def _replace(self, why: str) -> None:
@@ -87,7 +94,7 @@ class Standby:
             except UserError as error:
                 failed, why = name, str(error)
             except Exception as error:
-                # The outermost frame of this thread: an engine that cannot be made must not end the search.
+                # The outermost frame of this thread: an engine that cannot be compiled must not end the search.
                 log.exception("%s could not be compiled", name)
                 failed, why = name, f"{type(error).__name__}: {error}"
             else:
@@ -99,12 +106,12 @@ class Standby:
 
 
 def name_of(engine: Engine) -> str:
-    """BACKEND:PRECISION."""
+    """Return the engine's name, BACKEND:PRECISION."""
     return f"{engine.name}:{engine.precision}"
 
 
 def following(engine: Engine) -> list[str]:
-    """Names of the engines that take over from `engine`, in turn. Not all of them need exist on this machine."""
+    """Return the names of the engines that take over from `engine`, in order; not all need exist on this machine."""
     finer = FINER[FINER.index(engine.precision) + 1 :] if engine.precision in FINER else ()
     own = [f"{engine.name}:{precision}" for precision in finer if engine.name != "openvino" or precision != "fp16"]
     return own if engine.name == "openvino" else [*own, "openvino:int8", "openvino:bf16", "openvino:fp32"]

@@ -1,4 +1,4 @@
-"""Five-point similarity to the ArcFace-112 template, and the aligned crop (spec 2.3)."""
+"""Five-point similarity to the ArcFace-112 template, and the aligned crop (Deng et al. 2019)."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ _TEMPLATE_CENTRED = TEMPLATE.view(np.complex128)[:, 0] - _TEMPLATE_CENTRE
 
 
 def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(5, 2) eye centres, nose tip and mouth corners of (68, 2) `landmarks` in iBUG order."""
+    """Return (5, 2) eye centres, nose tip and mouth corners of (68, 2) `landmarks` in iBUG order."""
     points = np.empty((5, 2))
     points[:2] = landmarks[36:48].reshape(2, 6, 2).sum(1) / landmarks.dtype.type(6)
     points[2:] = landmarks[[30, 48, 54]]
@@ -24,7 +24,7 @@ def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def similarity(points: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(2, 3) least-squares similarity (Umeyama 1991, rotation and scale) that takes (5, 2) `points` to `TEMPLATE`."""
+    """Return the (2, 3) least-squares similarity (Umeyama 1991) that takes (5, 2) `points` to `TEMPLATE`."""
     z = np.ascontiguousarray(points, np.float64).view(np.complex128)[:, 0]
     centre = complex(z.sum()) / len(z)
     z = z - centre
@@ -34,7 +34,7 @@ def similarity(points: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def aligned_crop(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """(112, 112, 3) crop of (height, width, 3) `image` under `matrix`, bicubic; black outside the picture."""
+    """Return the (112, 112, 3) crop of (height, width, 3) `image` under `matrix`, bicubic; black beyond its edges."""
     crop: NDArray[np.uint8] = cv2.warpAffine(
         image, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0
     )  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""From a mesh in a frame to the `Face` that the other rooms read."""
+"""The step from a mesh in a frame to the `Face` that adapters and aggregation read."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from service.perception.landmarks68 import landmarks_of
 def assemble(
     image: NDArray[np.uint8], mesh: NDArray[np.float32], presence: float, *, track: int = 1, t: float = 0.0
 ) -> Face:
-    """The face whose (468, 3) `mesh` was found in (height, width, 3) `image`."""
+    """Return the face whose (468, 3) `mesh` was found in (height, width, 3) `image`, at `t` seconds."""
     landmarks = landmarks_of(mesh)
     matrix = similarity(five_points(landmarks))
     crop = aligned_crop(image, matrix)
@@ -36,7 +36,7 @@ def assemble(
 
 
 def quality_of(crop: NDArray[np.uint8], size: float) -> Quality:
-    """Quality of an aligned (112, 112, 3) `crop` whose face is `size` pixels in the frame."""
+    """Return the quality of an aligned (112, 112, 3) `crop` whose face is `size` pixels in the frame."""
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return Quality(size=size, sharpness=float(deviation[0, 0]) ** 2, brightness=cv2.mean(grey)[0])

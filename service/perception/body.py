@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.perception.detector import letterbox
+from service.perception.picture_size import Scale
 
 SCENE, PERSON = 224, 256  # pixels, sides of the inputs of the detector and of the landmark network
 MIN_SCORE = 0.5  # of a detection
@@ -41,28 +42,32 @@ Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The square of a picture in which a body is, in pixels: its middle, and half of its upward side."""
+    """Hold the square of a picture in which a body is, in pixels: its middle, and half of its upward side."""
 
     x: float
     y: float
     up: tuple[float, float]
 
     def from_crop(self) -> Floats:
-        """(2, 3): from pixels of the landmark network's input to pixels of the picture."""
+        """Return (2, 3), which takes pixels of the landmark network's input to pixels of the picture."""
         ux, uy = self.up
         linear = np.array([[-uy, -ux], [ux, -uy]]) / (PERSON / 2)
         return np.hstack((linear, (np.array([self.x, self.y]) - linear @ np.full(2, PERSON / 2))[:, None]))
 
+    def scaled(self, scale: Scale) -> "Region":
+        """Return the same square in the pixels of a picture that was scaled."""
+        return Region(self.x * scale.x, self.y * scale.y, (self.up[0] * scale.mean, self.up[1] * scale.mean))
+
 
 def scene(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(224, 224, 3): the whole picture, as the detector wants it."""
+    """Return (224, 224, 3) uint8: the whole picture as the detector takes it."""
     out = np.zeros((SCENE, SCENE, 3), np.uint8)
     letterbox(image, out)
     return out
 
 
 def person_crop(image: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
-    """(256, 256, 3): the region upright, black beyond the picture."""
+    """Return (256, 256, 3) uint8: the region upright, black beyond the picture."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(image, region.from_crop(), (PERSON, PERSON), flags=flags, borderMode=cv2.BORDER_CONSTANT)
     return np.asarray(crop, np.uint8)
@@ -71,8 +76,14 @@ def person_crop(image: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
 def find_person(
     boxes: NDArray[np.floating], logits: NDArray[np.floating], width: int, height: int, face: Box
 ) -> Region | None:
-    """Where the body of the `face` is, from the detector's (2254, 12) and (2254,) for a picture of so many pixels; None
-    if nobody is near it.
+    """Return where the body of the `face` is; None if the detector found nobody near it.
+
+    Args:
+        boxes: (2254, 12) outputs of the detector.
+        logits: (2254,) outputs of the detector.
+        width: Pixels of the picture.
+        height: Pixels of the picture.
+        face: x, y, width and height of the face in pixels of the picture.
     """
     scale = SCENE / max(width, height)
     corner = np.array([SCENE - width * scale, SCENE - height * scale]) / 2
@@ -84,7 +95,9 @@ def find_person(
     off = np.linalg.norm(centres - (x + w / 2, y + h / 2), axis=1) / max(w, h)
     if not len(sure) or off.min() > _REACH:
         return None
-    best = np.argmax(logits[sure] - off)  # the likeliest of those that are near; the nose settles whose body it is
+    best = np.argmax(
+        logits[sure] - off
+    )  # the likeliest of those that are near; the nose decides later whose body it is
     hips, rim = ((points[best, 2:4] + anchors[best] - corner) / scale).tolist()
     return _region(hips, rim)
 
@@ -92,9 +105,20 @@ def find_person(
 def body_25(
     outputs: NDArray[np.floating], presence: float, region: Region, face: Box, width: int, height: int
 ) -> tuple[Floats | None, Region | None]:
-    """(25, 3) x and y over the picture's height, and visibility, from the landmark network's (195,) for a region of a
-    picture of so many pixels; NaN for what is not seen. And the region to look in next. None if nobody is there, or
-    somebody else: the nose must lie on the face.
+    """Return the 25 key points of a body and the region to search in the next picture.
+
+    Both are None if there is no body, or another person's: the nose must lie on the face.
+
+    Args:
+        outputs: (195,) outputs of the landmark network for `region`.
+        presence: Probability that there is a body, 0 to 1.
+        region: Where the network looked.
+        face: x, y, width and height of the face in pixels of the picture.
+        width: Pixels of the picture.
+        height: Pixels of the picture.
+
+    Returns:
+        (25, 3) x and y as parts of the picture's height, and visibility; NaN for points that are not seen.
     """
     values = outputs.astype(np.float64).reshape(-1, _VALUES)
     points = np.hstack((values[:, :2], np.ones((len(values), 1)))) @ region.from_crop().T
@@ -118,7 +142,7 @@ def _region(middle: list[float], rim: list[float]) -> Region | None:
 
 
 def _anchors() -> Floats:
-    """(2254, 2) centres in pixels of the detector's input, in the order of its outputs."""
+    """Return (2254, 2) anchor centres in pixels of the detector's input, in the order of its outputs."""
     layers = []
     for stride, per_cell in _LAYERS:
         centres = (np.arange(SCENE // stride) + 0.5) * stride

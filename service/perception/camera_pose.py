@@ -1,4 +1,4 @@
-"""Where a head is and which way it looks, seen through a camera whose lens is guessed: OpenFace's six pose columns.
+"""Where a head is and how it is turned, for a camera whose lens is guessed: OpenFace's six pose columns.
 
 Conventions as in OpenFace 2.2 (Baltrušaitis et al. 2018): axes x right, y down, z away from the camera; millimetres and
 radians; R = Rx Ry Rz. Where OpenFace fits its own face model, this takes the mesh, so the figures are alike, not equal:
@@ -23,8 +23,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class CameraPose:
-    """`translation`: (3,) mm, of the point between the eyes. `rotation`: (3, 3), the mean face to the camera's axes.
-    `sight`: (3, 3), the same for a face that looks straight into the camera. `scale`: pixels for a millimetre.
+    """Hold where a head is and how it is turned, in the camera's axes.
+
+    Attributes:
+        translation: (3,) mm, of the point between the eyes.
+        rotation: (3, 3), which takes the mean face to the camera's axes.
+        sight: (3, 3), the same for a face that looks straight into the camera.
+        scale: Pixels for a millimetre.
     """
 
     translation: Floats
@@ -34,14 +39,14 @@ class CameraPose:
 
     @property
     def columns(self) -> Floats:
-        """(6,): OpenFace's pose_Tx, Ty, Tz in mm, pose_Rx, Ry, Rz in radians."""
+        """OpenFace's pose_Tx, Ty, Tz in mm and pose_Rx, Ry, Rz in radians, (6,)."""
         r = self.rotation
         angles = atan2(-r[1, 2], r[2, 2]), asin(max(-1.0, min(1.0, r[0, 2]))), atan2(-r[0, 1], r[0, 0])
         return np.array([*self.translation, *angles])
 
 
 def camera_pose(mesh: NDArray[np.floating], width: int, height: int) -> CameraPose:
-    """Of (468, 3) `mesh` in a picture of so many pixels."""
+    """Return the pose of a (468, 3) `mesh` in a picture of `width` x `height` pixels."""
     rotation = rotation_of(mesh)
     left, right = (mesh[corner].astype(np.float64) for corner in (EYE_OUTER_LEFT, EYE_OUTER_RIGHT))
     scale = max(float(np.linalg.norm(right - left)), 1e-6) / EYES_MM

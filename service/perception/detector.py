@@ -24,18 +24,24 @@ _LAYERS = {192: ((4, 1),), 128: ((8, 2), (16, 6))}
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A face that a detector saw."""
+    """Hold a face that a detector found.
 
-    box: tuple[float, float, float, float]  # x, y, width, height in pixels of the picture
-    keypoints: NDArray[np.float32]  # (6, 2) pixels of the picture
-    score: float  # 0..1
+    Attributes:
+        box: x, y, width and height in pixels of the picture.
+        keypoints: (6, 2) pixels of the picture.
+        score: 0 to 1.
+    """
+
+    box: tuple[float, float, float, float]
+    keypoints: NDArray[np.float32]
+    score: float
 
 
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels of the picture
 
 
 def anchors(size: int) -> NDArray[np.float32]:
-    """(n, 2) anchor centres in pixels of the network's square input of `size`, in the order of its outputs."""
+    """Return (n, 2) anchor centres in pixels of the network's square input of `size`, in the order of its outputs."""
     layers = []
     for stride, per_cell in _LAYERS[size]:
         centres = (np.arange(size // stride) + 0.5) * stride
@@ -50,10 +56,16 @@ _ANCHORS = {size: anchors(size) for size in _LAYERS}
 def detect(
     network: Runs, image: NDArray[np.uint8], region: Region | None = None, min_score: float = MIN_SCORE
 ) -> list[Detection]:
-    """Faces in `region` (the whole picture if None) of `image`: (height, width, 3) RGB; best first, suppressed.
+    """Return the faces that a detector finds, the best first, each once.
 
-    Detections that touch an edge of the region which is not an edge of the picture are left out: another region shows
-    that face whole.
+    Detections that touch an edge of the region which is not an edge of the picture are left out, because another region
+    shows that face whole.
+
+    Args:
+        network: The detector.
+        image: (height, width, 3) RGB.
+        region: The part of the picture to search; None for all of it.
+        min_score: Score of a detection, 0 to 1.
     """
     height, width = image.shape[:2]
     x0, y0, w, h = region or (0, 0, width, height)
@@ -87,9 +99,9 @@ def detect(
 
 
 def letterbox(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> float:
-    """Draws `image` scaled and centred into the square `out`, black around; returns the scale, out over picture.
+    """Draw `image` scaled and centred into the square `out`, black around it, and return the scale, out over picture.
 
-    Bilinear, as MediaPipe does it: averaging the area found no smaller faces and cost ten times as much.
+    The scaling is bilinear, as in MediaPipe: averaging the area found no smaller faces and cost ten times as much.
     """
     size = out.shape[0]
     height, width = image.shape[:2]
@@ -106,9 +118,11 @@ def letterbox(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> float:
 
 
 def suppress(points: NDArray[np.float32], scores: NDArray[np.floating]) -> list[Detection]:
-    """Weighted non-maximum suppression: each group of overlapping boxes becomes their mean, weighted by score.
+    """Return one detection for each group of overlapping boxes: their mean, weighted by score.
 
-    points: (n, 2 + 6, 2) centre, size and keypoints in pixels.
+    Args:
+        points: (n, 2 + 6, 2) centre, size and keypoints in pixels.
+        scores: (n,) 0 to 1.
     """
     found = []
     order = np.argsort(-scores, kind="stable")
@@ -125,7 +139,7 @@ def suppress(points: NDArray[np.float32], scores: NDArray[np.floating]) -> list[
 
 
 def overlap(box: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """(n,) intersection over union of `box` (2, 2) with `boxes` (n, 2, 2), each as centre and size."""
+    """Return (n,) intersections over union of `box` (2, 2) with `boxes` (n, 2, 2), each as centre and size."""
     low = np.maximum(box[0] - box[1] / 2, boxes[:, 0] - boxes[:, 1] / 2)
     high = np.minimum(box[0] + box[1] / 2, boxes[:, 0] + boxes[:, 1] / 2)
     shared = np.maximum(high - low, 0).prod(1)

@@ -1,4 +1,4 @@
-"""One face in one frame: what perception hands on."""
+"""One face in one frame: the result of perception."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class HeadPose:
-    """Degrees. Positive pitch looks up, positive yaw turns to the image's right, positive roll tilts clockwise."""
+    """Hold the head's angles in degrees: pitch up, yaw to the image's right and roll clockwise are positive."""
 
     pitch: float
     yaw: float
@@ -18,32 +18,52 @@ class HeadPose:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What abstention looks at."""
+    """Hold the measures that decide whether a face can be read (`service.aggregation.status`).
 
-    size: float  # pixels, longer side of the face box
-    sharpness: float  # variance of the Laplacian of the aligned grey crop
-    brightness: float  # mean grey of the aligned crop, 0..255
+    Attributes:
+        size: Pixels of the longer side of the face box.
+        sharpness: Variance of the Laplacian of the aligned grey crop.
+        brightness: Mean grey of the aligned crop, 0 to 255.
+    """
+
+    size: float
+    sharpness: float
+    brightness: float
 
 
 @dataclass(frozen=True)
 class Face:
-    """A tracked face at time `t`. Arrays are this face's own and not written to afterwards."""
+    """Hold a tracked face at one time. Its arrays are its own and are not written to afterwards.
+
+    Attributes:
+        track: Number of the track.
+        t: Seconds on the session clock.
+        box: x, y, width and height in pixels of the frame.
+        confidence: Probability that this is a face, 0 to 1.
+        mesh: (468, 3) x, y, z in pixels, smoothed.
+        landmarks: (68, 2) pixels in iBUG order.
+        matrix: (2, 3) similarity from the frame to the aligned crop.
+        crop: (112, 112, 3) RGB, aligned to the ArcFace-112 template.
+        head_pose: Angles of the head.
+        quality: Measures that decide whether it can be read.
+        image: (height, width, 3) RGB, the frame that it was found in; not to be kept beyond the next frame.
+    """
 
     track: int
-    t: float  # seconds on the session clock
-    box: tuple[float, float, float, float]  # x, y, width, height in pixels of the frame
-    confidence: float  # 0..1, face presence
-    mesh: NDArray[np.float32]  # (468, 3) x, y, z in pixels, smoothed
-    landmarks: NDArray[np.float32]  # (68, 2) pixels, iBUG order
-    matrix: NDArray[np.float64]  # (2, 3) similarity, frame -> aligned crop
-    crop: NDArray[np.uint8]  # (112, 112, 3) RGB, aligned to the ArcFace-112 template
+    t: float
+    box: tuple[float, float, float, float]
+    confidence: float
+    mesh: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    matrix: NDArray[np.float64]
+    crop: NDArray[np.uint8]
     head_pose: HeadPose
     quality: Quality
-    image: NDArray[np.uint8] | None = None  # (height, width, 3) RGB frame that it was found in; keep it no longer
+    image: NDArray[np.uint8] | None = None
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
-        """(112, 112) landmark picture of TSAV (spec 2.3), drawn when first asked for."""
+        """Landmark picture of TSAV, (112, 112), drawn when first asked for (`service.perception.mask`)."""
         from service.perception.mask import draw_mask
 
         ones = np.ones((68, 1), np.float64)

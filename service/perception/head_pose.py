@@ -57,9 +57,9 @@ _MEAN_FACE = _RIGID[:, 1:] - _RIGID[:, 1:].mean(0)
 
 
 def rotation_of(mesh: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(3, 3) rotation from the mean face to (468, 3) `mesh` (Kabsch 1976)."""
-    # The mean face has its centre at 0, so that of the points makes no difference.
-    _, u, vt = cv2.SVDecomp(mesh[_INDICES].T.astype(np.float64) @ _MEAN_FACE)  # a quarter of numpy's time
+    """Return the (3, 3) rotation from the mean face to (468, 3) `mesh` (Kabsch 1976)."""
+    # The mean face is centred, so that the centre of the points makes no difference.
+    _, u, vt = cv2.SVDecomp(mesh[_INDICES].T.astype(np.float64) @ _MEAN_FACE)  # takes a quarter of numpy's time
     rotation: NDArray[np.float64] = u @ vt
     if cv2.determinant(rotation) < 0:
         u[:, 2] = -u[:, 2]
@@ -68,7 +68,7 @@ def rotation_of(mesh: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def head_pose_of(mesh: NDArray[np.floating]) -> HeadPose:
-    """Head pose of (468, 3) `mesh` in pixels."""
+    """Return the head pose of (468, 3) `mesh` in pixels."""
     r = rotation_of(mesh).tolist()
     return HeadPose(
         pitch=degrees(asin(max(-1.0, min(1.0, r[1][2])))),

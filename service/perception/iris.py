@@ -1,4 +1,4 @@
-"""Where the eyes look: MediaPipe's iris network on each eye, and OpenFace's eight gaze columns from it.
+"""The direction of gaze: MediaPipe's iris network on each eye, and OpenFace's eight gaze columns from it.
 
 Regions as in MediaPipe's published iris graphs: a square 2.3 times as wide as the eye, turned with its corners; the
 network knows one side only, so the image-right eye is mirrored. From the iris to a direction by an eyeball of 12 mm
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 def eye_crops(image: NDArray[np.uint8], mesh: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """(2, 64, 64, 3) RGB of both eyes as the network wants them, out of (height, width, 3) `image`."""
+    """Return (2, 64, 64, 3) RGB of both eyes as the network takes them, out of (height, width, 3) `image`."""
     out = np.empty((2, SIZE, SIZE, 3), np.uint8)
     for eye in (0, 1):
         matrix = _from_crop(mesh, eye)
@@ -35,13 +35,13 @@ def eye_crops(image: NDArray[np.uint8], mesh: NDArray[np.floating]) -> NDArray[n
 
 
 def iris_centres(irises: NDArray[np.floating], mesh: NDArray[np.floating]) -> Floats:
-    """(2, 2) pixels of the picture, from (2, 15) iris outputs for the crops of `mesh`."""
+    """Return (2, 2) pixels of the picture, from (2, 15) iris outputs for the crops of `mesh`."""
     middle = irises.reshape(2, 5, 3)[:, 0, :2].astype(np.float64)
     return np.stack([_from_crop(mesh, eye) @ np.append(middle[eye], 1.0) for eye in (0, 1)])
 
 
 def gaze(centres: Floats, mesh: NDArray[np.floating], pose: CameraPose) -> Floats:
-    """(8,): gaze_0_x, y, z, gaze_1_x, y, z, gaze_angle_x, gaze_angle_y."""
+    """Return (8,) gaze_0_x, y, z, gaze_1_x, y, z, gaze_angle_x, gaze_angle_y from (2, 2) iris `centres`."""
     back = (pose.sight.T @ pose.rotation)[:, 2] * _BEHIND  # mm, of the eyeball's centre behind the corners
     looks = np.empty((2, 3))
     for eye, corners in enumerate(CORNERS):
@@ -55,7 +55,7 @@ def gaze(centres: Floats, mesh: NDArray[np.floating], pose: CameraPose) -> Float
 
 
 def _from_crop(mesh: NDArray[np.floating], eye: int) -> Floats:
-    """(2, 3): from pixels of an eye's crop to pixels of the picture."""
+    """Return (2, 3), which takes pixels of an eye's crop to pixels of the picture."""
     (x0, y0), (x1, y1) = mesh[list(CORNERS[eye]), :2].astype(np.float64).tolist()
     scale = _MARGIN * hypot(x1 - x0, y1 - y0) / SIZE
     angle = atan2(y1 - y0, x1 - x0)

@@ -1,4 +1,4 @@
-"""From the 468 points of the mesh to the 68 of iBUG's 300-W annotation (Sagonas et al. 2016; spec 0.3).
+"""The 68 points of iBUG's 300-W annotation out of the mesh's 468 points (Sagonas et al. 2016).
 
 Contours that the two schemes sample differently (jaw, brows, lips) take the mesh's vertices nearest to equal steps
 along the contour; left and right use mirrored vertices.
@@ -24,5 +24,5 @@ MESH_OF_68 = np.array(
 
 
 def landmarks_of(mesh: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(68, 2) float32 x, y of (468, 2 or 3) `mesh`, in its units."""
+    """Return (68, 2) float32 x, y of (468, 2 or 3) `mesh`, in its units."""
     return mesh[MESH_OF_68, :2].astype(np.float32)

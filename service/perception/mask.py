@@ -1,4 +1,4 @@
-"""The landmark picture that TSAV reads as its fourth channel (Kuhnke et al. 2020; spec 2.3)."""
+"""The landmark picture that TSAV reads as its fourth channel (Kuhnke et al. 2020)."""
 
 import cv2
 import numpy as np
@@ -16,11 +16,11 @@ PARTS = (
     (28, 30, False, 63),  # nose
     (6, 10, False, 31),  # chin
 )
-_FAR = 10_000.0  # pixels; further points are drawn there, because OpenCV's drawing takes no larger coordinates
+_FAR = 10_000.0  # pixels; points beyond are drawn there, because OpenCV's drawing takes no larger coordinates
 
 
 def draw_mask(points: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """(112, 112) uint8 landmark picture of `points`: (68, 2) pixels of the aligned crop, rounded half to even."""
+    """Return the (112, 112) uint8 picture of `points`, (68, 2) pixels of the aligned crop, rounded half to even."""
     mask = np.zeros((MASK_SIZE, MASK_SIZE), np.uint8)
     rounded = np.rint(np.clip(points, -_FAR, _FAR)).astype(np.int32)
     for first, last, closed, grey in PARTS:

@@ -5,43 +5,56 @@ eyes, half as large again as the face, the picture's border replicated.
 """
 
 from dataclasses import dataclass
-from math import atan2, cos, exp, hypot, sin
+from math import atan2, cos, exp, hypot, isfinite, sin
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.perception.detector import Detection
 from service.perception.networks import Runs
+from service.perception.picture_size import Scale
 from service.perception.warp import draw_view
 
 POINTS = 468
 EYE_OUTER_LEFT, EYE_OUTER_RIGHT = 33, 263  # outer eye corners, image-left and image-right
 MARGIN = 1.5  # region over face
+_LOGIT_CLIP = 100.0  # below it the probability is 0 for all that matters, and exp would overflow
 
 
 @dataclass(frozen=True, slots=True)
 class Roi:
-    """A square region of the picture that the mesh looks at."""
+    """Hold a square region of the picture that the mesh is looked for in.
 
-    x: float  # pixels, centre
-    y: float  # pixels, centre
-    side: float  # pixels
-    angle: float  # radians, clockwise in the picture
+    Attributes:
+        x: Pixels from the picture's left edge to the region's centre.
+        y: Pixels from the picture's upper edge to the region's centre.
+        side: Pixels.
+        angle: Radians by which the region is turned clockwise in the picture.
+    """
+
+    x: float
+    y: float
+    side: float
+    angle: float
 
     def moved(self, dx: float, dy: float) -> "Roi":
-        """The same region, shifted by (dx, dy) pixels."""
+        """Return the same region shifted by (dx, dy) pixels."""
         return Roi(self.x + dx, self.y + dy, self.side, self.angle)
+
+    def scaled(self, scale: Scale) -> "Roi":
+        """Return the same region in the pixels of a picture that was scaled."""
+        return Roi(self.x * scale.x, self.y * scale.y, self.side * scale.mean, self.angle)
 
 
 def roi_from_detection(detection: Detection) -> Roi:
-    """The region around a detected face, turned so that the eyes lie level."""
+    """Return the region around a detected face, turned so that the eyes lie level."""
     x, y, width, height = detection.box
     (lx, ly), (rx, ry) = detection.keypoints[:2].tolist()
     return Roi(x + width / 2, y + height / 2, MARGIN * max(width, height), atan2(ry - ly, rx - lx))
 
 
 def roi_from_mesh(points: NDArray[np.floating]) -> Roi:
-    """The region around a mesh: (468, 3) pixels; its box is taken in the face's own upright frame."""
+    """Return the region around a mesh, (468, 3) pixels; its box is taken in the face's own upright frame."""
     angle = roll(points)
     c, s = cos(angle), sin(angle)
     upright = np.array([[c, s], [-s, c]], points.dtype) @ points[:, :2].T  # rows, over which extremes are found fast
@@ -51,21 +64,28 @@ def roi_from_mesh(points: NDArray[np.floating]) -> Roi:
 
 
 def roll(points: NDArray[np.floating]) -> float:
-    """Angle of the line through the outer eye corners in radians, clockwise in the picture."""
+    """Return the angle of the line through the outer eye corners in radians, clockwise in the picture."""
     (lx, ly), (rx, ry) = points[EYE_OUTER_LEFT, :2].tolist(), points[EYE_OUTER_RIGHT, :2].tolist()
     return atan2(ry - ly, rx - lx)
 
 
 def eye_distance(points: NDArray[np.floating]) -> float:
-    """Pixels between the outer eye corners."""
+    """Return the pixels between the outer eye corners of a (468, 3) mesh."""
     (lx, ly), (rx, ry) = points[EYE_OUTER_LEFT, :2].tolist(), points[EYE_OUTER_RIGHT, :2].tolist()
     return hypot(rx - lx, ry - ly)
 
 
 def find_mesh(network: Runs, image: NDArray[np.uint8], roi: Roi) -> tuple[NDArray[np.float32], float]:
-    """Mesh of the face in `roi` of `image`: (height, width, 3) RGB.
+    """Return the mesh of the face in `roi`, and the probability that there is one.
 
-    Returns ((468, 3) x, y, z in pixels of the picture, z towards the viewer negative; presence 0..1).
+    Args:
+        network: The mesh network.
+        image: (height, width, 3) RGB.
+        roi: Where to look.
+
+    Returns:
+        (468, 3) x, y, z in pixels of the picture, z negative towards the viewer; the probability, 0 to 1. It is 0 where
+        the network gave something that is not a number.
     """
     size = network.size
     scale = roi.side / size
@@ -81,4 +101,7 @@ def find_mesh(network: Runs, image: NDArray[np.uint8], roi: Roi) -> tuple[NDArra
     logit = float(outputs[1].reshape(-1)[0])
     linear = np.array([[a, b, 0], [-b, a, 0], [0, 0, scale]], np.float32)
     origin = np.array([tx, ty, 0], np.float32)
-    return points @ linear + origin, 1 / (1 + exp(-logit))
+    mesh = points @ linear + origin
+    if not (isfinite(logit) and np.isfinite(mesh).all()):
+        return np.zeros_like(mesh), 0.0
+    return mesh, 1 / (1 + exp(-max(logit, -_LOGIT_CLIP)))

@@ -19,7 +19,7 @@ from openvino.preprocess import PrePostProcessor
 
 @dataclass(frozen=True, slots=True)
 class TFLite:
-    """A weight file: its name in the weights manifest, and how its 8-bit RGB input is normalised."""
+    """Name a weight file of the manifest, and say how its 8-bit RGB input is normalised: (x - mean) / scale."""
 
     name: str
     mean: float
@@ -29,30 +29,30 @@ class TFLite:
 FULL_RANGE = TFLite("blazeface-full-range", 127.5, 127.5)  # [-1, 1]
 SHORT_RANGE = TFLite("blazeface-short-range", 127.5, 127.5)  # [-1, 1]
 MESH = TFLite("face-mesh-468", 0.0, 255.0)  # [0, 1]
-# What multi-term boosting reads besides; loaded where it is asked for.
+# What multi-term boosting reads besides; loaded only for it.
 IRIS = TFLite("iris-landmark", 0.0, 255.0)  # [0, 1]
 POSE_DETECTION = TFLite("pose-detection", 127.5, 127.5)  # [-1, 1]
 POSE_LANDMARK = TFLite("pose-landmark-full", 0.0, 255.0)  # [0, 1]
 
 
 class Runs(Protocol):
-    """What perception needs of a network. `input`, then `run`, in one thread; see `Network`."""
+    """Be run by perception: fill `input`, then call `run`, in one thread. `size` is the side of the square input."""
 
     size: int
 
     def input(self) -> NDArray[np.uint8]:
-        """(size, size, 3) RGB to fill."""
+        """Return the (size, size, 3) RGB buffer to fill."""
 
     def run(self) -> list[NDArray[np.float32]]:
-        """Outputs for it, batch of 1 first."""
+        """Return the outputs for the buffer, each with a first axis of 1."""
 
 
 class _Compiled:
-    """A compiled network with its input and outputs, for one call at a time."""
+    """Hold a compiled network with its input and outputs, for one call at a time."""
 
     def __init__(self, core: ov.Core, model: ov.Model) -> None:
-        # One stream of one thread is run by the thread that calls; of more streams, each call is handed to a thread of
-        # OpenVINO's and its answer back.
+        # One stream of one thread runs in the calling thread; with more streams, each call would go to a thread of
+        # OpenVINO's and back.
         compiled = core.compile_model(
             model,
             "CPU",
@@ -68,38 +68,37 @@ class _Compiled:
         self._outputs = [self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
 
     def run(self) -> list[NDArray[np.float32]]:
-        """Outputs for `input`, the caller's own."""
-        self._request.infer(share_outputs=True)  # and not copied twice
+        """Return the outputs for `input`, as arrays of the caller's own."""
+        self._request.infer(share_outputs=True)  # they are copied once, below
         return [values.copy() for values in self._outputs]
 
 
 class Network:
-    """One TFLite file. Calls are thread-safe, run side by side, and release the GIL while native code runs."""
+    """Run one TFLite file. Calls are thread-safe, run side by side, and release the GIL while native code runs."""
 
     def __init__(self, core: ov.Core, path: Path, file: TFLite) -> None:
         steps = PrePostProcessor(core.read_model(path))
         steps.input().preprocess().mean(file.mean).scale(file.scale)
         self._core, self._model = core, steps.build()
-        self._idle = [
-            _Compiled(core, self._model)
-        ]  # as many as ever ran at once; the last used comes first: it is warm
+        # As many as ever ran at once; the last one used comes first, because its memory is still in the cache.
+        self._idle = [_Compiled(core, self._model)]
         self.size = int(self._idle[0].input.shape[1])  # pixels, side of the square input
         self._own = threading.local()
 
     def input(self) -> NDArray[np.uint8]:
-        """(size, size, 3) RGB, the calling thread's own input buffer: fill it, then call `run`."""
+        """Return the calling thread's own (size, size, 3) RGB input buffer: fill it, then call `run`."""
         if not hasattr(self._own, "picture"):
             self._own.picture = np.zeros((self.size, self.size, 3), np.uint8)
         picture: NDArray[np.uint8] = self._own.picture
         return picture
 
     def run(self) -> list[NDArray[np.float32]]:
-        """Outputs for the calling thread's input buffer, batch of 1 first."""
+        """Return the outputs for the calling thread's input buffer, each with a first axis of 1."""
         try:
             compiled = self._idle.pop()
         except IndexError:
             compiled = _Compiled(self._core, self._model)
-        # To float32 here: a graph that takes bytes brings them into another order of channels and back.
+        # Converted to float32 here, because a graph that takes bytes reorders their channels twice.
         compiled.input[0] = self._own.picture
         outputs = compiled.run()
         self._idle.append(compiled)
@@ -113,13 +112,15 @@ def _stored(name: str) -> Path:
 
 
 class Networks:
-    """Detectors and mesh. `path` gives the file of a name in the weights manifest; the weights store is the default.
-
-    Raises `WeightsError` if a file is missing and cannot be fetched.
-    """
+    """Hold the compiled detectors and the mesh of perception."""
 
     def __init__(self, path: Callable[[str], Path] = _stored) -> None:
-        cv2.setNumThreads(1)  # sessions are the threads; OpenCV's own would fight with them for the cores
+        """Compile the three networks.
+
+        `path` gives the file of a name in the weights manifest; the weights store is the default. Raise `WeightsError`
+        if a file is missing and cannot be fetched.
+        """
+        cv2.setNumThreads(1)  # sessions run in threads of their own; OpenCV's would compete with them for the cores
         core = ov.Core()
         self.weights = (FULL_RANGE.name, SHORT_RANGE.name, MESH.name)  # in the manifest
         self.full_range: Runs = Network(core, path(FULL_RANGE.name), FULL_RANGE)

@@ -1,7 +1,7 @@
 """Perception of one stream: from frames to tracked faces.
 
-Each frame: follow the known faces with the mesh alone; settle which of them are one and the same; look for lost ones
-and newcomers where the schedule says; give each find back to the person it was, or a new number.
+For each frame: follow the known faces with the mesh alone; decide which of them are one and the same face; search for
+lost ones and newcomers where the schedule says; give each face that was found its old track, or a new number.
 """
 
 from math import prod
@@ -9,32 +9,33 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.capture.media import Frame
 from service.perception.assemble import assemble
 from service.perception.detector import Detection
 from service.perception.face import Face
 from service.perception.mesh import MARGIN, Roi, find_mesh, roi_from_detection, roi_from_mesh
 from service.perception.networks import Networks
-from service.perception.scan import Look, Schedule, close_rois, looks_of, region_around, take
+from service.perception.picture_size import Size, scale_between
+from service.perception.scan import DetectorPass, Schedule, close_rois, passes_of, region_around, run_pass
 from service.perception.track import MEMORY, Sighting, Track
 
 MAX_FACES = 20
 MAX_SIDE = 32_000  # pixels of a picture; OpenCV's warps address no more
-MAX_FRAME_GAP = 5.0  # s between frames, after which everybody counts as gone
+MAX_FRAME_GAP = 5.0  # s between frames, after which all faces count as gone
 MIN_PRESENCE = 0.5  # of a face that is being followed or given back, as in MediaPipe's graphs
-BIRTH_PRESENCE = 0.7  # of a face that nobody knows yet
+BIRTH_PRESENCE = 0.7  # of a face that has no track yet
 SAME_FACE = 0.55  # of the smaller face's square lying in the other's, from which they are one
 FAMILIAR = 0.75  # likeness from which a find is taken for a lost face
 FAMILIAR_ALONE = 0.6  # the same where only one person was there and only one face is found
-UNSETTLED = 0.3  # s after a loss, in which an unfamiliar find in that face's place is nobody yet: half hidden faces
+UNSETTLED = 0.3  # s after a loss in which an unfamiliar find in that place gets no track yet: half hidden faces
 SEARCH_SIDES = 2.5  # region searched around a lost face, over its own region
 SEARCH_AT_ONCE = 0.2  # s after its loss, in which a face is searched for in every frame
 SEARCH_PERIOD = 0.1  # s between searches after that
 
 
 class Perception:
-    """The faces of one stream. Not thread-safe: one session's thread calls it, frame after frame."""
+    """Find and follow the faces of one stream. Not thread-safe: one session's thread calls it, frame after frame."""
 
     def __init__(self, networks: Networks, *, max_faces: int = MAX_FACES) -> None:
         self._networks = networks
@@ -42,27 +43,20 @@ class Perception:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets every face: the next frame is the first of a new stream."""
+        """Forget every face, so that the next frame is the first of a new stream."""
         self._tracks: list[Track] = []
         self._numbers = 0
         self._schedule = Schedule()
-        self._shape: tuple[int, int] | None = None  # height, width in pixels of the last frame
+        self._size: Size | None = None  # of the last frame
 
     def __call__(self, frame: Frame) -> list[Face]:
-        """The faces in `frame`, by track number. Frames come in the order of their times.
+        """Return the faces in `frame` in the order of their track numbers. Frames come in the order of their times.
 
-        Raises `UserError` if the picture is larger than `MAX_SIDE`.
+        Raise `UserError` if a side of the picture is longer than `MAX_SIDE`.
         """
         image, t = frame.image, frame.t
-        first = self._shape is None
-        shape = (image.shape[0], image.shape[1])
-        if max(shape) > MAX_SIDE:
-            raise UserError(
-                f"The picture has {shape[1]}x{shape[0]} pixels; at most {MAX_SIDE} a side are read: scale it down."
-            )
-        if shape != self._shape:
-            self._tracks.clear()  # in a picture of another size no place of the old one means anything
-            self._shape = shape
+        first = self._size is None
+        self._change_size((image.shape[1], image.shape[0]))
         # A face of the last frame is followed over a longer gap than a lost one is remembered: frames may be rare.
         self._tracks = [track for track in self._tracks if t - track.seen <= (MEMORY if track.lost else MAX_FRAME_GAP)]
         self._follow(image, t)
@@ -70,8 +64,23 @@ class Perception:
         seen = sorted((track for track in self._tracks if not track.lost), key=lambda track: track.number)
         return [assemble(image, track.mesh, track.presence, track=track.number, t=t) for track in seen]
 
+    def _change_size(self, size: Size) -> None:
+        """Bring the tracks into the pixels of the next picture; drop them if its shape is another one."""
+        if max(size) > MAX_SIDE:
+            raise UserError(
+                f"The picture has {size[0]}x{size[1]} pixels; at most {MAX_SIDE} a side are read: scale it down."
+            )
+        if self._size is not None and size != self._size:
+            scale = scale_between(self._size, size)
+            if scale is None:
+                self._tracks.clear()
+            else:
+                for track in self._tracks:
+                    track.scale(scale)
+        self._size = size
+
     def _sighting(self, image: NDArray[np.uint8], roi: Roi, passes: int) -> Sighting | None:
-        """The face in `roi`, after `passes` of the mesh, each in the region that the last one gave."""
+        """Return the face in `roi` after `passes` of the mesh, each in the region that the last one gave, if any."""
         for _ in range(passes):
             mesh, presence = find_mesh(self._networks.mesh, image, roi)
             if presence < MIN_PRESENCE:
@@ -82,7 +91,7 @@ class Perception:
         return Sighting(image, mesh, presence, roi) if inside else None
 
     def _follow(self, image: NDArray[np.uint8], t: float) -> None:
-        """Takes the tracks of the last frame on; where two see one face, the one that it is more like keeps it."""
+        """Follow the tracks of the last frame; of two that see one face, the one that it is more like keeps it."""
         claims = []
         for track in self._tracks:
             if track.lost:
@@ -107,7 +116,7 @@ class Perception:
                 track.update(sighting, t)
 
     def _find(self, image: NDArray[np.uint8], t: float, first: bool) -> None:
-        """Looks for lost faces and newcomers."""
+        """Search for lost faces and newcomers."""
         taken = [track.roi for track in self._tracks if not track.lost]
         finds: list[Sighting] = []
         for roi in self._candidates(image, t, first):
@@ -123,20 +132,20 @@ class Perception:
             self._recognise(finds, t)
 
     def _candidates(self, image: NDArray[np.uint8], t: float, first: bool) -> list[Roi]:
-        """Regions in which a face may be, best first."""
+        """Return regions in which a face may be, best first."""
         height, width = image.shape[:2]
-        looks = looks_of(width, height)
-        due = [looks[index] for index in self._schedule.due(t, len(looks), bool(self._tracks))]
+        passes = passes_of(width, height)
+        due = [passes[index] for index in self._schedule.due(t, len(passes), bool(self._tracks))]
         around = self._search(t, width, height)
         detections: list[Detection] = []
-        for look in [Look(around), *due] if around else due:
-            detections += take(look, self._networks, image)
+        for one in [DetectorPass(around), *due] if around else due:
+            detections += run_pass(one, self._networks, image)
         detections.sort(key=lambda detection: -detection.score * detection.box[2])  # the nearest are the first of few
         rois = [roi_from_detection(detection) for detection in detections]
         return close_rois(self._networks, image) if first and not rois else rois
 
     def _search(self, t: float, width: int, height: int) -> tuple[int, int, int, int] | None:
-        """Where to search for the lost face whose turn it is, if any."""
+        """Return the region of the lost face that was searched for longest ago, if one is due."""
         waiting = [
             track
             for track in self._tracks
@@ -149,7 +158,7 @@ class Perception:
         return region_around(track.predicted(t), width, height, SEARCH_SIDES)
 
     def _recognise(self, finds: list[Sighting], t: float) -> None:
-        """Gives each find to the lost track that it is most like, best pairs first, and a new number to the others."""
+        """Give each find to the lost track that it is most like, best pairs first, and a new number to the others."""
         lost = {track.number: track for track in self._tracks if track.lost}
         enough = FAMILIAR_ALONE if len(finds) == 1 and len(self._tracks) == 1 else FAMILIAR
         pairs = sorted(
@@ -169,12 +178,12 @@ class Perception:
 
 
 def is_known(roi: Roi, others: list[Roi]) -> bool:
-    """Whether the face in `roi` is one of `others`."""
+    """Return whether the face in `roi` is one of `others`."""
     return any(overlap(roi, other) > SAME_FACE for other in others)
 
 
 def overlap(a: Roi, b: Roi) -> float:
-    """Part of the smaller face's upright square that lies in the other's, 0..1."""
+    """Return the part of the smaller face's upright square that lies in the other's, 0 to 1."""
     smaller = min(a.side, b.side)
     reach = (a.side + b.side) / 2
     shared = (min(smaller, reach - MARGIN * abs(d)) / smaller for d in (a.x - b.x, a.y - b.y))
@@ -182,5 +191,8 @@ def overlap(a: Roi, b: Roi) -> float:
 
 
 def perceive_still(networks: Networks, image: NDArray[np.uint8], *, max_faces: int = MAX_FACES) -> list[Face]:
-    """The faces of a picture that stands alone: (height, width, 3) RGB uint8 of any size."""
+    """Return the faces of a picture that stands alone, (height, width, 3) RGB uint8.
+
+    Raise `UserError` if a side of the picture is longer than `MAX_SIDE`.
+    """
     return Perception(networks, max_faces=max_faces)(Frame(image, 0.0))

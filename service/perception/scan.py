@@ -1,9 +1,9 @@
 """Where to look for faces, and when: the whole picture, overlapping tiles for small faces, and around lost ones.
 
-One look at the whole picture reaches faces of about 7 % of its longer side, and another one those that fill it. Tiles
-reach further, at the price of one more look each. Looks are spread over the frames, so that none takes much longer than
-the others: about twice a second everything has been seen once. Only the media clock counts, so a recording is looked
-at exactly as the live stream was.
+One pass of a detector over the whole picture finds faces of 7 % of its longer side and more, and another one those that
+fill it. Tiles find smaller faces, for one more pass each. The passes are spread over the frames, so that no frame takes
+much longer than the others: all of them run about twice a second. Only the media clock counts, so that a recording is
+searched exactly as the live stream was.
 """
 
 from dataclasses import dataclass
@@ -20,29 +20,34 @@ from service.perception.networks import Networks
 TILE = 512  # pixels; a face of 50 px is 19 px of the detector's input there
 TILE_OVERLAP = 0.25  # of a tile; larger faces than that are seen in the whole picture
 MAX_TILES = 8  # above, tiles grow with the picture, and so does the smallest face
-NEWCOMERS_PERIOD = 0.5  # s in which everything is looked at once while somebody is there
-NOBODY_PERIOD = 0.2  # s, the same while nobody is there
-MAX_LOOKS = 2  # detector passes in one frame after the first
-CLOSE_SCORE = 0.3  # of a detection in the thorough first look at a picture's middle
+NEWCOMERS_PERIOD = 0.5  # s in which every pass runs once while there is a face
+NOBODY_PERIOD = 0.2  # s, the same while there is none
+MAX_PASSES = 2  # detector passes in one frame after the first
+CLOSE_SCORE = 0.3  # of a detection in the thorough search of the first picture
 CLOSE_PAD = 0.25  # border over side; the detectors know faces with something around them
 CLOSE_SIDE = 1.25  # region over picture, for a face that fills it
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A pass of a detector over a part of the picture, None for all of it; `near`: for faces that fill it."""
+class DetectorPass:
+    """Describe one run of a detector.
+
+    Attributes:
+        region: The part of the picture that is searched; None for all of it.
+        near: Whether the detector is the one for faces that fill the picture.
+    """
 
     region: Region | None
     near: bool = False
 
 
-def looks_of(width: int, height: int) -> list[Look]:
-    """All there is to look at in a picture of that size."""
-    return [Look(None), Look(None, near=True), *map(Look, tiles_of(width, height))]
+def passes_of(width: int, height: int) -> list[DetectorPass]:
+    """Return all passes that search a picture of so many pixels."""
+    return [DetectorPass(None), DetectorPass(None, near=True), *map(DetectorPass, tiles_of(width, height))]
 
 
 def tiles_of(width: int, height: int) -> list[Region]:
-    """Overlapping square tiles that cover a picture in which one look does not reach small faces; else none."""
+    """Return overlapping square tiles that cover a large picture; none for one in which one pass finds small faces."""
     if max(width, height) <= TILE * (1 + TILE_OVERLAP):
         return []
     side = TILE
@@ -65,7 +70,7 @@ def _starts(length: int, side: int, count: int) -> list[int]:
 
 
 def region_around(roi: Roi, width: int, height: int, factor: float) -> Region | None:
-    """The part of the picture within `factor` sides around `roi`, or None if nothing of it is in the picture."""
+    """Return the part of the picture within `factor` sides around `roi`, or None if none of it is in the picture."""
     half = roi.side * factor / 2
     x0, y0 = max(0, int(roi.x - half)), max(0, int(roi.y - half))
     x1, y1 = min(width, ceil(roi.x + half)), min(height, ceil(roi.y + half))
@@ -74,34 +79,40 @@ def region_around(roi: Roi, width: int, height: int, factor: float) -> Region | 
 
 @dataclass
 class Schedule:
-    """Which looks are due at which time. One for each session."""
+    """Say which passes are due at which time, for one session."""
 
     _at: float | None = None  # s, the last frame
-    _credit: float = 0.0  # looks that are due
-    _next: int = 0  # index of the next look
+    _credit: float = 0.0  # passes that are due
+    _next: int = 0  # index of the next pass
 
-    def due(self, t: float, looks: int, anybody: bool) -> list[int]:
-        """Indices of the looks to take now, of `looks` that are taken in turn; all of them in the first frame."""
+    def due(self, t: float, passes: int, anybody: bool) -> list[int]:
+        """Return the indices of the passes to run at `t` seconds: all of them in the first frame, then one by one.
+
+        Args:
+            t: Seconds on the media clock.
+            passes: Number of all passes.
+            anybody: Whether there is a face, so that newcomers may be found a little later.
+        """
         if self._at is None:
             self._at = t
-            return list(range(looks))
+            return list(range(passes))
         period = NEWCOMERS_PERIOD if anybody else NOBODY_PERIOD
-        self._credit = min(self._credit + max(0.0, t - self._at) / period * looks, float(looks))
+        self._credit = min(self._credit + max(0.0, t - self._at) / period * passes, float(passes))
         self._at = t
-        count = min(int(self._credit), looks, MAX_LOOKS)
+        count = min(int(self._credit), passes, MAX_PASSES)
         self._credit -= count
-        chosen = [(self._next + index) % looks for index in range(count)]
-        self._next = (self._next + count) % looks
+        chosen = [(self._next + index) % passes for index in range(count)]
+        self._next = (self._next + count) % passes
         return chosen
 
 
-def take(look: Look, networks: Networks, image: NDArray[np.uint8]) -> list[Detection]:
-    """The faces that a look finds in (height, width, 3) RGB `image`."""
-    return detect(networks.short_range if look.near else networks.full_range, image, look.region)
+def run_pass(one: DetectorPass, networks: Networks, image: NDArray[np.uint8]) -> list[Detection]:
+    """Return the faces that a pass finds in (height, width, 3) RGB `image`."""
+    return detect(networks.short_range if one.near else networks.full_range, image, one.region)
 
 
 def close_rois(networks: Networks, image: NDArray[np.uint8]) -> list[Roi]:
-    """Regions to try in a picture that was cut out around a face, best first; the last one is the picture itself."""
+    """Return regions to try in a picture cut out around a face, best first; the last one is the whole picture."""
     height, width = image.shape[:2]
     border = max(1, round(CLOSE_PAD * max(height, width)))
     padded: NDArray[np.uint8] = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)  # type: ignore[assignment]

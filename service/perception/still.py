@@ -1,6 +1,6 @@
 """Faces in pictures that stand alone: a folder's images, the crops of a data set.
 
-Nothing is carried from one picture to the next, and more is tried than a live frame leaves time for.
+Nothing is carried from one picture to the next, and more is tried than there is time for in a live frame.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ _MIN_SIDE = 192  # pixels; smaller pictures are enlarged, so that the networks a
 def refine(
     networks: Networks, image: NDArray[np.uint8], roi: Roi, *, passes: int = 2
 ) -> tuple[NDArray[np.float32], float] | None:
-    """Mesh and presence after `passes` looks, each in the region that the last mesh gave; None if no face is there."""
+    """Return mesh and presence after `passes` of the mesh, each in the last one's region; None if there is no face."""
     for _ in range(passes):
         mesh, presence = find_mesh(networks.mesh, image, roi)
         if presence < MIN_PRESENCE:
@@ -32,10 +32,14 @@ def refine(
 
 
 def face_in_crop(networks: Networks, image: NDArray[np.uint8], *, t: float = 0.0) -> Face | None:
-    """The one face of a picture that was cut out around it, or None if none is seen.
+    """Return the one face of a picture that was cut out around it, or None if none is found.
 
-    image: (height, width) or (height, width, 3) RGB uint8 of any size. The face's coordinates are in the picture's own
-    pixels; a small picture is enlarged before its crop is aligned.
+    The face's coordinates are in the picture's own pixels; a small picture is enlarged before its crop is aligned.
+
+    Args:
+        networks: Those of perception.
+        image: (height, width) or (height, width, 3) RGB uint8 of any size.
+        t: Seconds that the face is given.
     """
     picture, scale = _enlarged(_as_rgb(image))
     for roi in close_rois(networks, picture):
@@ -52,7 +56,7 @@ def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _enlarged(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """`image` with its longer side at least `_MIN_SIDE`, and the factor."""
+    """Return `image` with its longer side at least `_MIN_SIDE`, and the factor."""
     scale = _MIN_SIDE / max(image.shape[:2])
     if scale <= 1:
         return image, 1.0
@@ -61,7 +65,7 @@ def _enlarged(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
 
 
 def _in_own_pixels(face: Face, scale: float) -> Face:
-    """`face` of a picture that was enlarged by `scale`, in the pixels of the picture before that."""
+    """Return a `face` of a picture that was enlarged by `scale` in the pixels of the picture before that."""
     if scale == 1:
         return face
     x, y, width, height = face.box

@@ -1,6 +1,6 @@
-"""Bilinear views of a picture at half their price: OpenCV's loops are written for one and for four channels, not three.
+"""Bilinear views of a picture at half the cost: OpenCV's loops are fast for one and four channels, not for three.
 
-The pixels are the same. Only the part that a view needs gets its fourth channel.
+The pixels are the same. Only the part that a view needs gets a fourth channel.
 """
 
 import threading
@@ -15,10 +15,13 @@ _own = threading.local()  # each thread's picture and view of four channels
 def draw_view(
     image: NDArray[np.uint8], matrix: NDArray[np.float64], reach: tuple[float, float, float], out: NDArray[np.uint8]
 ) -> None:
-    """Draws into (size, size, 3) `out` what `image`, (height, width, 3), shows there, its border replicated.
+    """Draw into `out` the part of `image` that it shows, with the picture's border replicated.
 
-    `matrix`: (2, 3), from pixels of `out` to those of `image`. `reach`: x, y and half the side, in pixels, of an
-    upright square of `image` that holds all of the view.
+    Args:
+        image: (height, width, 3) uint8.
+        matrix: (2, 3), which takes pixels of `out` to those of `image`.
+        reach: x, y and half the side, in pixels, of an upright square of `image` that holds all of the view.
+        out: (size, size, 3) uint8, written to.
     """
     height, width, size = image.shape[0], image.shape[1], out.shape[0]
     if getattr(_own, "shape", None) != (height, width, size):
@@ -40,6 +43,6 @@ def draw_view(
 
 
 def _span(middle: float, half: float, length: int) -> slice:
-    """Pixels of a line of `length` within `half` of `middle`, and their neighbours; the nearest if there are none."""
+    """Return the pixels of a line of `length` within `half` of `middle`, and their neighbours; at least one pixel."""
     first = min(max(int(middle - half) - 2, 0), length - 1)
     return slice(first, min(max(int(middle + half) + 3, first + 1), length))

@@ -1,1 +1,1 @@
-"""Where events go: hub, WebSocket, Redis, files."""
+"""The sinks of events: the hub, Redis and files."""

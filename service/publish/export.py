@@ -1,4 +1,4 @@
-"""Events into a file that is whole or not there: written aside in the same folder, renamed when done."""
+"""Events into a file that is whole or not there: written to a journal beside it, which is finished and renamed."""
 
 import json
 import os
@@ -6,33 +6,35 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
-from engines.errors import UserError
+from models.errors import UserError
+from service.publish import journal
 
 
 class Writer(Protocol):
-    """One file format."""
+    """Write one file format."""
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Takes an event (schema affect/1) in."""
+        """Take an event (schema affect/1) in; after it, the operating system has what belongs to it."""
 
     def close(self) -> None:
-        """Brings everything that was taken in to the file; called once, also after a failed `write`."""
+        """Finish the file. Called once, also after a failed `write`."""
 
 
 class JsonLines:
-    """Every event whole, one per line."""
+    """Write every event whole, one per line."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="\n")
+        """Begin the file `path`. Raise `OSError` if it cannot be written."""
+        self._file = path.open("w", buffering=1, encoding="utf-8", newline="\n")
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """One line. Raises ValueError at NaN, which is no JSON."""
+        """Write one line. Raise `ValueError` at NaN, which is no JSON."""
         self._file.write(json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n")
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
 
@@ -43,7 +45,6 @@ def _csv(path: Path) -> Writer:
 
 
 def _parquet(path: Path) -> Writer:
-    # Imported where used: pyarrow takes a third of a second, which `serve` need not wait for.
     from service.publish.export_parquet import ParquetTable
 
     return ParquetTable(path)
@@ -53,49 +54,63 @@ FORMATS: dict[str, Callable[[Path], Writer]] = {".jsonl": JsonLines, ".csv": _cs
 
 
 class Export:
-    """A file being written. As a context manager it keeps what is done when its block is left by an exception."""
+    """Write a file of events. As a context manager it keeps what is done when its block is left by an exception.
+
+    Attributes:
+        path: The file.
+        events: Events written so far.
+        note: A sentence for the user when less than everything was kept; else empty.
+    """
 
     def __init__(self, path: Path, writer: Callable[[Path], Writer]) -> None:
+        """Begin the journal of `path` in the format of `writer`. Raise `UserError` if it cannot be written."""
         self.path = path
-        self.events = 0  # written so far
-        self.note = ""  # a sentence for the user when less than everything was kept
-        self._aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.events = 0
+        self.note = ""
+        self._journal = journal.journal_of(path)
+        self._lock: IO[bytes] | None = None
         try:
-            self._writer: Writer | None = writer(self._aside)
+            self._writer: Writer | None = writer(self._journal)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({_why(error)}); give --out a place that can") from error
+        with suppress(OSError):  # where files cannot be locked, journals of killed runs are not finished either
+            self._lock = journal.lock(self._journal)
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Takes an event in. Raises `UserError` when the disk does not take it; the file is then given up."""
+        """Take an event in. Raise `UserError` when the disk does not take it; the file is then given up."""
         assert self._writer is not None, "written to after close"
         try:
             self._writer.write(event)
         except OSError as error:
             writer, self._writer = self._writer, None
-            with suppress(OSError):  # the same trouble once more
+            with suppress(OSError):  # closing meets the same trouble
                 writer.close()
+            self._unlock()
             raise self._unfinished(error) from error
         self.events += 1
 
     def close(self) -> None:
-        """Finishes the file and gives it its name, replacing what was there. A second call does nothing.
-        Raises `UserError`.
+        """Finish the file and give it its name, replacing an older one. A second call does nothing.
+
+        Raise `UserError` when the disk does not take it; the journal then stays.
         """
         if self._writer is None:
             return
         writer, self._writer = self._writer, None
         try:
             writer.close()
-            with self._aside.open("rb") as file:
+            with self._journal.open("rb") as file:
                 os.fsync(file.fileno())  # else a crash soon after could leave the new name on an empty file
-            self._aside.replace(self.path)
+            self._journal.replace(self.path)
         except OSError as error:
             raise self._unfinished(error) from error
+        finally:
+            self._unlock()
 
     def _unfinished(self, error: OSError) -> UserError:
         return UserError(
             f"{self.path}: not finished after {self.events} events ({_why(error)}); what reached the disk is in "
-            f"{self._aside}; make room and run again"
+            f"{self._journal}; make room and run again"
         )
 
     def __enter__(self) -> Self:
@@ -110,7 +125,7 @@ class Export:
             self._keep()
 
     def _keep(self) -> None:
-        """What is done is kept; where nothing is done, what was there before stays."""
+        """Keep what is done; where nothing is done, an older file stays."""
         if self.events:
             try:
                 self.close()
@@ -122,14 +137,21 @@ class Export:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
-        self._aside.unlink(missing_ok=True)
+        self._unlock()
+        self._journal.unlink(missing_ok=True)
         self.note = f"{self.path}: stopped before the first event; nothing was written"
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 def open_export(path: Path) -> Export:
-    """A file for events, in the format of its suffix: .jsonl (whole events), .csv or .parquet (docs/exports.md).
+    """Return a file for events in the format of its suffix: .jsonl (whole events), .csv or .parquet (docs/exports.md).
 
-    Raises `UserError` for another suffix, a folder that is not there, or a place that cannot be written to.
+    Journals that killed runs left in the same folder are finished first. Raise `UserError` for another suffix, a folder
+    that is not there, or a place that cannot be written to.
     """
     writer = FORMATS.get(path.suffix.lower())
     if writer is None:
@@ -139,7 +161,18 @@ def open_export(path: Path) -> Export:
         raise UserError(f"{path}: the folder {path.parent} is not there; make it first")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give --out the name of a file")
+    journal.recover(path.parent, {".jsonl": _lines, ".csv": _lines, ".parquet": _to_parquet})
     return Export(path, writer)
+
+
+def _lines(left: Path) -> None:
+    """Leave a journal as it is: its lines are the format already."""
+
+
+def _to_parquet(left: Path) -> None:
+    from service.publish.export_parquet import finish
+
+    finish(left)
 
 
 def _why(error: OSError) -> str:

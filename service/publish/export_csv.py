@@ -9,15 +9,17 @@ from service.publish.table import COLUMNS, FILE, has_picture, rows
 
 
 class CsvTable:
-    """One row per face and frame."""
+    """Write one row per face and frame."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="")
+        """Begin the file `path`. Raise `OSError` if it cannot be written."""
+        # Line by line, so that a killed process loses no row; names of files need not be UTF-8.
+        self._file = path.open("w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="")
         self._table: csv.DictWriter[str] | None = None
         self._frame = 0
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Rows for an event about a picture; other events have no place in a table of frames."""
+        """Write the rows of an event about a picture; other events have no place in a table of frames."""
         if not has_picture(event):
             return
         if self._table is None:
@@ -27,7 +29,7 @@ class CsvTable:
         self._table.writerows(rows(event, self._frame))
 
     def close(self) -> None:
-        """Closes the file; without a frame it has the header alone."""
+        """Close the file; without a frame it has the header alone."""
         if self._table is None and not self._file.closed:
             self._start(with_file=False)
         self._file.close()

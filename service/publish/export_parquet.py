@@ -1,56 +1,79 @@
-"""Parquet: typed columns, compressed, for recordings of hours. Rows go out in groups, so memory stays small."""
+"""Parquet: typed columns, compressed, for recordings of hours.
 
-from collections.abc import Mapping
+A Parquet file cannot be read before its last byte is written. The rows are therefore written as CSV, line by line, and
+that journal is turned into Parquet at the end; a killed run leaves it.
+"""
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from service.publish.table import COLUMNS, FILE, Row, has_picture, rows
+from models.files import written_whole
+from service.publish.export_csv import CsvTable
+from service.publish.table import COLUMNS, FILE
 
 ROWS_PER_GROUP = 8_192  # about 2 MB of cells in memory; readers skip whole groups by their statistics
-_TYPES = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
+_BLOCK = 4 << 20  # bytes of CSV that are read at once
+_NEVER_NULL = "reasons"  # an empty cell of this column is an empty list
 
 
 class ParquetTable:
-    """One row per face and frame. The schema does not depend on the model: what it lacks is null."""
+    """Write one row per face and frame. The schema does not depend on the model: what it does not give is null."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._writer: pq.ParquetWriter | None = None
-        self._rows: list[Row] = []
-        self._frame = 0
+        """Begin the file `path`. Raise `OSError` if it cannot be written."""
+        self._path = path
+        self._rows = CsvTable(path)
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Rows for an event about a picture; other events have no place in a table of frames."""
-        if not has_picture(event):
-            return
-        if self._writer is None:
-            self._start(with_file=event.get("file") is not None)
-        self._frame += 1
-        self._rows += rows(event, self._frame)
-        if len(self._rows) >= ROWS_PER_GROUP:
-            self._flush()
+        """Write the rows of an event about a picture; other events have no place in a table of frames."""
+        self._rows.write(event)
 
     def close(self) -> None:
-        """Writes the last rows and the footer, without which a Parquet file cannot be read."""
-        try:
-            if self._writer is None:
-                self._start(with_file=False)
-            self._flush()
-            assert self._writer is not None
-            self._writer.close()
-        finally:
-            self._file.close()
+        """Turn the rows into Parquet. Raise `OSError` if the disk does not take it; the rows then stay as CSV."""
+        self._rows.close()
+        finish(self._path)
 
-    def _start(self, *, with_file: bool) -> None:
-        columns = (FILE, *COLUMNS) if with_file else COLUMNS
-        schema = pa.schema([(column.name, _TYPES[column.kind]) for column in columns], {"schema": "affect/1"})
-        self._writer = pq.ParquetWriter(self._file, schema)
 
-    def _flush(self) -> None:
-        assert self._writer is not None
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, self._writer.schema))
-            self._rows = []
+def finish(path: Path) -> None:
+    """Turn the CSV rows in `path` into Parquet, in place. Raise `ValueError` if they are none, and `OSError`."""
+    # Imported where used: pyarrow takes a third of a second, and only the end needs it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from pyarrow import csv
+
+    types = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
+    with path.open(encoding="utf-8") as rows:
+        with_file = rows.readline().startswith(f"{FILE.name},")
+    columns = (FILE, *COLUMNS) if with_file else COLUMNS
+    schema = pa.schema([(column.name, types[column.kind]) for column in columns], {"schema": "affect/1"})
+    reader = csv.open_csv(
+        path,
+        csv.ReadOptions(block_size=_BLOCK, use_threads=False),
+        csv.ParseOptions(newlines_in_values=True),
+        csv.ConvertOptions(
+            column_types={field.name: field.type for field in schema},
+            null_values=[""],
+            strings_can_be_null=True,
+            include_columns=schema.names,
+        ),
+    )
+    with written_whole(path) as aside, pq.ParquetWriter(aside, schema) as writer:
+        for group in _groups(reader, schema):
+            place = schema.get_field_index(_NEVER_NULL)
+            filled = group.column(place).fill_null("")
+            writer.write_table(group.set_column(place, schema.field(place), filled))
+
+
+def _groups(reader: Any, schema: Any) -> Iterator[Any]:
+    """Yield tables of `ROWS_PER_GROUP` rows, the last one of fewer, out of an open CSV file."""
+    import pyarrow as pa
+
+    rest = schema.empty_table()
+    for batch in reader:
+        rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(schema)])
+        while rest.num_rows >= ROWS_PER_GROUP:
+            yield rest.slice(0, ROWS_PER_GROUP)
+            rest = rest.slice(ROWS_PER_GROUP)
+    if rest.num_rows:
+        yield rest

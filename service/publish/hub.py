@@ -1,4 +1,4 @@
-"""From session threads to the event loop: every event goes to every subscriber's own bounded queue.
+"""The hub: every event goes from the session's thread to each subscriber's own bounded queue on the event loop.
 
 `publish` never waits: a queue that is full loses its oldest event, and the loss is counted. The loop is woken once per
 batch of events, not once per event.
@@ -20,9 +20,9 @@ QUEUE_BYTES = 16 << 20  # of JSON, however many events that is: twenty faces mak
 
 
 class Subscription:
-    """One subscriber's queue: an async iterator of events that ends when the hub or the session is closed.
+    """Hold one subscriber's queue: an async iterator of events that ends when the hub or the session is closed.
 
-    Iterated by one task of the hub's loop. `dropped` counts the events that it was too slow for.
+    One task of the hub's loop iterates it. `dropped` counts the events that were lost because it was too slow.
     """
 
     def __init__(self, hub: "Hub", session: str | None, maxlen: int, sink: str, landmarks: bool) -> None:
@@ -38,7 +38,7 @@ class Subscription:
         self._ready = asyncio.Event()
 
     def __len__(self) -> int:
-        """Events that wait."""
+        """Return the number of events that wait."""
         return len(self._queue)
 
     @property
@@ -47,7 +47,7 @@ class Subscription:
         return self._closed
 
     def text(self, event: Event) -> str:
-        """JSON of `event` in the form that this subscriber asked for."""
+        """Return the JSON of `event` in the form that this subscriber asked for."""
         return event.text_with_landmarks if self.landmarks else event.text
 
     def __aiter__(self) -> Self:
@@ -60,13 +60,13 @@ class Subscription:
         return batch[0]
 
     async def take(self, limit: int) -> list[Event]:
-        """The oldest events, 1 to `limit` of them, as soon as there is one; none once closed and empty."""
-        while not (batch := self._hub._pop(self, limit)) and not self._closed:
+        """Return the oldest events, 1 to `limit` of them, as soon as there is one; none once closed and empty."""
+        while (batch := self._hub._pop(self, limit)) is None:
             await self._ready.wait()
         return batch
 
     def close(self) -> None:
-        """Takes no further events; those that wait can still be taken."""
+        """Take no further events; those that wait can still be taken."""
         self._hub._close([self])
 
     def __enter__(self) -> Self:
@@ -79,7 +79,7 @@ class Subscription:
 
 
 class Hub:
-    """Fan-out of events. `publish` and `forget` are called from any thread, the rest on `loop`."""
+    """Hand events to all subscribers. `publish` and `forget` are called from any thread, the rest on `loop`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -91,7 +91,7 @@ class Hub:
         self._closed = False
 
     def publish(self, event: Event) -> None:
-        """Hands `event` to every matching subscriber; never blocks."""
+        """Hand `event` to every matching subscriber; never block."""
         # The longer form is encoded here, in the session's thread, so that the loop only moves finished text.
         if any(one.landmarks and one.session in (None, event.session) for one in [*self._subscriptions]):
             _ = event.text_with_landmarks
@@ -104,14 +104,14 @@ class Hub:
                     self._push(one, event)
             wake = bool(self._subscriptions) and not self._woken
             self._woken |= wake
-        for take in self._taps:
-            take(event)
+        for listener in self._taps:
+            listener(event)
         if wake:
             self._call(self._wake)
 
-    def tap(self, take: Callable[[Event], None]) -> None:
-        """From now on `take` has every event at once, in the thread that publishes it. It must not wait."""
-        self._taps.append(take)
+    def tap(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with every event from now on, in the thread that publishes it; it must not wait."""
+        self._taps.append(listener)
 
     def subscribe(
         self,
@@ -121,7 +121,14 @@ class Hub:
         sink: str = "websocket",
         landmarks: bool = False,
     ) -> Subscription:
-        """A subscription to one session, or to all; it holds the last event of each at once."""
+        """Return a subscription to one session, or to all; it holds the last event of each at once.
+
+        Args:
+            session: Name of the session; None for all.
+            maxlen: Events that wait at most; the oldest are lost and counted.
+            sink: What subscribers are counted by in the metrics.
+            landmarks: Whether the text of the events is to have the 68 points of each face.
+        """
         subscription = Subscription(self, session, maxlen, sink, landmarks)
         with self._lock:
             for event in self._last.values():
@@ -134,19 +141,19 @@ class Hub:
         return subscription
 
     def count(self, sink: str) -> int:
-        """Subscribers of that kind now."""
+        """Return the number of subscribers of that kind now."""
         with self._lock:
             return sum(1 for one in self._subscriptions if one.sink == sink)
 
     def forget(self, session: str) -> None:
-        """The session was removed: no late joiner hears of it, and those who asked for it alone come to their end."""
+        """Forget the last event of a session that was removed, and end the subscriptions to it alone."""
         with self._lock:
             self._last.pop(session, None)
             ended = [one for one in self._subscriptions if one.session == session]
         self._close(ended)
 
     def close(self) -> None:
-        """Takes no further events; every subscription ends once it is empty."""
+        """Take no further events; every subscription ends once it is empty."""
         with self._lock:
             self._closed = True
             self._last.clear()
@@ -167,13 +174,14 @@ class Hub:
         subscription._bytes -= len(subscription.text(event))
         return event
 
-    def _pop(self, subscription: Subscription, limit: int) -> list[Event]:
-        with self._lock:
+    def _pop(self, subscription: Subscription, limit: int) -> list[Event] | None:
+        """Return the oldest events; none once there will be none, and None while there are none yet."""
+        with self._lock:  # queue and end are read together: an event may come just before the end
             queue = subscription._queue
             batch = [self._take_oldest(subscription) for _ in range(min(limit, len(queue)))]
             if not queue and not subscription._closed:
                 subscription._ready.clear()
-        return batch
+            return batch if batch or subscription._closed else None
 
     def _close(self, subscriptions: list[Subscription]) -> None:
         with self._lock:

@@ -1,64 +1,85 @@
 """Events into Redis Streams: `XADD affect:{session} MAXLEN ~ 10000 * event <json>`, one stream a session.
 
 Redis may be away, at the start or later: events wait in a bounded buffer (the oldest are lost and counted when it
-overflows) and go out in order once it answers again. An event whose answer was lost with the connection is looked up
-before it is sent again, so that nothing comes twice.
+overflows) and are sent in order once it answers again. An event whose answer was lost with the connection is looked up
+before it is sent again, so that none is stored twice. Each stream has transactions of its own, because a Redis Cluster
+takes none that spans several keys.
 """
 
 import asyncio
 import contextlib
 import logging
 import random
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeout
 
-from engines.errors import UserError
+from models.errors import UserError
 from service import metrics
 from service.events import Event
 from service.publish.hub import Hub
+from service.publish.redis_problems import REASONS, Problem, problem_of, wrong_type
 from service.redact import redact
 
 SINK = "redis"
-STREAM_LENGTH = 10_000  # entries kept a stream, about; 5 min of one session at 30 events/s
+STREAM_LENGTH = 10_000  # entries kept in a stream, about; 5 min of one session at 30 events/s
+TTL = 3600  # s that a stream outlives its last event
 BUFFER = 8192  # events kept while Redis is away: 4 min of one session; the hub bounds their bytes
 BATCH = 128  # events a round trip
 TIMEOUT = 5.0  # s for an answer
 CONNECT_TIMEOUT = 2.0  # s
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0  # s between attempts, doubling, with jitter
-PING_PERIOD = 5.0  # s without events until Redis is asked whether it is there
+PING_PERIOD = 5.0  # s without events after which Redis is asked whether it is there
 DRAIN_TIMEOUT = 2.0  # s that closing waits for what is buffered
+_WRONG_TYPE = "WRONGTYPE"  # how Redis begins the refusal of a command for a key of another type
+_OVER = ("ended", "failed")  # states after which a session has no more events
 
 log = logging.getLogger(__name__)
 
 
 class RedisSink:
-    """Subscribes to the hub and writes to Redis until closed. Made and used on the hub's loop."""
+    """Subscribe to the hub and write to Redis until closed. Made and used on the hub's loop."""
 
-    def __init__(self, url: str, hub: Hub, *, buffer: int = BUFFER) -> None:
-        """Raises `UserError` for a URL that cannot be one; an unreachable server is no error."""
+    def __init__(self, url: str, hub: Hub, *, ttl: int = TTL, buffer: int = BUFFER) -> None:
+        """Begin to write; an unreachable server is no error. Raise `UserError` for a malformed URL.
+
+        Args:
+            url: Address of the server, redis://, rediss:// or unix://.
+            hub: Where the events come from.
+            ttl: Seconds after which a stream without new events is removed; 0 keeps it.
+            buffer: Events kept while Redis is away.
+        """
         self.label = redact(url)
         self._redis: Any = open_client(url)  # redis-py's types differ between its releases
+        self._ttl = ttl
         self._subscription = hub.subscribe(maxlen=buffer, sink=SINK)
-        self._problem: str | None = f"{self.label} has not answered yet"
-        self._unsure = False  # the last batch may have been stored although its answer did not come
+        self._problem: Problem | None = Problem("unreachable", f"{self.label} has not answered yet")
+        self._blocked: set[str] = set()  # streams whose key holds something else
+        self._renewed: dict[str, float] = {}  # stream -> s, monotonic, when its time to live was set
+        self._unsure = False  # the last transaction may have been stored although its answer did not come
         self._connected_before = False
         self._closing = asyncio.Event()
+        for reason in REASONS:
+            metrics.SINK_PROBLEM.labels(SINK, reason).set(0)
         self._task = asyncio.create_task(self._run(), name="redis-sink")
 
     @property
     def problem(self) -> str | None:
-        """Why events do not reach Redis now, as a sentence without credentials; None when they do."""
-        if self._problem is None:
-            return None
-        return f"{self._problem}; {len(self._subscription)} events wait, {self._subscription.dropped} were lost"
+        """Why events do not reach Redis now, as a sentence without credentials; None if they do."""
+        if self._problem is not None:
+            waiting = f"{len(self._subscription)} events wait, {self._subscription.dropped} were lost"
+            return f"{self._problem.sentence}; {waiting}"
+        return wrong_type(self.label, sorted(self._blocked)).sentence if self._blocked else None
 
     async def close(self) -> None:
-        """Writes what is buffered if Redis answers within `DRAIN_TIMEOUT`; the rest is lost and counted."""
+        """Write what is buffered if Redis answers within `DRAIN_TIMEOUT`; the rest is lost and counted."""
         self._subscription.close()
         self._closing.set()
         _, late = await asyncio.wait([self._task], timeout=DRAIN_TIMEOUT)
@@ -78,7 +99,6 @@ class RedisSink:
                     batch = batch or await self._next()
                     if batch:
                         await self._store(batch)
-                        batch = []
                     elif self._subscription.closed:
                         return
                     else:  # nothing else would show whether Redis is there
@@ -97,34 +117,81 @@ class RedisSink:
                 log.warning("closed with %d events that %s did not take", lost, self.label)
 
     async def _next(self) -> list[Event]:
-        """The next events; none when there are none for a while, or once the subscription is closed and empty."""
+        """Return the next events; none if there are none for a while, or once the subscription is closed and empty."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PING_PERIOD if self._problem is None else 0):
                 return await self._subscription.take(BATCH)
         return []
 
     async def _store(self, batch: list[Event]) -> None:
-        """Stores `batch` in order. Raises `RedisError` or `OSError` with none of it stored, or the answer lost."""
+        """Store `batch`, in order for each session, and remove from it what is stored or refused for good.
+
+        Raise `RedisError` or `OSError` if Redis takes no events now; what is left in `batch` is not known to be stored.
+        """
         if self._unsure:
-            batch = await self._missing(batch)
+            batch[:] = await self._missing(batch)
             self._unsure = False
-        if not batch:
-            return
+        for session in dict.fromkeys(event.session for event in batch):
+            events = [event for event in batch if event.session == session]
+            stored = await self._store_stream(stream_name(session), events)
+            batch[:] = [event for event in batch if event.session != session]
+            if stored:
+                await self._renew(stream_name(session), over=events[-1].state in _OVER)
+
+    async def _store_stream(self, stream: str, events: list[Event]) -> bool:
+        """Store the events of one session; return whether its key is a stream, without which they are lost."""
         # A transaction: either all of them are stored or none, so that order survives a failure in the middle.
         async with self._redis.pipeline(transaction=True) as pipeline:
-            for event in batch:
-                pipeline.xadd(stream_name(event.session), {"event": event.text}, maxlen=STREAM_LENGTH, approximate=True)
+            for event in events:
+                pipeline.xadd(stream, {"event": event.text}, maxlen=STREAM_LENGTH, approximate=True)
             self._unsure = True
-            answers = await pipeline.execute(raise_on_error=False)
+            try:
+                answers = await pipeline.execute(raise_on_error=False)
+            except ResponseError:  # it was refused as a whole
+                self._unsure = False
+                raise
         self._unsure = False
-        for event, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, ResponseError):  # this one key is not a stream
-                metrics.PUBLISH_ERRORS.labels(SINK).inc()
-                metrics.EVENTS_DROPPED.labels(SINK).inc()
-                log.warning("an event did not go into %s: %s", stream_name(event.session), answer)
+        refused = [answer for answer in answers if isinstance(answer, ResponseError)]
+        if not refused:
+            self._unblock(stream)
+            return True
+        if not str(refused[0]).startswith(_WRONG_TYPE):
+            raise refused[0]
+        metrics.PUBLISH_ERRORS.labels(SINK).inc(len(refused))
+        metrics.EVENTS_DROPPED.labels(SINK).inc(len(refused))
+        if events[-1].state in _OVER:
+            self._unblock(stream)  # no more events come for it
+        elif stream not in self._blocked:
+            self._blocked.add(stream)
+            metrics.SINK_PROBLEM.labels(SINK, "wrong_type").set(len(self._blocked))
+            log.warning("%s", wrong_type(self.label, [stream]).sentence)
+        return False
+
+    def _unblock(self, stream: str) -> None:
+        if stream in self._blocked:
+            self._blocked.discard(stream)
+            metrics.SINK_PROBLEM.labels(SINK, "wrong_type").set(len(self._blocked))
+            log.info("events for %s are not refused any more", stream)
+
+    async def _renew(self, stream: str, *, over: bool) -> None:
+        """Let a stream that got events live for another `ttl` seconds; only after a quarter of it, or at the end.
+
+        The streams of a service that was killed expire too. A stream is renewed only after events were stored in it, so
+        that no key of other people is ever given a time to live.
+        """
+        now = time.monotonic()
+        renewed = self._renewed.get(stream)
+        if renewed is not None and not over and (not self._ttl or now - renewed < self._ttl / 4):
+            return
+        with contextlib.suppress(ResponseError):  # a user who may not EXPIRE keeps the streams
+            await (self._redis.expire(stream, self._ttl) if self._ttl else self._redis.persist(stream))
+        if over:
+            self._renewed.pop(stream, None)
+        else:
+            self._renewed[stream] = now
 
     async def _missing(self, batch: list[Event]) -> list[Event]:
-        """Those of `batch` that are not at the end of their streams yet."""
+        """Return those of `batch` that are not at the end of their streams yet."""
         stored: set[tuple[str, str]] = set()
         for session in {event.session for event in batch}:
             with contextlib.suppress(ResponseError):  # not a stream: nothing is stored there
@@ -134,7 +201,8 @@ class RedisSink:
 
     def _answered(self) -> None:
         if self._problem is not None:
-            log.info("%s answers", self.label)
+            log.info("%s answers and takes events", self.label)
+            metrics.SINK_PROBLEM.labels(SINK, self._problem.reason).set(0)
             if self._connected_before:
                 metrics.RECONNECTS.labels(SINK).inc()
         self._connected_before = True
@@ -142,13 +210,18 @@ class RedisSink:
 
     def _failed(self, error: Exception) -> None:
         metrics.PUBLISH_ERRORS.labels(SINK).inc()
-        problem = f"{self.label} does not answer: {error}"
-        if problem != self._problem:
-            log.warning("%s", problem)
+        if isinstance(error, (RedisConnectionError, RedisTimeout, OSError)):
+            self._renewed.clear()  # another server may answer next
+        problem = problem_of(error, self.label, TIMEOUT)
+        if self._problem is None or problem != self._problem:
+            log.warning("%s", problem.sentence)
+        if self._problem is not None:
+            metrics.SINK_PROBLEM.labels(SINK, self._problem.reason).set(0)
+        metrics.SINK_PROBLEM.labels(SINK, problem.reason).set(1)
         self._problem = problem
 
     async def _pause(self, delay: float) -> None:
-        """Waits `delay` seconds; no longer than the first delay once closing."""
+        """Wait `delay` seconds; no longer than the first delay once closing."""
         if self._closing.is_set():
             await asyncio.sleep(min(delay, FIRST_DELAY))
             return
@@ -157,17 +230,17 @@ class RedisSink:
 
 
 def stream_name(session: str) -> str:
-    """Key of a session's stream."""
+    """Return the key of a session's stream."""
     return f"affect:{session}"
 
 
 def check_url(url: str) -> None:
-    """Raises `UserError` if `url` is malformed, before anything is started."""
+    """Raise `UserError` if `url` is malformed, before anything is started."""
     open_client(url)
 
 
 def open_client(url: str) -> Any:
-    """A client that connects when first used. Raises `UserError` for a malformed URL."""
+    """Return a client that connects when first used. Raise `UserError` for a malformed URL."""
     try:
         client: Any = Redis.from_url(
             url,

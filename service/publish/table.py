@@ -1,7 +1,7 @@
 """Events as a table: one row per face and frame, with OpenFace's column names (and units and signs) where they exist.
 
 OpenFace 2.2 (Baltrušaitis et al. 2018) is what most analysis scripts of the field read. Its `AU.._r` are intensities of
-0 to 5, which no model here gives: probabilities go to columns of their own, and `_r` never appears.
+0 to 5: they hold the events' `intensities`, never probabilities, which have columns of their own.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: `kind` is int64, float64 or string; every cell may be empty but frame, timestamp and success."""
+    """Describe a column of int64, float64 or string; every cell may be empty but frame, timestamp and success."""
 
     name: str
     kind: Literal["int", "float", "text"]
@@ -49,14 +49,16 @@ COLUMNS = (
     *(Column(name, "float") for name in EXPRESSIONS),
     *(Column(f"{name}_p", "float") for name in ACTION_UNITS),
     *(Column(f"{name}_c", "int") for name in ACTION_UNITS),
+    *(Column(f"{name}_r", "float") for name in ACTION_UNITS),
     Column("weights", "text"),
     Column("trained", "int"),
 )
 
 
 def rows(event: Mapping[str, Any], frame: int) -> list[Row]:
-    """Rows of an event (schema affect/1) about picture number `frame`, from 1; one of success 0 where nobody is seen.
-    Columns without a value are left out.
+    """Return the rows of an event (schema affect/1) about picture number `frame`, counted from 1.
+
+    Without a face there is one row of success 0. Columns without a value are left out.
     """
     common: Row = {
         "frame": frame,
@@ -73,7 +75,7 @@ def rows(event: Mapping[str, Any], frame: int) -> list[Row]:
 
 
 def has_picture(event: Mapping[str, Any]) -> bool:
-    """Whether the event tells of a picture, and not of a change of state or of sound alone."""
+    """Return whether the event is about a picture, and not about a change of state or sound alone."""
     return event.get("image_size") is not None or event.get("file") is not None
 
 
@@ -102,6 +104,8 @@ def _face(face: Mapping[str, Any]) -> Row:
     for name, probability in face["aus"].items():
         row[f"{name}_p"] = probability
         row[f"{name}_c"] = int(probability >= AU_THRESHOLD)
+    for name, intensity in face.get("intensities", {}).items():
+        row[f"{name}_r"] = intensity
     return row
 
 

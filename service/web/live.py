@@ -172,7 +172,7 @@ def redis(settings: Settings, hub: Hub) -> Sequence[Sink]:
         return []
     from service.publish.redis_sink import RedisSink  # a tenth of a second of a start, and few have Redis
 
-    return [RedisSink(settings.redis.get_secret_value(), hub)]
+    return [RedisSink(settings.redis.get_secret_value(), hub, ttl=settings.redis_ttl)]
 
 
 async def start(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models.labels import AUS_2020
+from service.adapters.adapter import Estimate
 from service.events import FaceAffect
-from service.inference.estimate import Estimate
 from service.perception.face import Face, HeadPose, Quality
 
 NEUTRAL = np.array([0.7, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05], np.float32)

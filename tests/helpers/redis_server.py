@@ -31,6 +31,10 @@ class RedisServer:
         self._command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
         self._process: subprocess.Popen[bytes] | None = None
 
+    def cluster(self) -> None:
+        """Be a node of a Redis Cluster from the next start on."""
+        self._command += ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+
     def start(self) -> None:
         """Returns once it answers."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)

@@ -15,13 +15,13 @@ from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
+from service.adapters.adapter import Estimate
 from service.adapters.voice import HOLD, MIN_SPEECH, PERIOD, Trust, Voice, VoiceReader
 from service.aggregation.fusion import Fusion, fuse
 from service.analyze import events_of_recording
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
 from service.events import AffectEvent
-from service.inference.estimate import Estimate
 from service.perception.mel import MelStream
 from service.perception.speech import SpeechDetector
 from service.pipeline import Pipeline

@@ -6,8 +6,9 @@ from helpers.estimates import NEUTRAL, check, estimate, face
 
 from models.labels import COMPOUND_EXPRESSIONS, EXPRESSIONS
 from service.aggregation.aggregate import FORGET_SECONDS, HOLD_SECONDS, WINDOW_NAMES, Aggregator
-from service.aggregation.status import CLEAR, UNCLEAR
+from service.aggregation.status import CLEAR, OCCLUDED, UNCLEAR, UNCOVERED
 from service.metrics import ABSTENTIONS
+from service.perception.picture_size import Scale
 
 
 def watch(aggregator, times, **values):
@@ -238,3 +239,62 @@ def test_values_outside_the_scale_are_put_at_its_end():
 
 def test_expression_names_are_in_the_order_of_the_contract():
     assert list(watch(Aggregator(), [0.0])["expression"]["probabilities"]) == list(EXPRESSIONS)
+
+
+def test_values_that_doubt_hides_are_not_shown_in_between_either():
+    """A slow model is read less often than there are frames: what it last said holds until it says more."""
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 2), certainty=0.9)
+    watch(aggregator, [2.1], certainty=UNCLEAR - 0.05)
+    for t in (2.13, 2.17, 2.2):
+        (entry,) = aggregator.update(t, [face(t)], {})
+        check(entry)
+        assert (entry["status"], entry["reasons"], entry["valence"]) == ("abstained", ["unclear"], None)
+    assert watch(aggregator, [2.3], certainty=0.9)["valence"] == 0.3
+
+
+def test_a_covered_face_is_not_read_and_says_so():
+    aggregator = Aggregator()
+    shown = watch(aggregator, seconds(0, 2), occluded=0.1)
+    assert (shown["occluded"], shown["valence"]) == (0.1, 0.3)
+    middle = (OCCLUDED + UNCOVERED) / 2
+    reasons = [watch(aggregator, [2 + 0.1 * i], occluded=x)["reasons"] for i, x in enumerate((0.9, middle, 0.1), 1)]
+    assert reasons == [["occluded"], ["occluded"], []]
+
+
+def test_intensities_go_out_beside_the_probabilities():
+    entry = watch(Aggregator(), [0.0], intensities={"AU12": 3.456, "AU04": 7.0})
+    assert entry["intensities"] == {"AU12": 3.46, "AU04": 5.0}
+    assert watch(Aggregator(), [0.0])["intensities"] == {}
+
+
+def test_one_abstained_frame_does_not_ruin_the_windows_of_a_model_that_answers_late():
+    late = 0.3  # s
+    aggregator = Aggregator()
+    for t in seconds(0, 8):
+        rising = {1: estimate(t - late, valence=0.1 * (t - late) - 0.4)} if t > late else {}
+        blurred = {"sharpness": 1.0} if abs(t - 4.0) < 0.01 else {}
+        (entry,) = aggregator.update(t, [face(t, **blurred)], rising)
+        check(entry)
+        if t > 2:
+            slopes = entry["windows"]["1s"]["valence"]
+            assert slopes["slope"] == pytest.approx(0.1, abs=2e-3), t
+    assert entry["windows"]["6s"]["valence"]["slope"] == pytest.approx(0.1, abs=2e-3)
+
+
+def test_a_late_answer_about_a_frame_that_could_not_be_read_is_not_used():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 2))
+    aggregator.update(2.1, [face(2.1, yaw=70)], {})
+    (entry,) = aggregator.update(2.2, [face(2.2)], {1: estimate(2.1, valence=-1.0)})
+    assert (entry["status"], entry["valence"]) == ("held", 0.3)
+
+
+def test_a_lost_face_is_held_in_the_pixels_of_the_picture_that_it_goes_out_with():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 2))
+    aggregator.scale(Scale(2.0, 2.0))
+    (held,) = aggregator.update(2.1, [], {})
+    assert held["box"] == [424.0, 160.0, 280.0, 280.2]
+    aggregator.forget()
+    assert aggregator.update(2.2, [], {}) == []

@@ -79,7 +79,7 @@ def test_the_faces_are_those_of_the_cpu(moved: Networks, on_cpu: Networks, portr
 def scheduled(networks: Networks) -> int:
     """Requests that wait while the mesh is held up: one thread runs all three networks."""
     assert isinstance(networks.mesh, BatchedNetwork)
-    return len(networks.mesh._scheduler._ready)
+    return len(networks.mesh._scheduler._queue)
 
 
 def test_sessions_that_come_together_share_a_call(

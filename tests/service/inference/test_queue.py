@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.errors import EngineError
-from service.inference.queue import BATCH_SECONDS, Pending, Ready, Request
+from service.inference.queue import BATCH_SECONDS, Pending, Request, RequestQueue
 from service.inference.scheduler import Scheduler
 
 TICK = 0.002  # s of the simulated clock
@@ -22,11 +22,11 @@ def request(session: str, now: float, count: int = 1, period: float = 0.033, mod
     return Request(model, {"x": np.zeros((count, 1), np.float32)}, session, now, period)
 
 
-def ready(max_batch: int = 16, max_wait: float = 0.0, drop_after: float = 1.0, models: str = "m") -> Ready:
+def ready(max_batch: int = 16, max_wait: float = 0.0, drop_after: float = 1.0, models: str = "m") -> RequestQueue:
     """That knows already that a row costs next to nothing."""
-    made = Ready(max_batch, max_wait, drop_after)
+    made = RequestQueue(max_batch, max_wait, drop_after)
     for model in models:
-        made.took(model, 1, 1e-6)
+        made.learn_cost(model, 1, 1e-6)
     return made
 
 
@@ -55,8 +55,8 @@ def test_a_batch_waits_for_active_sessions_but_not_longer_than_it_may() -> None:
 
 def test_nobody_waits_while_there_is_cpu_to_spare_or_for_a_model_that_wants_it_alone() -> None:
     busy = True
-    queue = Ready(16, 0.01, 1.0, busy=lambda: busy)
-    queue.took("m", 1, 1e-6)
+    queue = RequestQueue(16, 0.01, 1.0, busy=lambda: busy)
+    queue.learn_cost("m", 1, 1e-6)
     for session in "ab":
         queue.add(request(session, 0.0))
     assert len(queue.take(0.0)) == 2
@@ -128,13 +128,13 @@ def test_a_session_with_many_faces_does_not_starve_one_with_few() -> None:
 
 
 def test_a_call_is_not_expected_to_last_longer_than_the_others_may_wait() -> None:
-    queue = Ready(16, 0.0, 1.0)
+    queue = RequestQueue(16, 0.0, 1.0)
     queue.add(request("crowd", 0.0, 30))
     assert sum(s.rows for s in queue.take(0.0)) == 1, "the first call tells what a row costs"
-    queue.took("m", 1, BATCH_SECONDS / 4)
+    queue.learn_cost("m", 1, BATCH_SECONDS / 4)
     assert sum(s.rows for s in queue.take(0.1)) == 4
     assert queue.expected("m", 4) == pytest.approx(BATCH_SECONDS)
-    queue.took("m", 4, 10 * BATCH_SECONDS)
+    queue.learn_cost("m", 4, 10 * BATCH_SECONDS)
     assert sum(s.rows for s in queue.take(0.2)) == 1
     queue.forget("m")
     assert queue.expected("m", 4) is None
@@ -152,7 +152,7 @@ def test_a_call_is_not_expected_to_last_longer_than_the_others_may_wait() -> Non
 def test_every_request_is_run_in_full_once_or_given_back(
     steps: list[tuple[int, int, float, str, bool]], max_batch: int, max_wait: float
 ) -> None:
-    queue = Ready(max_batch, max_wait, drop_after=0.3)
+    queue = RequestQueue(max_batch, max_wait, drop_after=0.3)
     now = 0.0
     asked: list[Request] = []
     given_back: list[Request] = []

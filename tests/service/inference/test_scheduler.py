@@ -311,7 +311,7 @@ def test_a_call_is_left_longer_where_such_calls_are_known_to_take_longer() -> No
     engine, faults = Doubling(), Faults()
     scheduler = started(hung_after=0.1)
     scheduler.register("slow", engine, failed=faults)
-    scheduler._ready.took("slow", 1, 60.0)
+    scheduler._queue.learn_cost("slow", 1, 60.0)
     engine.hold()
     pending = scheduler.submit("slow", rows(1), session="a")
     assert not faults.came.wait(0.5)

@@ -239,8 +239,8 @@ def test_somebody_else_in_the_same_place_is_somebody_new(portrait: Picture) -> N
     assert [face.track for face in seen[-1]] == [2]
 
 
-def test_a_cut_to_a_picture_of_another_size_starts_anew_with_new_numbers(portrait: Picture) -> None:
-    large = np.asarray(cv2.resize(portrait, (700, 700)), np.uint8)
+def test_a_cut_to_a_picture_of_another_shape_starts_anew_with_new_numbers(portrait: Picture) -> None:
+    large = np.asarray(cv2.resize(portrait[:400], (896, 700)), np.uint8)
     seen = watch([portrait, portrait, large, large, *([large] * 15)])
     assert [face.track for face in seen[1]] == [1]
     assert [face.track for face in seen[-1]] == [2]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.perception.detector import anchors, letterbox
 from service.perception.mesh import Roi
-from service.perception.scan import MAX_LOOKS, MAX_TILES, NEWCOMERS_PERIOD, Schedule, region_around, tiles_of
+from service.perception.scan import MAX_PASSES, MAX_TILES, NEWCOMERS_PERIOD, Schedule, region_around, tiles_of
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
@@ -29,16 +29,16 @@ def test_small_pictures_need_no_tiles() -> None:
 
 
 @given(st.integers(1, 9), st.floats(10, 60))
-def test_everything_is_looked_at_twice_a_second_and_never_much_at_once(looks: int, fps: float) -> None:
+def test_everything_is_searched_twice_a_second_and_never_much_at_once(passes: int, fps: float) -> None:
     schedule = Schedule()
-    assert schedule.due(0.0, looks, True) == list(range(looks))  # the first frame is looked at whole
-    counts = np.zeros(looks, int)
+    assert schedule.due(0.0, passes, True) == list(range(passes))  # the first frame is searched whole
+    counts = np.zeros(passes, int)
     seconds = 4
     for index in range(1, int(seconds * fps) + 1):
-        due = schedule.due(index / fps, looks, True)
-        assert len(due) <= min(MAX_LOOKS, looks)
+        due = schedule.due(index / fps, passes, True)
+        assert len(due) <= min(MAX_PASSES, passes)
         counts[due] += 1
-    expected = min(seconds / NEWCOMERS_PERIOD, seconds * fps * MAX_LOOKS / looks)
+    expected = min(seconds / NEWCOMERS_PERIOD, seconds * fps * MAX_PASSES / passes)
     assert (abs(counts - expected) <= 2).all()
 
 

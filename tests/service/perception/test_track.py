@@ -29,7 +29,7 @@ def sighting(x: float, y: float, size: float, person: int = 0) -> Sighting:
     mesh = mesh_at(x, y, size)
     seen = Sighting(PICTURE, mesh, 1.0, roi_from_mesh(mesh))
     look = np.random.default_rng(person).normal(size=768).astype(np.float32)
-    seen._look = look / np.linalg.norm(look)
+    seen._appearance = look / np.linalg.norm(look)
     return seen
 
 

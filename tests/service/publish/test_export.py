@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from math import radians
 from pathlib import Path
 
@@ -134,14 +138,14 @@ def test_both_tables_say_the_same(tmp_path):
     assert [{k: v or None for k, v in row.items()} for row in read(tmp_path / "a.csv")] == comparable
 
 
-def test_action_units_are_probabilities_and_occurrences_never_intensities(table_path):
-    write(table_path)
+def test_action_units_are_probabilities_occurrences_and_where_the_model_gives_them_intensities(table_path):
+    write(table_path, [an_event(0.0), an_event(0.1, a_face(intensities={"AU12": 3.4}))])
     row = read(table_path)[1]
     assert (row["AU12_p"], row["AU12_c"]) == (0.91, 1)
     assert (row["AU01_p"], row["AU01_c"]) == (0.02, 0)
     assert row["AU25_c"] == 1
     assert (row["AU45_p"], row["AU45_c"]) == (None, None)
-    assert not [name for name in NAMES if name.endswith("_r")]
+    assert (row["AU12_r"], row["AU01_r"]) == (3.4, None)
     assert {name[:4] for name in NAMES if name.startswith("AU")} == set(ACTION_UNITS)
 
 
@@ -227,6 +231,72 @@ def test_interrupted_before_anything_was_done_an_older_file_stays(tmp_path, suff
     assert path.read_text() == "older"
     assert list(tmp_path.iterdir()) == [path]
     assert "nothing was written" in export.note
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+from pathlib import Path
+from test_export import EVENTS
+from service.publish.export import open_export
+export = open_export(Path(sys.argv[1]))
+for event in EVENTS * int(sys.argv[2]):
+    export.write(event)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(path, times):
+    """Writes all events so many times, as a process that is then killed; what it left beside `path`."""
+    command = [sys.executable, "-c", KILLED, str(path), str(times), str(Path(__file__).parent)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    return [file for file in path.parent.iterdir() if file.suffix == ".part"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_what_a_killed_run_had_done_is_kept_by_the_next_one(tmp_path, suffix):
+    path = tmp_path / f"killed{suffix}"
+    (left,) = killed(path, 20)
+    assert not path.exists()
+    assert len(left.read_text().splitlines()) == (100 if suffix == ".jsonl" else 101)
+    with left.open("ab") as file:
+        file.write(b"cut of")  # a line that did not reach the disk whole
+    open_export(tmp_path / "other.csv").close()
+    assert len(path.read_text().splitlines() if suffix == ".jsonl" else read(path)) == 100
+    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, "other.csv"]
+
+
+def test_a_run_that_still_goes_on_is_left_alone(tmp_path):
+    running = open_export(tmp_path / "out.csv")
+    running.write(EVENTS[2])
+    open_export(tmp_path / "other.csv").close()
+    running.write(EVENTS[3])
+    running.close()
+    assert [row["frame"] for row in read(tmp_path / "out.csv")] == [1, 2, 2]
+
+
+def test_a_journal_never_replaces_a_newer_file(tmp_path):
+    path = tmp_path / "out.csv"
+    (left,) = killed(path, 1)
+    path.write_text("newer")
+    os.utime(path, ns=(left.stat().st_mtime_ns + 10**9,) * 2)
+    open_export(tmp_path / "other.csv").close()
+    assert path.read_text() == "newer"
+    assert not left.exists()
+
+
+def test_files_of_others_that_end_alike_are_left_alone(tmp_path):
+    for name in ("film.mp4.part", "out.csv.0123456789ab.part", "notes.txt.0123456789ab.part"):
+        (tmp_path / name).write_text("not ours\nat all\n" if name.startswith("notes") else "")
+    open_export(tmp_path / "other.csv").close()
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"film.mp4.part", "notes.txt.0123456789ab.part", "other.csv"}
+
+
+def test_names_of_files_that_are_no_utf_8_and_of_several_lines_come_through(table_path):
+    names = ["a\udcff.png", "two\nlines.png"]
+    write(table_path, [an_event(0.0, a_face(), file=name) for name in names])
+    assert [row["file"] for row in read(table_path)] == ["a\\udcff.png", "two\nlines.png"]
 
 
 def test_a_recording_without_frames_is_a_table_without_rows(table_path):

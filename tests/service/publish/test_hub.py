@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from service.events import Event
-from service.publish.hub import Hub
+from service.publish.hub import Hub, Subscription
 
 
 def event(seq: int, session: str = "desk") -> Event:
@@ -219,3 +219,25 @@ def test_a_sentence_that_is_not_utf_8_goes_out_all_the_same() -> None:
     event = Event.of({"session": "desk", "seq": 0, "state": "failed", "detail": detail, "faces": []})
     assert json.loads(event.text)["detail"] == detail
     assert event.data["detail"] == detail
+
+
+def test_the_event_before_the_end_is_never_lost() -> None:
+    """Event and end may come between a look at the empty queue and a look at whether it is closed."""
+
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        subscription = hub.subscribe()
+        pop = hub._pop
+
+        def pop_just_before(one: Subscription, limit: int) -> list[Event] | None:
+            found = pop(one, limit)
+            if found is None:
+                publisher = threading.Thread(target=lambda: (hub.publish(event(7)), hub.close()))
+                publisher.start()
+                publisher.join()
+            return found
+
+        hub._pop = pop_just_before  # type: ignore[method-assign]
+        return [e.seq async for e in subscription]
+
+    assert asyncio.run(run()) == [7]

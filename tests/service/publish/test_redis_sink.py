@@ -26,6 +26,12 @@ def counted(name: str) -> float:
     return REGISTRY.get_sample_value(name, {"sink": "redis"}) or 0.0
 
 
+def problems() -> dict[str, float]:
+    """Reasons of `affect_sink_problem` that are above 0."""
+    (metric,) = (metric for metric in REGISTRY.collect() if metric.name == "affect_sink_problem")
+    return {sample.labels["reason"]: sample.value for sample in metric.samples if sample.value}
+
+
 async def stored(server: RedisServer, session: str = "desk") -> list[int]:
     """Sequence numbers in the session's stream."""
     async with Redis.from_url(server.url, decode_responses=True) as client:
@@ -205,8 +211,8 @@ def test_a_redis_that_is_full_keeps_events_waiting_in_order(redis_server: RedisS
             await client.config_set("maxmemory", "1")
             for seq in range(200):
                 hub.publish(event(seq))
-            await until(lambda: fails(sink))
-            assert "maxmemory" in (sink.problem or "")
+            await until(lambda: "maxmemory is reached" in (sink.problem or ""))
+            assert problems() == {"memory": 1}
             await client.config_set("maxmemory", "0")
             await until(lambda: answers(sink))
         await sink.close()
@@ -214,6 +220,127 @@ def test_a_redis_that_is_full_keeps_events_waiting_in_order(redis_server: RedisS
 
     redis_server.start()
     assert asyncio.run(run()) == list(range(200))
+
+
+def test_a_key_of_another_type_is_told_once_and_ends_with_the_key(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> tuple[str, dict[str, float], list[int]]:
+        hub = Hub(asyncio.get_running_loop())
+        async with Redis.from_url(redis_server.url) as client:
+            await client.set("affect:desk", "not a stream")
+            sink = RedisSink(redis_server.url, hub)
+            await until(lambda: answers(sink))
+            for seq in range(50):
+                hub.publish(event(seq))
+                await asyncio.sleep(0.002)
+            await until(lambda: not answers(sink))
+            told, counted_problems = sink.problem or "", problems()
+            assert await client.ttl("affect:desk") == -1, "a key of other people never expires by us"
+            await client.delete("affect:desk")
+            hub.publish(event(50))
+            await until(lambda: answers(sink))
+        await sink.close()
+        return told, counted_problems, await stored(redis_server)
+
+    redis_server.start()
+    told, counted_problems, seqs = asyncio.run(run())
+    assert "the key affect:desk of redis://127.0.0.1" in told
+    assert "something else than a stream" in told
+    assert counted_problems == {"wrong_type": 1}
+    assert problems() == {}
+    assert seqs[-1] == 50
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "allow", "reason", "words"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "read_only", "read-only replica"),
+        (
+            ("ACL", "SETUSER", "default", "-xadd"), ("ACL", "SETUSER", "default", "+xadd"),
+            "permission", "does not let this user write",
+        ),
+    ],
+)  # fmt: skip
+def test_a_redis_that_refuses_is_told_in_its_own_words_once(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture,
+    refusal: tuple[str, ...], allow: tuple[str, ...], reason: str, words: str,
+) -> None:  # fmt: skip
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        async with Redis.from_url(redis_server.url) as client:
+            sink = RedisSink(redis_server.url, hub)
+            await until(lambda: answers(sink))
+            await client.execute_command(*refusal)
+            for seq in range(20):
+                hub.publish(event(seq))
+            before = counted("affect_publish_errors_total")
+            await until(lambda: counted("affect_publish_errors_total") >= before + 3)
+            assert words in (sink.problem or "")
+            assert "XADD affect:desk" not in (sink.problem or ""), "no event's text in a sentence"
+            assert problems() == {reason: 1}
+            await client.execute_command(*allow)
+            await until(lambda: answers(sink))
+        await sink.close()
+        return await stored(redis_server)
+
+    redis_server.start()
+    assert asyncio.run(run()) == list(range(20))
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_a_wrong_password_is_told(redis_server: RedisServer) -> None:
+    async def run() -> str:
+        async with Redis.from_url(redis_server.url) as client:
+            await client.config_set("requirepass", "right")
+        url = f"redis://:hunter2@127.0.0.1:{redis_server.port}/0"
+        sink = RedisSink(url, Hub(asyncio.get_running_loop()))
+        await until(lambda: "refuses the user name or password" in (sink.problem or ""))
+        told = sink.problem or ""
+        assert problems() == {"password": 1}
+        await sink.close()
+        return told
+
+    redis_server.start()
+    assert "hunter2" not in asyncio.run(run())
+
+
+def test_streams_expire_after_their_last_event(redis_server: RedisServer) -> None:
+    async def run(ttl: int) -> int:
+        hub = Hub(asyncio.get_running_loop())
+        sink = RedisSink(redis_server.url, hub, ttl=ttl)
+        hub.publish(event(1))
+        hub.publish(Event.of({"session": "desk", "seq": 2, "state": "ended", "detail": "Over.", "faces": []}))
+        await sink.close()
+        async with Redis.from_url(redis_server.url) as client:
+            left: int = await client.ttl("affect:desk")
+        return left
+
+    redis_server.start()
+    assert 3500 < asyncio.run(run(3600)) <= 3600
+    assert asyncio.run(run(0)) == -1  # it stays, although it was to expire before
+
+
+def test_sessions_that_share_a_batch_go_into_a_cluster(tmp_path: Path) -> None:
+    async def run(server: RedisServer) -> list[list[int]]:
+        async with Redis.from_url(server.url) as client:
+            await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while b"cluster_state:ok" not in await client.execute_command("CLUSTER", "INFO"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        hub = Hub(asyncio.get_running_loop())
+        sink = RedisSink(server.url, hub)
+        for seq in range(200):
+            for session in ("desk", "door", "hall"):
+                hub.publish(event(seq, session))
+        await until(lambda: answers(sink))
+        await sink.close()
+        return [await stored(server, session) for session in ("desk", "door", "hall")]
+
+    with redis_in(tmp_path) as server:
+        server.cluster()
+        server.start()
+        assert asyncio.run(run(server)) == [list(range(200))] * 3
 
 
 def test_closing_without_redis_ends_and_counts_what_is_lost(
