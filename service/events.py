@@ -243,6 +243,7 @@ class Event:
         detail: The sentence of a change of state; None for an event of a picture or of sound.
         text: JSON of the event without landmarks.
         landmarks: 68 points by track, (68, 2) float32 in pixels, of the faces in the picture.
+        incarnation: The session's incarnation, counted from 1.
     """
 
     session: str
@@ -251,6 +252,7 @@ class Event:
     detail: str | None
     text: str
     landmarks: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
+    incarnation: int = 1
 
     @classmethod
     def of(cls, data: Mapping[str, Any], landmarks: Mapping[int, NDArray[np.float32]] | None = None) -> Self:
@@ -262,12 +264,8 @@ class Event:
             detail=data.get("detail"),
             text=_encode(data),
             landmarks=landmarks or {},
+            incarnation=data.get("incarnation", 1),
         )
-
-    @cached_property
-    def incarnation(self) -> int:
-        """Return the session's incarnation, counted from 1."""
-        return int(self.data.get("incarnation", 1))
 
     @property
     def of_media(self) -> bool:

@@ -1,4 +1,4 @@
-"""`affectstream serve`: the service until it is told to stop, in this process alone or with workers."""
+"""`affectstream serve`: run the service until a signal stops it, in this process alone or with workers."""
 
 import errno
 import logging
@@ -7,7 +7,7 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.settings import LOOPBACK, Settings
 from service.workers.fleet import Fleet, workers_for
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Bytes of kernel buffer a connection. Left to itself it grows to megabytes, by which a slow reader lags before the
-# first of its events is dropped.
+# Bytes that the kernel buffers for each connection. By default the buffer grows to megabytes, and a slow reader lags
+# by as many before the first of its events is dropped.
 SEND_BUFFER = 262_144
 
 
 def serve(settings: Settings) -> int:
-    """Blocks until SIGINT or SIGTERM; returns the exit code. Raises `UserError` for a busy port or a bad setting."""
+    """Serve until SIGINT or SIGTERM and return the exit code. Raise `UserError` for a busy port or a bad setting."""
     workers = workers_for(settings)
     with _bind(settings.host, settings.port) as listener:
         try:
@@ -50,20 +50,20 @@ def _alone(settings: Settings, listener: socket.socket) -> int:
 
 def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> int:
     with closing(Fleet(settings, workers)) as fleet:
-        fleet.start()  # and while it does, the web application is imported: half of the time until the first event
+        fleet.start()  # the web application is imported meanwhile, which is half of the time until the first event
         from service.web.app import create_app
         from service.workers import metrics as merged_metrics
-        from service.workers import proxy as forward
+        from service.workers import proxy
         from service.workers.sessions import RemoteSessions
 
         app = create_app(
             settings,
             runtime_factory=lambda _: fleet,
             sessions_factory=lambda _, fleet, hub: RemoteSessions(fleet, hub, limit=settings.max_sessions),
-            routers=[forward.router, merged_metrics.router],
+            routers=[proxy.router, merged_metrics.router],
         )
         server = _server(app, settings, listener)
-        fleet.ready()
+        fleet.wait_for()
         return _run(server, app, listener)
 
 
@@ -81,11 +81,11 @@ def _server(app: "FastAPI", settings: Settings, listener: socket.socket) -> "Ser
 
 
 def _run(server: "Server", app: "FastAPI", listener: socket.socket) -> int:
-    server.run_told(app, listener)
+    server.run_until_signal(app, listener)
     failure: UserError | None = app.state.failure
-    if failure is not None and not server.told:
+    if failure is not None and not server.stopping:
         raise failure
-    return 0 if server.started or server.told else 1
+    return 0 if server.started or server.stopping else 1
 
 
 def _bind(host: str, port: int) -> socket.socket:

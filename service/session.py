@@ -1,4 +1,4 @@
-"""One live stream: a thread takes the newest frame from the inbox, runs the pipeline, hands events to the hub."""
+"""One live stream: a thread that takes the newest frame from the inbox, runs the pipeline and publishes its events."""
 
 import logging
 import threading
@@ -21,24 +21,28 @@ from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
-TAKE_TIMEOUT = 0.25  # s, how soon a stop is noticed without a frame
-FIGURES_OVER = 300  # events that the latency figures look back on
-RATE_OVER = 5.0  # s that the rate looks back on
+WAIT = 0.25  # s that the thread waits for a frame before it looks whether it is to stop
+FIGURES_OVER = 300  # events over which the latency percentiles are taken
+RATE_OVER = 5.0  # s over which the rate is taken
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
+    """When an event of a frame was published, and how long after the frame."""
+
     at: float  # s, monotonic
-    latency: float  # s, from the decoded frame's entering
+    latency: float  # s, from the decoded frame's entering the process
 
 
 class Session:
-    """A source being watched. Starts at once; ends when the source does, or by `close`."""
+    """Run a source through a pipeline in a thread of its own, from construction until the source ends or `close`."""
 
     def __init__(
         self, source: Source, pipeline: Pipeline, publish: Callable[[Event], None], *, purpose: str | None = None
     ) -> None:
+        """Start at once and call `publish` with every event, in the session's thread."""
         self.name = pipeline.name
+        self.incarnation = pipeline.incarnation
         self.label = source.label
         self.purpose = purpose
         self.state = State.CONNECTING
@@ -46,7 +50,7 @@ class Session:
         self._pipeline = pipeline
         self._publish = publish
         self._inbox = Inbox()
-        self._reader = Reader(source, self._inbox)
+        self._capture = Reader(source, self._inbox)
         self._stop = threading.Event()
         self._baseline_asked = threading.Event()
         self._frame: Frame | None = None
@@ -57,27 +61,31 @@ class Session:
         self._faces = 0
         self._started = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"session-{self.name}", daemon=True)
-        self._reader.start()
+        self._capture.start()
         self._thread.start()
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Return whether the session has ended or failed for good."""
         return self.state in (State.ENDED, State.FAILED)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Stops source and thread; returns within about `timeout` seconds."""
+        """Stop the source and the thread; return within about `timeout` seconds."""
         deadline = time.monotonic() + timeout
         self._stop.set()
-        self._reader.stop(timeout)
+        self._capture.stop(timeout)
         self._thread.join(max(0.0, deadline - time.monotonic()))
 
+    def wait(self, timeout: float) -> None:
+        """Return when the session is over, or after `timeout` seconds. Blocks."""
+        self._thread.join(timeout)
+
     def reset_baseline(self) -> None:
-        """Starts the neutral baseline anew with the next frame."""
+        """Start the neutral baseline anew with the next frame."""
         self._baseline_asked.set()
 
     def latest_frame(self) -> Frame | None:
-        """The newest frame that an event was made of; for previews."""
+        """Return the newest frame that an event was made of, for previews; None before the first."""
         return self._frame
 
     def history(self, since: float, resolution: int) -> list[list[float | None]]:
@@ -110,33 +118,33 @@ class Session:
             while not self._stop.is_set() and not self.over:
                 self._step()
         except Exception as error:
-            log.exception("a session broke")
+            log.exception("a session ended by an internal error")
             self._change(StateChange(State.FAILED, f"internal error: {type(error).__name__}"))
         finally:
-            self._reader.stop(0)
+            self._capture.stop(0)
             self._count_faces(0)
             if not self.over:
                 self._change(StateChange(State.ENDED, "closed"))
 
     def _step(self) -> None:
-        self._inbox.wait(TAKE_TIMEOUT)
+        self._inbox.wait(WAIT)
         with self._pipeline.turn:
-            self._work(self._inbox.take(0.0))  # after the turn was given: the newest frame, not the one waited for
+            self._work(self._inbox.take(0.0))  # taken when the core is free: by now a newer frame may have come
 
     def _work(self, arrival: Arrival) -> None:
         if self._baseline_asked.is_set():
             self._baseline_asked.clear()
             self._pipeline.reset_baseline()
-        last = [change for change in arrival.states if change.state in (State.ENDED, State.FAILED)]
+        final = [change for change in arrival.states if change.state in (State.ENDED, State.FAILED)]
         for change in arrival.states:
-            if change not in last:
+            if change not in final:
                 self._change(change)
         for sound in arrival.sounds:
             for event in self._pipeline.sound(sound):
                 self._emit(event)
         if arrival.frame is not None:
             self._read(arrival.frame)
-        for change in last:  # the pictures before the end are still read
+        for change in final:  # after the frame and sound that came before the end
             self._change(change)
 
     def _read(self, frame: Frame) -> None:

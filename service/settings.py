@@ -1,4 +1,4 @@
-"""All settings of the service, one place. Each is an option of `serve` or an `AFFECTSTREAM_` environment variable."""
+"""All settings of the service; each is an `AFFECTSTREAM_` environment variable, and most are options of `serve` too."""
 
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from engines.errors import UserError
+from models.errors import UserError
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 DEFAULT_MODEL = "face-mt"
@@ -15,7 +15,10 @@ DEFAULT_SESSIONS = 16
 
 
 class Settings(BaseSettings):
-    """Defaults are safe: loopback only, no origins allowed, API-opened sources limited to demo and cameras."""
+    """Hold the settings of the service.
+
+    The defaults are safe: loopback only, no foreign origins, and the API may open the demo and cameras alone.
+    """
 
     model_config = SettingsConfigDict(env_prefix="AFFECTSTREAM_", env_nested_delimiter=None)
 
@@ -46,6 +49,15 @@ class Settings(BaseSettings):
     max_sessions: int = Field(DEFAULT_SESSIONS, ge=1, description="Sessions open at once")
     max_subscribers: int = Field(64, ge=1, description="WebSocket and preview clients at once")
     max_request_bytes: int = Field(65_536, ge=1024, description="Largest request body and WebSocket message")
+    max_header_bytes: int = Field(32_768, ge=1024, le=1 << 20, description="Largest head of a request")
+    header_seconds: float = Field(10.0, gt=0, description="Seconds that a request's head may take to come in")
+    body_seconds: float = Field(30.0, gt=0, description="Seconds that a request's body may take to come in")
+    max_connections_per_client: int = Field(
+        128, ge=0, description="Connections at once from one address; 0: any number, as behind a proxy"
+    )
+    max_logins_per_minute: int = Field(
+        10, ge=1, description="Wrong tokens at /login that one address may send a minute; six times as many elsewhere"
+    )
     voice: bool = Field(True, description="Read the voice too, and fuse it into the only face in view")
     max_faces: int = Field(20, ge=1, le=100, description="Faces read per frame")
     max_batch: int = Field(0, ge=0, le=1024, description="Faces per engine call, over all sessions; 0: 16, on a GPU 64")
@@ -61,7 +73,7 @@ class Settings(BaseSettings):
     @field_validator("token", mode="before")
     @classmethod
     def _no_empty_token(cls, value: object) -> object:
-        """An empty one, such as of a variable that is not set, would let everybody in."""
+        """Return None for an empty token, such as that of an empty variable, which would let everybody in."""
         return (value.strip() or None) if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -77,9 +89,9 @@ class Settings(BaseSettings):
 
 
 def load_settings(**options: Any) -> Settings:
-    """Settings from `options` that are not None, else the environment, else the defaults.
+    """Return settings from the `options` that are not None, else the environment, else the defaults.
 
-    Raises `UserError` with one sentence for the first bad value.
+    Raise `UserError` with one sentence for the first bad value.
     """
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
@@ -91,7 +103,7 @@ def load_settings(**options: Any) -> Settings:
 
 
 def settings_table() -> str:
-    """The settings as a Markdown table, for the README."""
+    """Return the settings as a Markdown table, for the README."""
     rows = ["| option of `serve` | variable | default | what |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = ",".join(field.default) if isinstance(field.default, list) else field.default

@@ -67,7 +67,9 @@ def demo_picture(portrait: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     matrix = cv2.getRotationMatrix2D(_FACE, angle, zoom)
     matrix[0, 2] += WIDTH / 2 - _FACE[0] + 70.0 * math.sin(2 * math.pi * t / 6.1)
     matrix[1, 2] += HEIGHT / 2 - _FACE[1] + 25.0 * math.sin(2 * math.pi * t / 4.7)
-    image = cv2.warpAffine(animated(portrait, t), matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    image = cv2.warpAffine(
+        animated(portrait, t), matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
     light = 1.0 + 0.15 * math.sin(2 * math.pi * t / 11.0)
     return np.asarray(cv2.convertScaleAbs(image, dst=image, alpha=light), np.uint8)
 

@@ -66,6 +66,7 @@ class WebRtcSource:
         self._has_video = False
         self._last_media = self._began  # perf_counter seconds of the newest picture (sound, if there is no video)
         self._over: str | None = None  # why it ended
+        self._received, self._heard = -1, self._began  # bytes from the peer, and when the newest came (perf_counter)
         self._tasks: set[asyncio.Task[None]] = set()
         self._drains = 0
         self._closed: asyncio.Task[None] | None = None
@@ -182,14 +183,17 @@ class WebRtcSource:
                 self._last_media = entered
             self._changed.notify_all()
 
+    async def silent_for(self) -> float:
+        """Return the seconds since a packet came from the peer, whether of media, RTCP or ICE. On the event loop."""
+        stats = await self._connection.getStats()
+        received = sum(part.bytesReceived for part in stats.values() if part.type == "transport")
+        if received != self._received:
+            self._received, self._heard = received, time.perf_counter()
+        return time.perf_counter() - self._heard
+
     async def _watch(self) -> None:
-        received, heard = -1, time.perf_counter()
-        while time.perf_counter() - heard < GONE_AFTER:
+        while await self.silent_for() < GONE_AFTER:
             await asyncio.sleep(WATCH_EVERY)
-            stats = await self._connection.getStats()
-            now = sum(part.bytesReceived for part in stats.values() if part.type == "transport")
-            if now != received:
-                received, heard = now, time.perf_counter()
         await self.close(f"nothing came from the peer for {GONE_AFTER:.0f} s")
 
     async def _close(self, why: str) -> None:

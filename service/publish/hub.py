@@ -7,6 +7,7 @@ batch of events, not once per event.
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -32,6 +33,7 @@ class Subscription:
         self.dropped = 0
         self._hub = hub
         self._queue: deque[Event] = deque()
+        self._queued_at: deque[float] = deque()  # s, monotonic, for each event of the queue
         self._bytes = 0  # of JSON in the queue
         self._maxlen = maxlen
         self._closed = False
@@ -64,6 +66,10 @@ class Subscription:
         while (batch := self._hub._pop(self, limit)) is None:
             await self._ready.wait()
         return batch
+
+    def drop_aged(self, seconds: float) -> None:
+        """Drop the events that have waited for more than `seconds`, except the newest of each session."""
+        self._hub._drop_aged(self, seconds)
 
     def close(self) -> None:
         """Take no further events; those that wait can still be taken."""
@@ -163,14 +169,38 @@ class Hub:
     def _push(self, subscription: Subscription, event: Event) -> None:
         queue = subscription._queue
         queue.append(event)
+        subscription._queued_at.append(time.monotonic())
         subscription._bytes += len(subscription.text(event))
         while len(queue) > subscription._maxlen or (subscription._bytes > QUEUE_BYTES and len(queue) > 1):
-            self._take_oldest(subscription)
-            subscription.dropped += 1
-            metrics.EVENTS_DROPPED.labels(subscription.sink).inc()
+            self._drop_oldest(subscription)
+
+    def _drop_oldest(self, subscription: Subscription) -> None:
+        self._take_oldest(subscription)
+        subscription.dropped += 1
+        metrics.EVENTS_DROPPED.labels(subscription.sink).inc()
+
+    def _drop_aged(self, subscription: Subscription, seconds: float) -> None:
+        with self._lock:
+            queue, times = subscription._queue, subscription._queued_at
+            since = time.monotonic() - seconds
+            if not times or times[0] >= since:
+                return
+            newest = {event.session: event for event in queue}
+            kept = []
+            while times and times[0] < since:
+                if newest[queue[0].session] is queue[0]:
+                    kept.append((queue[0], times[0]))
+                    self._take_oldest(subscription)
+                else:
+                    self._drop_oldest(subscription)
+            for event, at in reversed(kept):
+                queue.appendleft(event)
+                times.appendleft(at)
+                subscription._bytes += len(subscription.text(event))
 
     def _take_oldest(self, subscription: Subscription) -> Event:
         event = subscription._queue.popleft()
+        subscription._queued_at.popleft()
         subscription._bytes -= len(subscription.text(event))
         return event
 

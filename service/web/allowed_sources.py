@@ -1,4 +1,4 @@
-"""Which sources a caller of the API may open: what the operator allowed, taken apart rather than compared as text.
+"""Which sources a caller of the API may open: those that the operator allowed, compared part by part, not as text.
 
 A prefix compared as text lets `rtsp://cam.lab@elsewhere/` pass for `rtsp://cam.lab`, and `file:/clips/../etc` for
 `file:/clips`. So scheme, host and port must be equal, and the path must lie below the allowed one.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.redact import redact
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+", re.IGNORECASE)  # two letters at least: "C:" is a drive
@@ -23,12 +23,13 @@ _PLAIN = {
 
 
 class SourceNotAllowed(UserError):
-    """403."""
+    """Report a source that the operator does not allow (HTTP 403)."""
 
 
 def check_source(source: str, allowed: Sequence[str]) -> None:
-    """Raises `SourceNotAllowed` unless `source` lies within one of `allowed`: `demo:`, `camera:`, `camera:0`, `rtsp:`,
-    `https://cams.lab/hall/`, `file:/data/clips/`.
+    """Raise `SourceNotAllowed` unless `source` lies within one of `allowed`.
+
+    Those are such as `demo:`, `camera:`, `camera:0`, `rtsp:`, `https://cams.lab/hall/`, `file:/data/clips/`.
     """
     if any(_within(source, pattern) for pattern in allowed):
         return
@@ -73,5 +74,5 @@ def _url_within(scheme: str, source: str, pattern: str) -> bool:
 
 
 def _path(rest: str) -> Path:
-    """The real file behind what follows `file:`, through links and dots."""
+    """Return the real file behind what follows `file:`, with links and dots resolved."""
     return Path(unquote(rest[2:]) if rest.startswith("//") else rest).expanduser().resolve()

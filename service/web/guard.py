@@ -1,9 +1,10 @@
-"""Who may talk to the service. Any web page can reach loopback, so a browser's requests must come from the service's
-own pages, and anyone else who reaches the port must know the token.
+"""Who may use the service. Any web page can reach loopback, so a browser's requests must come from the service's own
+pages, and everybody else who reaches the port must know the token.
 
-- Host: only names that are this machine's. A page whose name was rebound to 127.0.0.1 still sends its own name.
-- Origin: only the service's own, or one of `allowed_origins`; for WebSockets too, which know no same-origin policy.
-- Token: `Authorization: Bearer`, or the cookie that `/login` gives; compared in constant time.
+- Host: only names of this machine. A page whose name was rebound to 127.0.0.1 still sends its own name.
+- Origin: only the service's own, or one of `allowed_origins`; for WebSockets too, which have no same-origin policy.
+- Token: `Authorization: Bearer`, or the cookie that `/login` gives; compared in constant time, and not at all where an
+  address has sent too many wrong ones within a minute.
 """
 
 import hashlib
@@ -12,28 +13,32 @@ import ipaddress
 import json
 import re
 import socket
+from dataclasses import dataclass
+from math import ceil
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.settings import Settings
+from service.web.connections import HEALTH_PATHS
+from service.web.tries import ELSEWHERE, Tries
 
 COOKIE = "affectstream"
 OPEN_PATHS = frozenset({"/healthz", "/login"})  # reachable without the token
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::(?P<port>\d{1,5}))?", re.IGNORECASE)
-_SHOWN = 80  # characters of a refused value that are told
+_SHOWN = 80  # characters of a refused value that are shown
 
 
 class OriginGuard:
-    """Refuses requests and WebSockets that name a foreign host or come from a foreign web page."""
+    """Refuse requests and WebSockets that name a foreign host or come from a foreign web page (HTTP 403)."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Raises `UserError` for an allowed origin that is none."""
+        """Guard `app`. Raise `UserError` for an allowed origin that cannot be one."""
         self.app = app
         self._origins = {_origin(text) for text in settings.allowed_origins}
         self._names = {"localhost", *(name for _, name, _ in self._origins)}
@@ -45,6 +50,7 @@ class OriginGuard:
             self._names.add(settings.host.lower())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 403."""
         reason = self._objection(scope) if scope["type"] in ("http", "websocket") else None
         if reason is None:
             await self.app(scope, receive, send)
@@ -54,6 +60,8 @@ class OriginGuard:
     def _objection(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
+        if not hosts and scope.get("http_version") == "1.0" and scope["path"] in HEALTH_PATHS:
+            return None  # a load balancer's health check: browsers always name the host
         match = _HOST.fullmatch(hosts[0].strip()) if len(hosts) == 1 else None
         if match is None:
             return "the request names no host, or an unreadable one; send one Host header"
@@ -80,7 +88,7 @@ class OriginGuard:
     def _known(self, name: str) -> bool:
         if name in self._names:
             return True
-        try:  # a number cannot be rebound to another machine, a name can
+        try:  # an address cannot be rebound to another machine, a name can
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
@@ -96,31 +104,43 @@ class OriginGuard:
 
 
 class TokenGuard:
-    """Refuses whatever does not carry the token; passes everything where none is set."""
+    """Refuse whatever does not carry the token (HTTP 401); pass everything on where none is set."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        """Guard `app` with the token of `settings`."""
         self.app = app
         self._token = settings.token.get_secret_value() if settings.token is not None else None
+        self._tries = Tries(ELSEWHERE * settings.max_logins_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or self._admits(scope):
+        """Pass a request on, or answer 401, 429, or for a browser's page 303 to the login."""
+        if scope["type"] not in ("http", "websocket") or self._token is None or self._open(scope):
+            await self.app(scope, receive, send)
+            return
+        given = _tokens(scope)
+        client = client_of(scope)
+        wait = self._tries.wait(client) if given and not self._tries.trusts(client) else 0.0
+        if wait:
+            await refuse(scope, receive, send, 429, too_many_tries(wait), {"retry-after": str(ceil(wait))})
+        elif any(same(token, expected) for token, expected in self._pairs(given)):
+            self._tries.right(client)
             await self.app(scope, receive, send)
         elif self._wants_page(scope):
-            await refuse(scope, receive, send, 303, "log in first", {"location": "/login"})
+            await refuse(scope, receive, send, 303, "log in first", {"location": f"{scope.get('root_path', '')}/login"})
         else:
+            if given:
+                self._tries.wrong(client)
             sentence = "the token is missing or wrong; send it as Authorization: Bearer, or log in at /login"
             await refuse(scope, receive, send, 401, sentence, {"www-authenticate": "Bearer"})
 
-    def _admits(self, scope: Scope) -> bool:
-        if self._token is None or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
-            return True
-        headers = Headers(scope=scope)
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and same(given.strip(), self._token):
-            return True
-        return any(
-            same(cookie_parser(line).get(COOKIE, ""), cookie_for(self._token)) for line in headers.getlist("cookie")
-        )
+    def _open(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and scope["path"] in OPEN_PATHS
+
+    def _pairs(self, given: "_Tokens") -> list[tuple[str, str]]:
+        """Return what was given beside what is expected."""
+        assert self._token is not None
+        expected = cookie_for(self._token)
+        return [(token, self._token) for token in given.bearer] + [(cookie, expected) for cookie in given.cookies]
 
     def _wants_page(self, scope: Scope) -> bool:
         headers = Headers(scope=scope)
@@ -132,20 +152,49 @@ class TokenGuard:
         )
 
 
+@dataclass(frozen=True)
+class _Tokens:
+    """Hold the tokens and login cookies that came with a request."""
+
+    bearer: list[str]
+    cookies: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.bearer or self.cookies)
+
+
+def _tokens(scope: Scope) -> _Tokens:
+    headers = Headers(scope=scope)
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    bearer = [given.strip()] if scheme.lower() == "bearer" else []
+    cookies = [cookie_parser(line).get(COOKIE) for line in headers.getlist("cookie")]
+    return _Tokens(bearer, [cookie for cookie in cookies if cookie is not None])
+
+
+def client_of(scope: Scope) -> str:
+    """Return the address of the client that sent a request."""
+    return scope["client"][0] if scope.get("client") else ""
+
+
+def too_many_tries(wait: float) -> str:
+    """Return the sentence for an address that has to wait so many seconds before it may try a token again."""
+    return f"too many wrong tokens came from this address; try again in {ceil(wait)} s"
+
+
 def same(given: str, expected: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell where they differ."""
-    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
+    """Return whether two secrets are equal, in a time that does not depend on where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
 
 
 def cookie_for(token: str) -> str:
-    """What the login cookie holds: proof of the token, from which it cannot be had back."""
+    """Return what the login cookie holds: proof of the token, from which it cannot be computed."""
     return hmac.new(token.encode(), b"affectstream login", hashlib.sha256).hexdigest()
 
 
 async def refuse(
     scope: Scope, receive: Receive, send: Send, status: int, sentence: str, headers: dict[str, str] | None = None
 ) -> None:
-    """Answers `{"detail": sentence}`, to a WebSocket's opening too."""
+    """Answer `{"detail": sentence}` with `status`, also to a request that would open a WebSocket."""
     body = json.dumps({"detail": sentence}).encode()
     lines = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
     raw = [(name.encode(), value.encode()) for name, value in lines.items()]
@@ -161,7 +210,7 @@ async def refuse(
 
 
 def _origin(text: str) -> tuple[str, str, int]:
-    """(scheme, host, port) of a web origin. Raises `UserError`."""
+    """Return scheme, host and port of a web origin. Raise `UserError` for what cannot be one."""
     try:
         parts = urlsplit(text.strip().lower())
         port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
@@ -169,5 +218,5 @@ def _origin(text: str) -> tuple[str, str, int]:
         parts, port = urlsplit(""), 0
     bare = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in ("http", "https") or not parts.hostname or "*" in text or not bare:
-        raise UserError(f"allowed origin {text[:_SHOWN]!r} is none; write it like https://lab.example:8443")
+        raise UserError(f"allowed origin {text[:_SHOWN]!r} is not a web origin; write it like https://lab.example:8443")
     return parts.scheme, parts.hostname.rstrip("."), port

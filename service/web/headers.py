@@ -1,4 +1,4 @@
-"""What every answer tells browsers: run only what comes from here, show it in no foreign frame, guess no types."""
+"""Headers of every answer: browsers run only what comes from here, show it in no foreign frame, and guess no types."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,19 +29,22 @@ _HEADERS = {
 
 
 def content_policy(**changes: str) -> str:
-    """The Content-Security-Policy with some directives changed (`script_src="'sha256-…'"`)."""
+    """Return the Content-Security-Policy with some directives changed, such as `script_src="'sha256-...'"`."""
     policy = CONTENT_POLICY | {name.replace("_", "-"): value for name, value in changes.items()}
     return "; ".join(f"{name} {value}" for name, value in policy.items())
 
 
 class SecurityHeaders:
-    """Adds the headers above to every answer that does not set them itself."""
+    """Add the headers above to every answer that does not set them itself."""
 
     def __init__(self, app: ASGIApp) -> None:
+        """Add headers to the answers of `app`."""
         self.app = app
         self._headers = _HEADERS | {"content-security-policy": content_policy()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and add the headers to its answer."""
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(raw=message["headers"])

@@ -1,4 +1,4 @@
-"""What runs behind the routes: hub, sinks, model and sessions, brought up together and drained together."""
+"""What runs behind the routes: hub, sinks, model and sessions, started together and drained together."""
 
 import asyncio
 import contextlib
@@ -18,33 +18,39 @@ from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.sessions import Sessions, split_name
 from service.settings import Settings
 
-CLOSE_SESSIONS = 1.5  # s that stopping waits for sessions; the sinks then have their own 2 s
+CLOSE_SESSIONS = 1.0  # s that stopping waits for sessions
 FAREWELL = 0.5  # s that stopping waits for watchers to take their last events
+CLOSE_SINKS = 1.0  # s that stopping waits for sinks to deliver what they hold
 
 
-class Reader(Protocol):
-    """What reads the faces: a `service.runtime.Runtime`, or a `service.workers.fleet.Fleet` of such processes."""
+class FaceReader(Protocol):
+    """Describe what reads the faces: a `service.runtime.Runtime`, or a `service.workers.fleet.Fleet` of processes."""
+
+    @property
+    def alive(self) -> bool:
+        """Return whether faces can be read now."""
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What the events say of the model."""
+        """Return what the events say of the model."""
 
     def licences(self) -> list[str]:
-        """A line for each of the weights in use."""
+        """Return a line for each of the weights in use."""
 
     def problems(self) -> list[str]:
-        """Why nothing is read, in sentences."""
+        """Return why faces are not read, in sentences."""
 
     def close(self) -> None:
-        """Reads nothing any more."""
+        """Stop reading."""
 
 
 class Watched(Protocol):
-    """One session, here or in a worker: see `service.session.Session`."""
+    """Describe one session, here or in a worker: see `service.session.Session`."""
 
     name: str
     label: str
     purpose: str | None
+    incarnation: int
     state: State
     detail: str
 
@@ -52,57 +58,57 @@ class Watched(Protocol):
         """Return the live figures."""
 
     def reset_baseline(self) -> None:
-        """Starts the neutral baseline anew."""
+        """Start the neutral baseline anew."""
 
     def latest_frame(self) -> Frame | None:
-        """The newest frame that an event was made of."""
+        """Return the newest frame that an event was made of."""
 
     def history(self, since: float, resolution: int) -> list[list[float | None]]:
         """Return a row for every `resolution` seconds after second `since`."""
 
 
 class Registry(Protocol):
-    """The sessions, here or in workers: see `service.sessions.Sessions`. All of it may block."""
+    """Describe the sessions, here or in workers: see `service.sessions.Sessions`. All methods may block."""
 
     def open(self, source: str, name: str | None = None, *, purpose: str | None = None) -> Watched:
-        """Opens a source."""
+        """Open a source."""
 
     def get(self, name: str) -> Watched:
-        """Raises `UnknownSession`."""
+        """Return the session called `name`. Raise `UnknownSession` if there is none."""
 
     def list(self) -> Sequence[Watched]:
-        """In the order of opening."""
+        """Return all sessions in the order of opening."""
 
     def close(self, name: str, timeout: float = 5.0) -> None:
-        """Ends a session and forgets it."""
+        """End a session and remove it."""
 
     def close_all(self, timeout: float = 5.0) -> None:
-        """Ends every session."""
+        """End every session."""
 
 
 class Sink(Protocol):
-    """Where events go besides to subscribers."""
+    """Describe where events go besides to subscribers."""
 
     @property
     def problem(self) -> str | None:
-        """Why they do not arrive, in a sentence."""
+        """Return why events do not arrive, in a sentence; None where they do."""
 
     async def close(self) -> None:
-        """Lets it have what waits, within 2 s."""
+        """Deliver what waits, within 2 s."""
 
 
-RuntimeFactory = Callable[[Settings], Reader]
+RuntimeFactory = Callable[[Settings], FaceReader]
 SessionsFactory = Callable[[Settings, Any, Hub], Registry]
 SinksFactory = Callable[[Settings, Hub], Sequence[Sink]]
 
 
 @dataclass
 class Live:
-    """The running service. Made by `start`, ended by `stop`."""
+    """Hold the running service, from `start` to `stop`."""
 
     settings: Settings
     hub: Hub
-    runtime: Reader
+    runtime: FaceReader
     sessions: Registry
     sinks: Sequence[Sink]
     encoder: ThreadPoolExecutor  # previews' JPEGs: one thread, so that they never take more than one core
@@ -112,13 +118,13 @@ class Live:
     _stop: asyncio.Task[None] | None = None
 
     def problems(self) -> list[str]:
-        """Why the service is not ready, in sentences; none when it is."""
+        """Return why the service is not ready, in sentences; an empty list when it is."""
         stopping = ["the server is stopping"] if self.stopping.is_set() else []
         return stopping + self.runtime.problems() + [sink.problem for sink in self.sinks if sink.problem is not None]
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Around the service of one client of the stream or of a preview."""
+        """Count one client of the stream or of a preview inside the block."""
         self.watchers += 1
         try:
             yield
@@ -128,12 +134,13 @@ class Live:
 
     @property
     def crowded(self) -> bool:
-        """Whether as many clients watch as the settings allow."""
+        """Return whether as many clients watch as the settings allow."""
         return self.watchers >= self.settings.max_subscribers
 
     async def stop(self) -> None:
-        """Ends the sessions, lets subscribers and sinks have their last events, and returns within 4 s. May be called
-        again: all callers return when it is done.
+        """End the sessions, deliver the last events to subscribers and sinks, and return within 3 s.
+
+        It may be called again: all callers return when it is done.
         """
         if self._stop is None:
             self._stop = asyncio.create_task(self._drain())
@@ -143,12 +150,15 @@ class Live:
         self.stopping.set()
         await asyncio.to_thread(self.sessions.close_all, CLOSE_SESSIONS)
         self.hub.close()
-        await asyncio.gather(self._farewell(), *(sink.close() for sink in self.sinks))
+        closing = [asyncio.ensure_future(sink.close()) for sink in self.sinks]
+        await self._farewell()
+        if closing:
+            await asyncio.wait(closing, timeout=max(0.0, CLOSE_SINKS - FAREWELL))
         self.encoder.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.runtime.close)
 
     async def _farewell(self) -> None:
-        """Waits until the watchers had their last events and know why nothing more comes; not for slow ones."""
+        """Wait until the watchers have had their last events, but no longer than `FAREWELL` for slow ones."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 while self.watchers:
@@ -157,20 +167,22 @@ class Live:
 
 
 def load(settings: Settings) -> Runtime:
-    """The model that `settings` name, compiled and verified. Raises `UserError`."""
+    """Return the model that `settings` name, compiled and verified. Raise `UserError` if it cannot be had."""
     return load_runtime(RuntimeOptions.of(settings))
 
 
 def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
-    """The sessions of a service, none open yet."""
+    """Return the sessions of a service without workers, none open yet."""
     return Sessions(runtime, hub.publish, hub.forget, limit=settings.max_sessions)
 
 
 def redis(settings: Settings, hub: Hub) -> Sequence[Sink]:
-    """The sinks that the settings name."""
+    """Return the sinks that the settings name."""
     if settings.redis is None:
         return []
-    from service.publish.redis_sink import RedisSink  # a tenth of a second of a start, and few have Redis
+    from service.publish.redis_sink import (
+        RedisSink,
+    )  # imported in a tenth of a second, which a service without Redis saves
 
     return [RedisSink(settings.redis.get_secret_value(), hub, ttl=settings.redis_ttl)]
 
@@ -178,7 +190,7 @@ def redis(settings: Settings, hub: Hub) -> Sequence[Sink]:
 async def start(
     settings: Settings, make_runtime: RuntimeFactory, make_sessions: SessionsFactory, make_sinks: SinksFactory
 ) -> Live:
-    """Compiles the model, connects the sinks and opens the sources of `settings`. Raises `UserError`."""
+    """Compile the model, connect the sinks and open the sources of `settings`. Raise `UserError`."""
     runtime = await asyncio.to_thread(make_runtime, settings)
     hub = Hub(asyncio.get_running_loop())
     sinks = make_sinks(settings, hub)

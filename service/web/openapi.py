@@ -57,7 +57,7 @@ _STREAM = {
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of `app`, with how to authorise and the WebSocket."""
+    """Return the OpenAPI document of `app`, with its ways to authorise and the WebSocket."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
         document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
@@ -73,7 +73,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _say_problems(document: dict[str, Any]) -> None:
-    """Malformed requests are answered in a sentence here, not in FastAPI's own form."""
+    """Describe malformed requests as answered with one sentence, not in FastAPI's own form."""
     for operations in document["paths"].values():
         for operation in operations.values():
             if "422" in operation["responses"]:
@@ -85,7 +85,7 @@ def _say_problems(document: dict[str, Any]) -> None:
 
 
 def text() -> str:
-    """docs/openapi.json as it should be now."""
+    """Return the text that docs/openapi.json should have now."""
     from service.settings import Settings
     from service.web.app import create_app
 

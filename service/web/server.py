@@ -1,4 +1,4 @@
-"""uvicorn, but a signal is the ordinary way to stop: subscribers get their last events and the exit code is 0."""
+"""The HTTP server: uvicorn with bounded connections, and with a signal as the ordinary way to stop (exit code 0)."""
 
 import asyncio
 import logging
@@ -12,22 +12,23 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.settings import Settings
 from service.web.app import drain
+from service.web.connections import Limits, WsConnection, http_protocol
 
 log = logging.getLogger(__name__)
 
-CLOSE_CONNECTIONS = 0.5  # s that clients have to hang up, after draining gave subscribers their last events
-END_WITHIN = 4.8  # s from the signal; operators are promised 5
-OTHER_CONNECTIONS = 192  # at once, besides subscribers: requests, and browsers that keep theirs open
-# Not for the log: `UserError`s tell a failed start better, and uvicorn takes every refused WebSocket for a fault.
-_NOISE = ("startup failed", "without completing handshake", "Cancel 0 running")
+CLOSE_CONNECTIONS = 0.3  # s that clients have to hang up, after subscribers got their last events
+END_WITHIN = 2.8  # s from the signal; operators may rely on 3
+# Not logged: a failed start raises its own sentence, a WebSocket that was refused or a request that is nonsense is the
+# client's fault, and tasks that are cancelled at the end are those of clients that did not hang up in time.
+_NOISE = ("startup failed", "without completing handshake", "graceful shutdown exceeded", "Invalid HTTP request")
 
 
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """Of the server. Raises `UserError` for a certificate or key that cannot be used."""
-    logging.getLogger("uvicorn.error").addFilter(lambda record: not any(n in record.getMessage() for n in _NOISE))
+    """Return the server's configuration. Raise `UserError` for a certificate or key that cannot be used."""
+    logging.getLogger("uvicorn.error").addFilter(_worth_logging)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -35,9 +36,11 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=CLOSE_CONNECTIONS,  # type: ignore[arg-type] # goes to asyncio.wait_for as it is
-        limit_concurrency=settings.max_subscribers + OTHER_CONNECTIONS,
+        http=http_protocol(Limits.of(settings)),
+        ws=WsConnection,
+        ws_ping_interval=None,  # the stream route sends its own; a slow reader is not cut off
         ws_max_size=settings.max_request_bytes,
-        ws_per_message_deflate=False,  # costs more time than it saves on loopback and in a lab's network
+        ws_per_message_deflate=False,  # takes more time than it saves on loopback or a local network
         server_header=False,
     )
     try:
@@ -50,47 +53,52 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return config
 
 
-class Server(uvicorn.Server):
-    """`ready` is called once it takes requests."""
+def _worth_logging(record: logging.LogRecord) -> bool:
+    """Return whether a record of uvicorn's is about a fault, and not about a client or a task cancelled at the end."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cancelled and not any(text in record.getMessage() for text in _NOISE)
 
-    told = False  # to stop
+
+class Server(uvicorn.Server):
+    """A uvicorn server that drains its application when a signal comes, and stops then."""
+
+    stopping = False  # a signal came
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        """Call `ready` in the loop once the server takes requests."""
         super().__init__(config)
         self._ready = ready
 
-    def run_told(self, app: FastAPI, listener: socket.socket) -> None:
-        """`run_until_told` in a loop of its own, of uvicorn's choosing: uvloop where there is one, which hands an
-        event on for less.
-        """
+    def run_until_signal(self, app: FastAPI, listener: socket.socket) -> None:
+        """Run `serve_until_signal` in a loop of its own: uvloop's where it is installed, which takes less time."""
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
-            runner.run(self.run_until_told(app, listener))
+            runner.run(self.serve_until_signal(app, listener))
 
-    async def run_until_told(self, app: FastAPI, listener: socket.socket) -> None:
-        """Serves `app` on `listener` until SIGINT or SIGTERM; drains it first then."""
-        told = asyncio.Event()
+    async def serve_until_signal(self, app: FastAPI, listener: socket.socket) -> None:
+        """Serve `app` on `listener` until SIGINT or SIGTERM, and drain it then; a second signal ends it at once."""
+        signalled = asyncio.Event()
 
-        def tell() -> None:
-            self.force_exit = self.told  # told twice: at once
-            if not self.told:
+        def stop() -> None:
+            self.force_exit = self.stopping
+            if not self.stopping:
                 end_within(END_WITHIN)
-            self.told = True
-            told.set()
+            self.stopping = True
+            signalled.set()
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, tell)
+            loop.add_signal_handler(number, stop)
         serving = asyncio.create_task(self._serve(sockets=[listener]))
-        stopping = asyncio.create_task(told.wait())
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        waiting = asyncio.create_task(signalled.wait())
+        await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             await drain(app)
             self.should_exit = True
-        stopping.cancel()
+        waiting.cancel()
         await serving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Gives up without a word where the application cannot start; whoever started it says why."""
+        """Start, or give up silently where the application cannot: whoever started it raises the reason."""
         try:
             await super().startup(sockets)
         except SystemExit:
@@ -98,10 +106,17 @@ class Server(uvicorn.Server):
         if self.started:
             self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close all connections; the application ends in order also after a second signal, which uvicorn omits."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
 
 def end_within(seconds: float) -> None:
-    """Ends the process after `seconds` where a thread does not let go, such as a camera's driver or a download: all
-    that can be drained is drained by then.
+    """End the process after `seconds` even where a thread hangs, as in a camera's driver or a download.
+
+    By then all that can be drained has been.
     """
 
     def end() -> None:

@@ -1,8 +1,10 @@
 """The service over several processes: workers read the faces, each with an interpreter lock and a core of its own.
 
-One interpreter runs one thread's Python at a time: with eight cameras its lock was handed round 11,000 times a second
-on two cores, and both together carried no more than one (docs/adr/0016). A worker is started when a session finds all
-others taken, until there are as many as there may be; a session stays where it was opened.
+One interpreter runs one thread's Python at a time: with eight cameras its lock changed hands 11,000 times a second on
+two cores, and both together carried no more than one (docs/adr/0016). A worker is started when a session finds all
+others in use, up to a limit; a session stays in its worker until one of the two ends.
+
+This module imports little: it starts the first worker while the web application is still being imported.
 """
 
 import asyncio
@@ -12,71 +14,106 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from engines.errors import UserError
+from engines.cores import usable_cores
+from models.errors import UserError
 from service import metrics
 from service.events import Event
+from service.register import Unavailable
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL, Settings
 from service.workers.handle import Worker
+from service.workers.heartbeat import HUNG_AFTER
 
 log = logging.getLogger(__name__)
 
-STEADY = 5.0  # s that a worker ran before it broke, from which another one takes its place
-STOP_WITHIN = 1.0  # s that the workers have to end once their sessions are over
-_LONGEST_FOLDER = 60  # characters; a socket's path may have a hundred or so
-
-
-def cores() -> list[int]:
-    """Numbers of those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+STOP_WITHIN = 0.5  # s that the workers have to end once their sessions are over
+WATCH_EVERY = 0.25  # s between looks at a worker's signs of life
+FETCH_METRICS_EVERY = 5.0  # s; what a worker has counted since the last time is lost when it is killed
+ANSWER_WITHIN = 1.0  # s that all workers together have to answer a question about the whole service
+BREAKS_WITHIN = 60.0  # s that the breaks of workers and sessions are counted over
+QUICK_RESTARTS = 2  # breaks within that time that are followed by a new start at once; then the pause doubles
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # s before a new start
+_FOLDER = "affectstream"  # how the names of the folders with the workers' sockets begin
+_LONGEST_FOLDER = 60  # characters; the path of a socket may have about a hundred
 
 
 def workers_for(settings: Settings) -> int:
-    """How many processes read faces: as the settings say, else one for each core where the model is the small one, on
-    a CPU. A large one wants all cores for each call, and a GPU all sessions in one batch.
+    """Return how many processes read faces.
+
+    That is what the settings say, else one for each core where the model is the small one, on a CPU: a large model
+    wants all cores for each call, and a GPU all sessions in one batch.
     """
     if settings.workers:
         return settings.workers
     alone = settings.model != DEFAULT_MODEL or settings.engine.partition(":")[0] != DEFAULT_ENGINE
-    return 1 if alone else min(len(cores()), settings.max_sessions)
+    return 1 if alone else min(len(usable_cores()), settings.max_sessions)
+
+
+def pause_after(breaks: int) -> float:
+    """Return the seconds to wait before a new start after that many breaks within `BREAKS_WITHIN` seconds."""
+    if breaks <= QUICK_RESTARTS:
+        return 0.0
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(16, breaks - QUICK_RESTARTS - 1))
+
+
+class Breaks:
+    """Count the breaks of the last `BREAKS_WITHIN` seconds. Not thread-safe."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._at: deque[float] = deque()
+
+    def add(self) -> int:
+        """Count one that happened now, and return how many there were."""
+        now = time.monotonic()
+        self._at.append(now)
+        while now - self._at[0] > BREAKS_WITHIN:
+            self._at.popleft()
+        return len(self._at)
 
 
 class Fleet:
-    """Up to `most` workers. Stands for the service's runtime, which each of them has one of. Thread-safe."""
+    """Up to `most` worker processes, in place of a `service.runtime.Runtime`. Thread-safe."""
 
     def __init__(self, settings: Settings, most: int) -> None:
+        """Start nothing yet."""
         self._settings = settings
         self._most = most
-        self._cores = cores()
+        self._cores = usable_cores()
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
+        self._departed: list[str] = []  # the last metrics of workers that broke, as text
+        self._breaks = Breaks()
         self._started = 0
         self._closing = False
         self._problem: str | None = None  # a sentence while there is no worker
-        self._listen: Callable[[Worker], object] = lambda worker: None  # until there is a loop
-        short = len(tempfile.gettempdir()) <= _LONGEST_FOLDER
-        self._folder = Path(tempfile.mkdtemp(prefix="affectstream-", dir=None if short else "/tmp"))  # noqa: S108
+        self._answers: dict[str, Any] = {}  # the newest answers to questions about the model
+        self._begin_listening: Callable[[Worker], object] = lambda worker: None  # until there is a loop
+        self._folder = _folder_for_sockets()
 
     def start(self) -> None:
-        """Starts the first worker; `ready` tells when it takes sessions."""
-        self.free(lambda worker: 0)
+        """Start the first worker; `wait_for` returns when it takes sessions."""
+        self.least_loaded(lambda worker: 0)
 
-    def free(self, load: Callable[[Worker], int]) -> Worker:
-        """The worker with the least `load`; a new one where all have some and there may be more."""
+    def least_loaded(self, load: Callable[[Worker], int], enough: int = 1) -> Worker:
+        """Return the worker with the least `load`, or a new one where all have `enough` and there may be more.
+
+        Raise `Unavailable` once the fleet is closing.
+        """
         with self._lock:
-            least = min(self._workers, key=load, default=None)
-            if least is None or (load(least) and len(self._workers) < self._most):
+            able = [worker for worker in self._workers if worker.usable]
+            least = min(able, key=load, default=None)
+            if least is None or (load(least) >= enough and len(self._workers) < self._most):
                 least = self._start_one()
         return least
 
-    def ready(self, worker: Worker | None = None) -> None:
-        """Waits until `worker`, or the first one, takes sessions. Raises `UserError` if it cannot be started."""
+    def wait_for(self, worker: Worker | None = None) -> None:
+        """Return when `worker`, or the first one, takes sessions. Raise `UserError` if it cannot be started."""
         worker = worker or self.workers[0]
         try:
             worker.wait()
@@ -85,72 +122,97 @@ class Fleet:
             self._remove(worker, str(error))
             raise
 
-    def attach(self, take: Callable[[Worker, Event], None], broke: Callable[[Worker, str], None]) -> None:
-        """From now on, and in the running loop, `take` is called with each worker's events, and `broke`, with how it
-        ended, when one ends untold.
+    def attach(self, publish: Callable[[Worker, Event], None], broke: Callable[[Worker, str], None]) -> None:
+        """Listen to all workers in the running loop from now on.
+
+        `publish` is called with each event and its worker, `broke` with a worker that ended without being asked to,
+        and how it ended; both in the loop.
         """
         loop = asyncio.get_running_loop()
-        listening: set[Any] = set()
+        tasks: set[Any] = set()
 
         async def listen(worker: Worker) -> None:
+            watching = loop.create_task(self._watch(worker))
             try:
-                await worker.events(lambda event: take(worker, event))
+                await worker.events(lambda event: publish(worker, event))
             except UserError:
-                return  # it was never ready: whoever waits for it is told
-            how = await asyncio.to_thread(worker.ended)
-            if not (worker.told or self._closing):
-                log.error("a worker process ended: %s", how)
-                self._remove(worker, f"the worker process ended ({how})")
-                broke(worker, how)
-                if not self.workers and time.monotonic() - worker.since > STEADY:
-                    await asyncio.to_thread(self._start_anew)
+                return  # it was never ready: `wait_for` raises the reason
+            finally:
+                watching.cancel()
+            how = await asyncio.to_thread(worker.how_it_ended)
+            if worker.asked_to_end or self._closing:
+                return
+            log.error("a worker process ended: %s", how)
+            wanted = len(self.workers)
+            self._remove(worker, f"the worker process ended ({how})")
+            broke(worker, how)
+            await self._replace(wanted)
 
         def begin(worker: Worker) -> None:
             task = loop.create_task(listen(worker))
-            listening.add(task)
-            task.add_done_callback(listening.discard)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
         with self._lock:
-            self._listen = lambda worker: loop.call_soon_threadsafe(begin, worker)
+            self._begin_listening = lambda worker: loop.call_soon_threadsafe(begin, worker)
             for worker in self._workers:
                 begin(worker)
 
     @property
     def workers(self) -> list[Worker]:
-        """Those that run."""
+        """Return the workers that run or are being started."""
         with self._lock:
             return [*self._workers]
 
     @property
+    def alive(self) -> bool:
+        """Return whether at least one worker reads faces."""
+        return any(worker.alive and not worker.beat.problems for worker in self.workers)
+
+    @property
     def info(self) -> dict[str, Any]:
-        """See `Runtime.info`. Blocks."""
-        models: list[dict[str, Any]] = self._about()["models"]
+        """Return what the events say of the model. Blocks for a second at most; raise `Unavailable`."""
+        models: list[dict[str, Any]] = self._ask("/v1/models")["models"]
         return models[0]
 
     def licences(self) -> list[str]:
-        """See `Runtime.licences`. Blocks."""
-        lines: list[str] = self._about()["licences"]
+        """Return a line for each of the weights in use. Blocks for a second at most; raise `Unavailable`."""
+        lines: list[str] = self._ask("/v1/models")["licences"]
         return lines
 
     def problems(self) -> list[str]:
-        """See `Runtime.problems`. Blocks."""
-        found = [] if self._problem is None else [self._problem]
-        for worker in self.workers:
-            try:
-                found += worker.request("GET", "/readyz")["reasons"]
-            except UserError as error:
-                found.append(str(error))
+        """Return why faces are not read, in sentences: what the workers last reported, and which of them hang."""
+        workers = self.workers
+        found = [self._problem] if self._problem is not None and not any(worker.alive for worker in workers) else []
+        for worker in workers:
+            found += worker.beat.problems
+            if worker.silence > HUNG_AFTER:
+                found.append(f"a worker process has given no sign of life for {worker.silence:.0f} s")
         return list(dict.fromkeys(found))
 
-    def tell(self) -> None:
-        """Asks all workers to end their sessions, and then themselves."""
+    async def metrics(self) -> tuple[list[str], list[str]]:
+        """Return the newest metrics of the workers that run, and the last ones of those that broke, as text.
+
+        Workers that do not answer within `ANSWER_WITHIN` seconds keep the ones they gave before.
+        """
+        await asyncio.gather(*(worker.fetch_metrics(ANSWER_WITHIN) for worker in self.workers))
+        with self._lock:
+            return [worker.metrics for worker in self._workers], [*self._departed]
+
+    def fold_departed(self, whole: str) -> None:
+        """Keep the text `whole` in place of the metrics of all workers that broke so far. In the loop."""
+        with self._lock:
+            self._departed[:] = [whole]
+
+    def ask_to_end(self) -> None:
+        """Ask all workers to end their sessions, and then themselves; start none from now on."""
         self._closing = True
         for worker in self.workers:
-            worker.tell()
+            worker.ask_to_end()
 
     def close(self) -> None:
-        """Ends all workers, by force after `STOP_WITHIN`. Calling it again does nothing."""
-        self.tell()
+        """End all workers, by force after `STOP_WITHIN` seconds. Calling it again does nothing."""
+        self.ask_to_end()
         enders = [threading.Thread(target=worker.end, args=(STOP_WITHIN,)) for worker in self.workers]
         for ender in enders:
             ender.start()
@@ -160,32 +222,106 @@ class Fleet:
             self._workers.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start_anew(self) -> None:
-        """No session may come by itself while `problems` tells everybody to stay away. Blocks."""
-        with suppress(UserError):  # what `problems` says then
-            self.ready(self.free(lambda worker: 0))
+    async def _watch(self, worker: Worker) -> None:
+        """Kill `worker` when it gives no sign of life, and keep its metrics up to date."""
+        await asyncio.to_thread(_ignoring_user_errors, worker.wait)
+        looked_at = fetched_at = time.monotonic()
+        while worker.running:
+            await asyncio.sleep(WATCH_EVERY)
+            now = time.monotonic()
+            if now - looked_at > HUNG_AFTER / 2:  # this process was held up itself, and has not read the pipes
+                worker.heard_at = now
+            looked_at = now
+            if now - worker.heard_at > HUNG_AFTER:
+                worker.kill_hung()
+                return
+            if now - fetched_at > FETCH_METRICS_EVERY:
+                fetched_at = now
+                await worker.fetch_metrics(ANSWER_WITHIN)
+                looked_at = time.monotonic()
+
+    async def _replace(self, wanted: int) -> None:
+        """Start a worker in the place of one that broke, if there are fewer than `wanted`; later, if several broke."""
+        with self._lock:
+            pause = pause_after(self._breaks.add())
+        while not self._closing:
+            await asyncio.sleep(pause)
+            try:
+                await asyncio.to_thread(self._start_in_reserve, wanted)
+                return
+            except UserError as error:  # it could not be started
+                with self._lock:
+                    pause = max(FIRST_PAUSE, pause_after(self._breaks.add()))
+                log.error("a worker process cannot be started: %s", error)
+
+    def _start_in_reserve(self, wanted: int) -> None:
+        """Start a worker unless there are `wanted` ones, and wait until it takes sessions."""
+        with self._lock:
+            if self._closing or len(self._workers) >= wanted:
+                return
+            worker = self._start_one()
+        self.wait_for(worker)
 
     def _start_one(self) -> Worker:
-        """With the lock held."""
+        """Start a worker; with the lock held."""
         if self._closing:
-            raise UserError("the service is shutting down and opens nothing any more")
-        core = self._cores[self._started % len(self._cores)]
-        # What all of them say at their start is said once.
+            raise Unavailable("the service is shutting down and opens no session any more")
+        in_use = {worker.core for worker in self._workers}
+        free = [core for core in self._cores if core not in in_use]
+        core = free[0] if free else self._cores[self._started % len(self._cores)]
+        # What all of them log at their start is logged once.
         level = "WARNING" if self._started else "INFO"
         worker = Worker(self._settings, core, self._folder / str(self._started), level)
         self._started += 1
         self._workers.append(worker)
         metrics.WORKERS.set(len(self._workers))
-        self._listen(worker)
+        self._begin_listening(worker)
         return worker
 
     def _remove(self, worker: Worker, why: str) -> None:
         with self._lock:
             if worker in self._workers:
                 self._workers.remove(worker)
+                if worker.metrics:
+                    self._departed.append(worker.metrics)
             metrics.WORKERS.set(len(self._workers))
-            self._problem = None if self._workers else why
+            self._problem = why
         worker.end(0)
 
-    def _about(self) -> Any:
-        return self.workers[0].request("GET", "/v1/models")
+    def _ask(self, path: str) -> Any:
+        """Return the answer of the first worker that gives one in time, else the last one that was given."""
+        for worker in self.workers:
+            if worker.alive:
+                with suppress(UserError):
+                    self._answers[path] = worker.request("GET", path, within=ANSWER_WITHIN)
+                    break
+        if path not in self._answers:
+            raise Unavailable(self._problem or "no worker process answers now; try again")
+        return self._answers[path]
+
+
+def _folder_for_sockets() -> Path:
+    """Return a new folder of this process; those of processes that were killed are removed."""
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > _LONGEST_FOLDER:
+        parent = Path("/tmp")  # noqa: S108
+    for left in parent.glob(f"{_FOLDER}-*-*"):
+        number = left.name.split("-")[1]
+        if number.isdecimal() and not _runs(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_FOLDER}-{os.getpid()}-", dir=parent))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
+def _ignoring_user_errors(call: Callable[[], None]) -> None:
+    with suppress(UserError):
+        call()

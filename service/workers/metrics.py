@@ -1,45 +1,48 @@
-"""The metrics of several processes as those of one: what is counted or measured adds up."""
+"""The metrics of several processes as those of one: what is counted or measured adds up, and never goes back."""
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import httpx
 from fastapi import APIRouter, Request, Response
-from prometheus_client import Metric
+from prometheus_client import Metric, generate_latest
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import REGISTRY, Collector
 
 from service.web.live import Running
-from service.workers.handle import Worker
-from service.workers.sessions import RemoteSessions
+from service.workers.fleet import Fleet
 
-# Of these the largest is told: facts about a process, and flags.
+# Facts about a process, and flags: of these the largest of all processes is shown, not their sum.
 _FACTS = ("affect_engine_info", "python_info", "process_start_time_seconds", "process_max_fds")
+_COUNTS = ("counter", "histogram", "summary")  # types that never go back
+_FOLD_FROM = 8  # texts of workers that broke, from which on they are folded into one
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/metrics")
 async def metrics(request: Request, live: Running) -> Response:
-    """See `service.web.routes.service.metrics`; of the service and its workers together."""
-    assert isinstance(live.sessions, RemoteSessions)
-    texts = await asyncio.gather(*(_text(worker) for worker in live.sessions.fleet.workers))
-    families = [REGISTRY.collect(), *(text_string_to_metric_families(text) for text in texts)]
+    """Return the metrics of the service and its workers together; see `service.web.routes.service.metrics`.
+
+    What a worker that broke had counted when it was last asked stays in the sums.
+    """
+    assert isinstance(live.runtime, Fleet)
+    running, departed = await live.runtime.metrics()
+    counted = [*merged(counts(text_string_to_metric_families(text)) for text in departed)]
+    if len(departed) >= _FOLD_FROM:
+        live.runtime.fold_departed(generate_latest(_Merged(counted)).decode())
+    families = [REGISTRY.collect(), *(text_string_to_metric_families(text) for text in running), counted]
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(_Merged([*merged(families)])), headers={"content-type": content_type})
 
 
-async def _text(worker: Worker) -> str:
-    try:
-        return (await worker.client.get("/metrics")).text
-    except httpx.HTTPError:
-        return ""  # it has just ended, or is not ready yet
+def counts(families: Iterable[Metric]) -> Iterator[Metric]:
+    """Yield those of `families` that never go back: a process that has ended has no gauges any more."""
+    return (family for family in families if family.type in _COUNTS)
 
 
 def merged(of_each: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
-    """One metric for each name, one sample for each name and set of labels."""
+    """Yield one metric for each name, with one sample for each name and set of labels, from those of each process."""
     found: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for families in of_each:
@@ -60,9 +63,10 @@ def merged(of_each: Iterable[Iterable[Metric]]) -> Iterator[Metric]:
 
 @dataclass(frozen=True)
 class _Merged(Collector):
-    """Metrics for the encoder."""
+    """Hold metrics for the encoder."""
 
     metrics: list[Metric]
 
     def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
         return self.metrics

@@ -1,4 +1,4 @@
-"""Requests that the worker of a session answers itself: its WebRTC peer's, and those for its pictures."""
+"""Requests that the front process passes on to the worker of a session: those of WHIP peers and for previews."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,46 +7,54 @@ import httpx
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
-from service.register import TooMany, UnknownSession
+from service.register import NameTaken, TooMany, Unavailable
 from service.web.live import Live, Running
-from service.workers.handle import Worker, answering
+from service.workers.handle import Worker
 from service.workers.sessions import RemoteSession, RemoteSessions
 
-_TOLD = ("content-type", "if-match")  # headers of a request that mean something to a worker
-_GIVEN = ("content-type", "location", "etag", "accept-patch", "accept-post", "allow", "link")  # of its answer
+# Headers of a request, and of a worker's answer, that are passed on.
+_REQUEST_HEADERS = (b"content-type", b"if-match")
+_ANSWER_HEADERS = ("content-type", "location", "etag", "accept-patch", "accept-post", "allow", "link")
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.post("/whip/{session}")
 async def publish(session: str, request: Request, live: Running, purpose: str | None = None) -> Response:
-    """See `service.web.routes.whip.publish`."""
+    """Open a session on a WHIP offer in a worker; see `service.web.routes.whip.publish`."""
     sessions = _sessions(live)
-    placed = await asyncio.to_thread(sessions.place, session, None, purpose=purpose)
+    body = await request.body()
+    placed = await _place(sessions, session, purpose)
     try:
-        answer = await _ask(placed.worker, request)
+        query = {"incarnation": placed.incarnation} | ({} if purpose is None else {"purpose": purpose})
+        answer = await _ask(placed.worker, request, f"/worker/whip/{placed.name}", body, query)
+        if answer.status_code == httpx.codes.CREATED:
+            placed.label = "whip:"
+            await asyncio.to_thread(sessions.confirm, placed)
+            answer.headers["location"] = request.scope.get("root_path", "") + answer.headers["location"]
+            return answer
+    except (Unavailable, asyncio.CancelledError):  # the worker may open it yet
+        await asyncio.shield(asyncio.to_thread(sessions.undo, placed))
+        sessions.drop(placed)
+        raise
     except BaseException:
         sessions.drop(placed)
         raise
-    if answer.status_code == httpx.codes.CREATED:
-        placed.label = "whip:"
-        answer.headers["location"] = request.scope.get("root_path", "") + answer.headers["location"]
-    else:
-        sessions.drop(placed)
+    sessions.drop(placed)
     return answer
 
 
 @router.patch("/whip/{session}/{resource}")
 async def trickle(session: str, resource: str, request: Request, live: Running) -> Response:
-    """See `service.web.routes.whip.trickle`."""
-    return await _ask(_peer(live, session).worker, request)
+    """Pass late ICE candidates on; see `service.web.routes.whip.trickle`."""
+    return await _ask(_peer(live, session).worker, request, _path(request), await request.body())
 
 
 @router.delete("/whip/{session}/{resource}")
 async def end(session: str, resource: str, request: Request, live: Running) -> Response:
-    """See `service.web.routes.whip.end`."""
+    """End a WHIP session; see `service.web.routes.whip.end`."""
     peer = _peer(live, session)
-    answer = await _ask(peer.worker, request)
+    answer = await _ask(peer.worker, request, _path(request), b"")
     if answer.status_code == httpx.codes.OK:
         await asyncio.to_thread(peer.gone.wait, 5.0)
         _sessions(live).drop(peer)
@@ -55,23 +63,34 @@ async def end(session: str, resource: str, request: Request, live: Running) -> R
 
 @router.get("/v1/sessions/{id}/history")
 async def history(id: str, request: Request, live: Running) -> Response:
-    """See `service.web.routes.history.history`."""
-    return await _ask(_sessions(live).get(id).worker, request)
+    """Pass a question about the past on; see `service.web.routes.history.history`."""
+    return await _ask(_sessions(live).get(id).worker, request, _path(request), b"")
 
 
 @router.get("/v1/sessions/{id}/preview")
 async def preview(id: str, request: Request, live: Running) -> Response:
-    """See `service.web.routes.preview.preview`."""
+    """Pass a preview on; see `service.web.routes.preview.preview`."""
     worker = _sessions(live).get(id).worker
     if live.crowded:
         raise TooMany(f"{live.settings.max_subscribers} clients are watching, as many as this server allows")
-    asked = worker.client.build_request("GET", _path(request), timeout=None)
-    with answering():
-        answer = await worker.client.send(asked, stream=True)
+    answer = await worker.send("GET", _path(request), stream=True)
     if answer.is_error:
         await answer.aread()
         return _answer(answer)
-    return StreamingResponse(_parts(answer, live), headers=_given(answer))
+    return StreamingResponse(_parts(answer, live), headers=_passed_on(answer))
+
+
+async def _place(sessions: RemoteSessions, name: str, purpose: str | None) -> RemoteSession:
+    """Register the session of a new peer; one of the same name whose peer is silent is ended for it."""
+    try:
+        return await asyncio.to_thread(sessions.place, name, None, purpose=purpose)
+    except NameTaken:
+        before = sessions.find(name)
+        if before is None or before.source is not None or not before.opened:
+            raise
+        await asyncio.to_thread(before.worker.request, "POST", f"/worker/whip/{name}/give-way")
+        await asyncio.to_thread(before.gone.wait, 5.0)
+        return await asyncio.to_thread(sessions.place, name, None, purpose=purpose)
 
 
 async def _parts(answer: httpx.Response, live: Live) -> AsyncIterator[bytes]:
@@ -79,38 +98,40 @@ async def _parts(answer: httpx.Response, live: Live) -> AsyncIterator[bytes]:
         try:
             async for part in answer.aiter_raw():
                 yield part
+        except (httpx.HTTPError, RuntimeError):  # the worker has ended: so does the preview
+            return
         finally:
             await answer.aclose()
 
 
-async def _ask(worker: Worker, request: Request) -> Response:
-    headers = {name: request.headers[name] for name in _TOLD if name in request.headers}
-    body = await request.body()
-    with answering():
-        answer = await worker.client.request(request.method, _path(request), content=body, headers=headers)
-    return _answer(answer)
+async def _ask(
+    worker: Worker, request: Request, path: str, body: bytes, query: dict[str, str | int] | None = None
+) -> Response:
+    headers = [(name, value) for name, value in request.headers.raw if name in _REQUEST_HEADERS]
+    return _answer(await worker.send(request.method, path, content=body, headers=headers, params=query))
 
 
 def _answer(answer: httpx.Response) -> Response:
-    return Response(answer.content, answer.status_code, _given(answer))
+    return Response(answer.content, answer.status_code, _passed_on(answer))
 
 
-def _given(answer: httpx.Response) -> dict[str, str]:
-    return {name: answer.headers[name] for name in _GIVEN if name in answer.headers}
+def _passed_on(answer: httpx.Response) -> dict[str, str]:
+    return {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}
 
 
 def _path(request: Request) -> str:
-    query = request.url.query
-    return request.url.path + (f"?{query}" if query else "")
+    """Return the path and query as the client sent them, percent-encoded, without the prefix of a proxy."""
+    path: str = request.scope["raw_path"].decode("ascii")
+    path = path.removeprefix(request.scope.get("root_path", ""))
+    query: bytes = request.scope["query_string"]
+    return f"{path}?{query.decode('latin-1')}" if query else path
 
 
 def _peer(live: Live, name: str) -> RemoteSession:
-    try:
-        return _sessions(live).get(name)
-    except UnknownSession:
-        raise HTTPException(
-            404, "no such WHIP session; it has ended, or the address is not the Location of a 201"
-        ) from None
+    session = _sessions(live).find(name)
+    if session is None or session.over or not session.opened:
+        raise HTTPException(404, "no such WHIP session; it has ended, or the address is not the Location of a 201")
+    return session
 
 
 def _sessions(live: Live) -> RemoteSessions:

@@ -23,6 +23,7 @@ from service.sessions import Sessions
 from service.settings import Settings
 from service.web.app import create_app, drain
 from service.web.live import Live
+from service.web.server import configuration
 
 MODEL = {"name": "face-mt", "weights": "face-mt-0", "engine": "openvino", "precision": "fp32", "trained": True}
 
@@ -42,7 +43,7 @@ class DrivenSession:
 
     def __init__(self, name: str, source: str, publish: Any, purpose: str | None) -> None:
         self.name, self.label, self.purpose = name, source, purpose
-        self.state, self.detail = State.LIVE, ""
+        self.state, self.detail, self.incarnation = State.LIVE, "", 1
         self.baselines = 0
         self.frame: Frame | None = None
         self.asked = 0  # how often a preview looked for a frame
@@ -121,6 +122,7 @@ class LoadedModel:
 
     info = MODEL
     lingers = False
+    alive = True
 
     def licences(self) -> list[str]:
         return ["face-mt-0: Apache-2.0"]
@@ -176,9 +178,8 @@ def serving(app: FastAPI | None = None, *, port: int | None = None, **settings: 
     """Runs the server in a thread until the block ends; then it must have ended by itself."""
     port = port or free_port()
     app = app or driven_app(Settings(**settings))
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=2, ws_max_size=65_536
-    )
+    config = configuration(app, app.state.settings)
+    config.host, config.port, config.timeout_graceful_shutdown = "127.0.0.1", port, 2
     server = _Server(config)
     ready = threading.Event()
     inner = server.startup

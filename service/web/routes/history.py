@@ -21,7 +21,8 @@ class HistoryRows(BaseModel):
     rows: list[list[float | None]] = Field(description="Oldest first; null where nothing was read")
 
 
-@router.get("/{id}/history", summary="What a session showed so far", responses=problems(401, 403, 404, 422))
+@router.head("/{id}/history", include_in_schema=False)
+@router.get("/{id}/history", summary="What a session showed so far", responses=problems(401, 403, 404, 422, 503))
 def history(
     id: str,
     live: Running,

@@ -1,9 +1,10 @@
-"""What people open in a browser: the dashboard, or a small page of live figures where it was not built; the login."""
+"""Routes that people open in a browser: the dashboard, or a small page where it was not built, and the login."""
 
 import base64
 import hashlib
 import json
 import re
+from math import ceil
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -11,11 +12,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.settings import Settings
-from service.web.guard import COOKIE, cookie_for, same
+from service.web.guard import COOKIE, client_of, cookie_for, same, too_many_tries
 from service.web.headers import content_policy
 from service.web.problem import problems
+from service.web.tries import Tries
 
 _PAGES = Path(__file__).resolve().parents[2] / "dashboard"
 _FORM = "application/x-www-form-urlencoded"
@@ -31,37 +33,56 @@ _LOGIN_BODY = {
 
 
 def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
-    """Routes of the pages. `dist`: the built dashboard, served where it is there."""
+    """Return the routes of the pages; `dist` is the folder of the built dashboard, served where it exists."""
     router = APIRouter(tags=["pages"])
     token = settings.token.get_secret_value() if settings.token is not None else None
     built = dist / "index.html"
 
+    tries = Tries(settings.max_logins_per_minute)
+
+    @router.head("/", include_in_schema=False)
     @router.get("/", summary="Dashboard", response_class=HTMLResponse, responses=problems(401, 403))
     async def index() -> Response:
-        """The dashboard; a small page with live figures where it was not built."""
+        """Show the dashboard, or a small page with live figures where it was not built."""
         return FileResponse(built, media_type="text/html") if built.is_file() else _page("live.html")
 
-    @router.get("/login", summary="Login page", response_class=HTMLResponse, responses=problems(403))
-    async def login_page() -> Response:
-        """A form for the token; leads to the dashboard where none is needed."""
-        return _page("login.html") if token is not None else RedirectResponse("/", 303)
+    @router.head("/login", include_in_schema=False)
+    @router.get(
+        "/login",
+        summary="Login page",
+        response_class=HTMLResponse,
+        responses={303: {"description": "No token is needed: to the dashboard"}, **problems(403)},
+    )
+    async def login_page(request: Request) -> Response:
+        """Show a form for the token, or lead to the dashboard where none is needed."""
+        return _page("login.html") if token is not None else RedirectResponse(_home(request), 303)
 
     @router.post(
         "/login",
         status_code=204,
         summary="Token in, cookie out",
         response_class=Response,
-        responses={303: {"description": "A form was posted: back to the dashboard"}, **problems(400, 401, 403, 413)},
+        responses={
+            303: {"description": "A form was posted: back to the dashboard"},
+            **problems(400, 401, 403, 413, 429),
+        },
         openapi_extra=_LOGIN_BODY,
     )
     async def login(request: Request) -> Response:
-        """Sets an HttpOnly, SameSite=Strict cookie that browsers then send instead of the token."""
+        """Set an HttpOnly, SameSite=Strict cookie that browsers then send instead of the token.
+
+        An address that sends too many wrong tokens within a minute is answered 429.
+        """
         form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
         given = _token(await request.body(), form)
+        client = client_of(request.scope)
+        if token is not None and (wait := tries.wait(client)):
+            return JSONResponse({"detail": too_many_tries(wait)}, 429, {"retry-after": str(ceil(wait))})
         if token is not None and not same(given, token):
+            tries.wrong(client)
             refused = "the token is wrong; it is the one that the server was started with"
             return _page("login.html", 401) if form else JSONResponse({"detail": refused}, 401)
-        answer = RedirectResponse("/", 303) if form else Response(status_code=204)
+        answer = RedirectResponse(_home(request), 303) if form else Response(status_code=204)
         if token is not None:
             secure = request.url.scheme == "https"
             answer.set_cookie(COOKIE, cookie_for(token), httponly=True, samesite="strict", secure=secure)
@@ -73,7 +94,7 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
 
 
 def _serve_files(router: APIRouter, dist: Path) -> None:
-    """The dashboard's own files: `assets/`, whose names change with what is in them, and what lies beside the page."""
+    """Serve the dashboard's files: `assets/`, named after their contents, and those beside the page."""
     folder = StaticFiles(directory=dist, follow_symlink=False)
 
     async def asset(request: Request) -> Response:
@@ -88,10 +109,14 @@ def _serve_files(router: APIRouter, dist: Path) -> None:
 
 
 def _page(name: str, status: int = 200) -> HTMLResponse:
-    """A page of ours whose only script and style are its own, named to the browser by their hashes."""
+    """Return one of the service's small pages; the browser is given the hashes of its script and style."""
     text = (_PAGES / name).read_text("utf-8")
     policy = content_policy(script_src=_hashes(text, "script"), style_src=_hashes(text, "style"))
     return HTMLResponse(text, status, {"content-security-policy": policy})
+
+
+def _home(request: Request) -> str:
+    return f"{request.scope.get('root_path', '')}/"
 
 
 def _hashes(text: str, tag: str) -> str:
@@ -101,10 +126,10 @@ def _hashes(text: str, tag: str) -> str:
 
 
 def _token(body: bytes, form: bool) -> str:
-    """The token of a posted form or JSON object. Raises `UserError`."""
+    """Return the token of a posted form or JSON object. Raise `UserError` where there is none."""
     try:
         value = parse_qs(body.decode()).get("token", [""])[0] if form else json.loads(body)["token"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         value = None
     if not isinstance(value, str):
         raise UserError('the body holds no token; send {"token": "..."}')

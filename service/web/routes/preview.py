@@ -1,5 +1,6 @@
-"""Pictures of a session for sources that the browser does not hold itself: JPEG parts, newest only, made only while
-someone watches, by one thread beside the loop.
+"""Pictures of a session, for sources that the browser does not have itself: JPEG parts of the newest frame alone.
+
+They are encoded only while somebody watches, by one thread beside the event loop.
 """
 
 import asyncio
@@ -28,15 +29,17 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
 class Preview(StreamingResponse):
-    """An answer of JPEG parts, each with `Content-Type`, `Content-Length` and `X-Timestamp`, until the session ends."""
+    """Answer with JPEG parts, each with `Content-Type`, `Content-Length` and `X-Timestamp`, until the session ends."""
 
     media_type = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 
     def __init__(self, session: Watched, live: Live, fps: float, width: int) -> None:
+        """Send at most `fps` parts a second, at most `width` pixels wide."""
         super().__init__(_parts(session, live, fps, width))
         self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the parts, and count the client meanwhile."""
         with self._live.watching(), metrics.SUBSCRIBERS.labels(SINK).track_inprogress():
             await super().__call__(scope, receive, send)
 
@@ -46,7 +49,7 @@ _RESPONSES = {
         "description": "JPEG parts; `X-Timestamp` of each is the event's `t` in seconds. Ends with the session",
         "content": {"multipart/x-mixed-replace": {"schema": {"type": "string", "format": "binary"}}},
     },
-    **problems(401, 403, 404, 422, 429),
+    **problems(401, 403, 404, 422, 429, 503),
 }
 
 
@@ -58,7 +61,7 @@ async def preview(
     width: Annotated[int, Query(ge=16, le=1920, description="Larger pictures are made smaller, to this width")] = 640,
     t: Annotated[str | None, Query(max_length=32, description="Ignored; makes the address new for an <img>")] = None,
 ) -> Preview:
-    """The newest frame that an event was made of, as often as `fps` says; frames in between are skipped."""
+    """Send the newest frame that an event was made of, as often as `fps` says; frames in between are skipped."""
     session = live.sessions.get(id)
     if live.crowded:
         raise TooMany(f"{live.settings.max_subscribers} clients are watching, as many as this server allows")

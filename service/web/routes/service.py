@@ -1,6 +1,6 @@
-"""What machines ask of the service itself: alive, ready, metrics, models, schema."""
+"""Routes about the service itself, for machines: liveness, readiness, metrics, models, schema."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -17,20 +17,21 @@ router = APIRouter(tags=["service"])
 
 
 class Alive(BaseModel):
-    """The process answers."""
+    """Say whether the process can do its work, and if not, why."""
 
-    status: str = Field("alive", examples=["alive"])
+    status: Literal["alive", "failing"] = "alive"
+    reasons: list[str] | None = None
 
 
 class Readiness(BaseModel):
-    """Whether events are made and delivered, and if not, why."""
+    """Say whether events are made and delivered, and if not, why."""
 
     ready: bool
     reasons: list[str] = Field(examples=[["redis://localhost:6379/0 does not answer; 12 events wait, 0 were lost"]])
 
 
 class Model(BaseModel):
-    """A loaded model and the engine that runs it."""
+    """Describe a loaded model and the engine that runs it."""
 
     name: str
     weights: str
@@ -41,18 +42,25 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """What is loaded, and the licences of all weights in use."""
+    """List what is loaded, and the licences of all weights in use."""
 
     models: list[Model]
     licences: list[str]
 
 
-@router.get("/healthz", summary="Liveness", responses=problems(403))
-async def healthz() -> Alive:
-    """Answers while the process does; needs no token."""
-    return Alive(status="alive")
+@router.head("/healthz", include_in_schema=False)
+@router.get(
+    "/healthz", summary="Liveness", responses={**problems(403), 503: {"model": Alive}}, response_model_exclude_none=True
+)
+async def healthz(live: Running, response: Response) -> Alive:
+    """200 while faces can be read, else 503; needs no token."""
+    if live.runtime.alive:
+        return Alive()
+    response.status_code = 503
+    return Alive(status="failing", reasons=live.runtime.problems() or ["no face can be read now"])
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Readiness", responses={**problems(401, 403), 503: {"model": Readiness}})
 def readyz(live: Running, response: Response) -> Readiness:
     """200 once the engine is compiled and every sink is reachable, else 503 with the reasons."""
@@ -61,6 +69,7 @@ def readyz(live: Running, response: Response) -> Readiness:
     return Readiness(ready=not reasons, reasons=reasons)
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     summary="Prometheus metrics",
@@ -68,22 +77,24 @@ def readyz(live: Running, response: Response) -> Readiness:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(401, 403)},
 )
 def metrics(request: Request) -> Response:
-    """The metrics in the text format that the scraper asks for."""
+    """Return the metrics in the text format that the scraper asks for."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(REGISTRY), headers={"content-type": content_type})
 
 
-@router.get("/v1/models", summary="Loaded models", responses=problems(401, 403))
+@router.head("/v1/models", include_in_schema=False)
+@router.get("/v1/models", summary="Loaded models", responses=problems(401, 403, 503))
 def models(live: Running) -> ModelList:
-    """The models that read the faces, their engines, and the licences of the weights."""
-    info = live.runtime.info  # of a worker it has the answer already
+    """Return the models that read the faces, their engines, and the licences of the weights."""
+    info = live.runtime.info
     return ModelList(
         models=[Model.model_validate({"commercial": commercial(info), **info})], licences=live.runtime.licences()
     )
 
 
+@router.head("/v1/schema", include_in_schema=False)
 @router.get("/v1/schema", summary="Schema of the event", responses=problems(401, 403))
 async def schema() -> JSONResponse:
-    """JSON Schema (draft 2020-12) of what the stream, Redis and `analyze` give."""
+    """Return the JSON Schema (draft 2020-12) of what the stream, Redis and `analyze` give."""
     document: dict[str, Any] = event_schema()
     return JSONResponse(document, media_type="application/schema+json")

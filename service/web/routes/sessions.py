@@ -1,6 +1,6 @@
-"""Sessions over HTTP: open a source on the server's side, list with live figures, close, start the baseline anew."""
+"""Routes of sessions: open a source on the server's side, list with live figures, close, start the baseline anew."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.events import StateName
@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
 class SessionRequest(BaseModel):
-    """What to open."""
+    """Say what to open, and under which name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,18 +23,19 @@ class SessionRequest(BaseModel):
 
 
 class SessionInfo(BaseModel):
-    """One session."""
+    """Describe one session."""
 
     id: str
     source: str = Field(description="Credentials are masked")
     state: StateName
     detail: str = Field(description="A sentence about the last change of state")
     purpose: str | None
+    incarnation: int = Field(description="Counts from 1; grows when the session is opened anew under its name")
     figures: Figures
 
 
 class SessionList(BaseModel):
-    """In the order of opening."""
+    """List sessions in the order of opening."""
 
     sessions: list[SessionInfo]
 
@@ -47,41 +48,46 @@ def info_of(session: Watched) -> SessionInfo:
         state=session.state.value,
         detail=session.detail,
         purpose=session.purpose,
+        incarnation=session.incarnation,
         figures=session.figures(),
     )
 
 
-# Plain functions, so that opening and closing run in a thread and the loop goes on moving events.
+# These are plain functions, so that opening and closing run in a thread and do not hold up the event loop.
 
 
-@router.post("", status_code=201, summary="Open a source", responses=problems(400, 401, 403, 409, 413, 422, 429))
-def open_session(request: SessionRequest, response: Response, live: Running) -> SessionInfo:
-    """Opens a source on the server's side, if the operator allows it (`allowed_sources`)."""
-    check_source(request.source, live.settings.allowed_sources)
-    session = live.sessions.open(request.source, request.name, purpose=request.purpose)
-    response.headers["Location"] = f"/v1/sessions/{session.name}"
+@router.post("", status_code=201, summary="Open a source", responses=problems(400, 401, 403, 409, 413, 422, 429, 503))
+def open_session(wanted: SessionRequest, request: Request, response: Response, live: Running) -> SessionInfo:
+    """Open a source on the server's side, if the operator allows it (`allowed_sources`)."""
+    check_source(wanted.source, live.settings.allowed_sources)
+    session = live.sessions.open(wanted.source, wanted.name, purpose=wanted.purpose)
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/sessions/{session.name}"
     return info_of(session)
 
 
+@router.head("", include_in_schema=False)
 @router.get("", summary="List the sessions", responses=problems(401, 403))
 def list_sessions(live: Running) -> SessionList:
-    """All sessions with their live figures, those that have ended too until their name is used again."""
+    """List all sessions with their live figures; one that has ended stays until its name is used again."""
     return SessionList(sessions=[info_of(session) for session in live.sessions.list()])
 
 
+@router.head("/{id}", include_in_schema=False)
 @router.get("/{id}", summary="One session", responses=problems(401, 403, 404))
 def get_session(id: str, live: Running) -> SessionInfo:
-    """A session with its live figures."""
+    """Return a session with its live figures."""
     return info_of(live.sessions.get(id))
 
 
 @router.delete("/{id}", status_code=204, summary="Close a session", responses=problems(401, 403, 404))
 def close_session(id: str, live: Running) -> None:
-    """Ends the session and forgets it; its subscribers get the event `ended`."""
+    """End the session and remove it; its subscribers get the event `ended`."""
     live.sessions.close(id)
 
 
-@router.post("/{id}/baseline", status_code=204, summary="Start the baseline anew", responses=problems(401, 403, 404))
+@router.post(
+    "/{id}/baseline", status_code=204, summary="Start the baseline anew", responses=problems(401, 403, 404, 503)
+)
 def reset_baseline(id: str, live: Running) -> None:
-    """Starts the neutral baseline anew with the next frame: `from_baseline` is null until it has settled."""
+    """Start the neutral baseline anew with the next frame: `from_baseline` is null until it has settled."""
     live.sessions.get(id).reset_baseline()

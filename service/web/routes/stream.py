@@ -1,4 +1,4 @@
-"""`WS /v1/stream`: events as JSON text frames. A slow reader loses its oldest events and slows nobody else."""
+"""`WS /v1/stream`: events as JSON text frames. A slow reader loses its oldest events and delays no other one."""
 
 import asyncio
 import contextlib
@@ -10,13 +10,19 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 from service.publish.hub import Subscription
 from service.register import UnknownSession
+from service.web.connections import PINGS, WsConnection
 from service.web.live import Live, Running
+from service.web.pace import Pace
 
 router = APIRouter()
 
 # Close codes: of RFC 6455, and of the application's own range where it mirrors an HTTP status.
 NORMAL, GOING_AWAY, POLICY, TRY_LATER, UNKNOWN_SESSION = 1000, 1001, 1008, 1013, 4404
-CLIENT_MESSAGES = 60  # a minute; they are ignored, and more of them is no client
+CLIENT_MESSAGES = 60  # a minute; they are ignored, and a client that sends more is closed
+SLOW = 0.02  # s that events had to wait for the reader, from which on it counts as slow
+MAX_AGE = 0.5  # s that an event may wait for a slow reader before it is dropped
+ASK_EVERY = 20.0  # s without an event after which a ping is sent
+GONE_AFTER = 120.0  # s without a pong after which a reader is given up
 _REASON_BYTES = 123  # room in a close frame
 
 
@@ -27,21 +33,21 @@ async def stream(
     session: Annotated[str | None, Query()] = None,
     landmarks: Annotated[bool, Query()] = False,
 ) -> None:
-    """Events of `session`, or of all; with `landmarks=1` each face's 68 points. The last event comes at once."""
+    """Send the events of `session`, or of all, the last one at once; with `landmarks=1` with each face's 68 points."""
     with contextlib.suppress(WebSocketDisconnect):  # a client may leave at any time
         objection = _objection(live, session)
         if objection is not None:
-            await websocket.accept()  # only an open WebSocket tells browsers why it is closed
+            await websocket.accept()  # browsers show why only of a WebSocket that was open
             await websocket.close(*objection)
             return
-        # Subscribed before the client knows that it is connected: it misses nothing that happens from then on.
+        # Subscribed before the client knows that it is connected, so that it misses nothing from then on.
         with live.watching(), live.hub.subscribe(session, landmarks=landmarks) as subscription:
             await websocket.accept()
             await _serve(websocket, subscription, live)
 
 
 def _objection(live: Live, session: str | None) -> tuple[int, str] | None:
-    """Close code and reason for a client that cannot be served."""
+    """Return close code and reason for a client that cannot be served."""
     if live.stopping.is_set():
         return GOING_AWAY, "the server is stopping"
     if live.crowded:
@@ -74,23 +80,41 @@ async def _serve(websocket: WebSocket, subscription: Subscription, live: Live) -
 
 
 async def _send(websocket: WebSocket, subscription: Subscription) -> bool:
-    """Sends until the subscription ends, which is true, or the client is gone, which is false."""
+    """Send until the subscription ends, and return True, or until the client is gone, and return False."""
+    connection: WsConnection = websocket.scope["extensions"][PINGS]
+    pace = Pace(connection.ping)
+    asking = asyncio.create_task(_keep_asking(pace, connection))
     try:
-        async for event in subscription:
-            await websocket.send_text(subscription.text(event))
+        while True:
+            if await pace.room() > SLOW:
+                subscription.drop_aged(MAX_AGE)
+            events = await subscription.take(1)
+            if not events:
+                return True
+            await websocket.send_text(subscription.text(events[0]))
+            pace.sent()
     except WebSocketDisconnect:
         return False
-    return True
+    finally:
+        asking.cancel()
+
+
+async def _keep_asking(pace: Pace, connection: WsConnection) -> None:
+    """Send pings where no event is sent, and close the connection to a reader that answers none for too long."""
+    while pace.silent_for < GONE_AFTER:
+        await asyncio.sleep(ASK_EVERY)
+        pace.ask()
+    connection.abort()
 
 
 async def _listen(websocket: WebSocket) -> int:
-    """Reads and ignores what the client says; returns when it has left, or said too much."""
-    said: deque[float] = deque(maxlen=CLIENT_MESSAGES)
+    """Read and ignore what the client says; return the close code when it has left, or said too much."""
+    received: deque[float] = deque(maxlen=CLIENT_MESSAGES)
     while (await websocket.receive())["type"] != "websocket.disconnect":
         now = time.monotonic()
-        if len(said) == CLIENT_MESSAGES and now - said[0] < 60:
+        if len(received) == CLIENT_MESSAGES and now - received[0] < 60:
             return POLICY
-        said.append(now)
+        received.append(now)
     return NORMAL
 
 

@@ -1,7 +1,8 @@
 """WebRTC in, by WHIP (RFC 9725): an SDP offer is posted, a session runs on what then arrives.
 
-Browsers, OBS, GStreamer and FFmpeg speak it. Late ICE candidates are taken by PATCH; ICE restarts are not offered,
-since aiortc has none.
+Browsers, OBS, GStreamer and FFmpeg speak it. Late ICE candidates are taken by PATCH. ICE restarts are answered with
+422, because aiortc has none: a client ends its session with DELETE, or falls silent for two seconds, and posts a new
+offer under the same name.
 """
 
 import asyncio
@@ -15,24 +16,26 @@ from typing import Annotated, Any
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcconfiguration import RTCBundlePolicy
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.capture.dtls import accept_rsa
 from service.capture.sdp import NotAcceptable, answer_offer, ice_servers, ice_username, read_fragment
 from service.capture.webrtc import WebRtcSource
+from service.register import NameTaken
 from service.session import Session
 from service.web.problem import Problem, problems
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
+SILENT_AFTER = 2.0  # s without a packet after which a peer gives way to a new one of the same name
 MAX_CANDIDATES = 100  # late ones that a peer may send; RFC 8445, 19.5.1 limits the checks to as many
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 
 
 @dataclass
 class Peer:
-    """A WHIP session: the resource behind the `Location` of a 201."""
+    """Hold a WHIP session: the resource behind the `Location` of a 201."""
 
     source: WebRtcSource
     connection: RTCPeerConnection
@@ -70,10 +73,22 @@ router = APIRouter(prefix="/whip", tags=["whip"], lifespan=_lifespan)
     openapi_extra=_takes(SDP),
 )
 async def publish(session: str, request: Request, purpose: Purpose = None) -> Response:
-    """Opens session `session` on the picture and sound that the SDP offer in the body sends. Answers with SDP."""
+    """Open session `session` on the picture and sound that the SDP offer in the body sends; answer with SDP.
+
+    A session of that name whose peer has been silent for two seconds is ended for it.
+    """
+    return await accept(session, request, purpose)
+
+
+async def accept(session: str, request: Request, purpose: str | None, incarnation: int | None = None) -> Response:
+    """Answer an SDP offer with 201 and run a session on it; `incarnation` is the register's next one if None."""
     offer = await _body(request, SDP)
     state = request.app.state
-    state.sessions.check(session)
+    try:
+        state.sessions.check(session)
+    except NameTaken:
+        if not await end_if_silent(request.app, session):
+            raise
     servers = ice_servers(state.settings.ice_servers)
     connection = RTCPeerConnection(RTCConfiguration(servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
     accept_rsa(connection)
@@ -86,7 +101,8 @@ async def publish(session: str, request: Request, purpose: Purpose = None) -> Re
             answer = await answer_offer(connection, offer)
         except NotAcceptable as error:
             raise HTTPException(406, str(error)) from None
-        peer.session = await asyncio.to_thread(state.sessions.adopt, source, session, purpose=purpose)
+        adopt = partial(state.sessions.adopt, source, session, purpose=purpose, incarnation=incarnation)
+        peer.session = await asyncio.to_thread(adopt)
     except BaseException:
         await source.close("the offer was refused")
         raise
@@ -97,6 +113,23 @@ async def publish(session: str, request: Request, purpose: Purpose = None) -> Re
         **_links(request),
     }
     return Response(answer, 201, headers, SDP)
+
+
+async def end_if_silent(app: FastAPI, session: str) -> bool:
+    """End the open WHIP session of that name if its peer has been silent for `SILENT_AFTER` seconds.
+
+    Return whether it was ended. Its peer may be a page that was reloaded, or a camera that was switched off and on.
+    """
+    peers: dict[str, Peer] = app.state.whip_peers
+    for peer in [*peers.values()]:
+        if peer.session is None or peer.session.name != session or peer.session.over:
+            continue
+        if await peer.source.silent_for() < SILENT_AFTER:
+            return False
+        await peer.source.close(f"the peer was silent for {SILENT_AFTER:g} s and gave way to another one")
+        await asyncio.to_thread(peer.session.wait, 5.0)
+        return True
+    return False
 
 
 @router.patch(
@@ -113,7 +146,10 @@ async def publish(session: str, request: Request, purpose: Purpose = None) -> Re
     openapi_extra=_takes(FRAGMENT),
 )
 async def trickle(session: str, resource: str, request: Request) -> Response:
-    """Adds ICE candidates that were found after the offer was sent. An ICE restart is answered with 422."""
+    """Add ICE candidates that were found after the offer was sent.
+
+    An ICE restart is answered with 422: DELETE the session and POST a new offer, under the same name if you like.
+    """
     peer = _peer(request, session, resource)
     fragment = read_fragment(await _body(request, FRAGMENT))
     match = request.headers.get("if-match", peer.etag)
@@ -138,7 +174,7 @@ async def trickle(session: str, resource: str, request: Request) -> Response:
     "/{session}/{resource}", summary="End a WHIP session", response_class=Response, responses=problems(401, 403, 404)
 )
 async def end(session: str, resource: str, request: Request) -> Response:
-    """Ends the session."""
+    """End the session."""
     peer = _peer(request, session, resource)
     await peer.source.close("the sender ended the session")
     await asyncio.to_thread(_forget, request.app.state.sessions, peer.session)
@@ -148,7 +184,7 @@ async def end(session: str, resource: str, request: Request) -> Response:
 @router.options("/{session}", include_in_schema=False)
 @router.options("/{session}/{resource}", include_in_schema=False)
 async def options(request: Request) -> Response:
-    """What can be posted here and the ICE servers to use. Preflights (CORS) do not come this far."""
+    """Say what can be posted here and which ICE servers to use; CORS preflights are answered before."""
     headers = {"Accept-Post": SDP, "Allow": "OPTIONS, POST", **_links(request)}
     if "resource" in request.path_params:
         headers = {"Accept-Patch": FRAGMENT, "Allow": "DELETE, OPTIONS, PATCH"}
@@ -156,7 +192,7 @@ async def options(request: Request) -> Response:
 
 
 async def _body(request: Request, expected: str) -> str:
-    """The body's text. Raises 415 for another type; its size was limited before it came here."""
+    """Return the body's text, whose size was limited before. Raise HTTP 415 for another type than `expected`."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != expected:
         raise HTTPException(415, f"Content-Type {media_type!r} is not taken here; send {expected}")
@@ -174,7 +210,7 @@ def _peer(request: Request, session: str, resource: str) -> Peer:
 
 
 def _links(request: Request) -> dict[str, str]:
-    """RFC 9725, 4.6: the ICE servers that the client should use, too."""
+    """Return the Link header with the ICE servers that the client should use too (RFC 9725, 4.6)."""
     links = []
     for server in ice_servers(request.app.state.settings.ice_servers):
         link = f'<{server.urls}>; rel="ice-server"'
@@ -189,6 +225,6 @@ def _drop(peers: dict[str, Peer], resource: str) -> None:
 
 
 def _forget(sessions: Any, session: Session | None) -> None:
-    """Takes an ended session off the list, unless another one has its name by now."""
+    """Remove an ended session from the list, unless another one has its name by now."""
     if session is not None and session in sessions.list():
         sessions.close(session.name)

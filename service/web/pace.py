@@ -1,0 +1,77 @@
+"""How many events may be on their way to one WebSocket reader, so that a slow one is never far behind.
+
+The buffers of the kernels on both sides hold seconds of events, and what is in them cannot be dropped any more. So no
+more is sent than the reader is known to take in a third of a second: pings between the events tell which of them it
+has read. Whatever waits here meanwhile is dropped by its age.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+AHEAD = 0.3  # s worth of events that may be on their way to a reader that answers at once
+MOST_AHEAD = 1.0  # s worth of events for a reader that answers slowly
+FIRST_WINDOW, MOST = 16, 1024  # events: before anything is known of the reader, and at most
+SMOOTHING = 0.3  # weight of a new measurement of the rate
+PING_EVERY = 0.5  # s between pings where few events are sent
+
+
+class Pace:
+    """Count the events on their way to one reader, and wait while there are too many. Used by one task of the loop."""
+
+    def __init__(self, ping: "Callable[[], asyncio.Future[None]]") -> None:
+        """Measure with `ping`, which sends a ping and returns a future of its pong."""
+        self._ping = ping
+        self._sent = self._read = 0  # events
+        self._pinged = 0  # events sent before the newest ping
+        self._pinged_at = -PING_EVERY  # s, monotonic
+        self._waiting_since: float | None = None  # when the oldest ping without a pong was sent
+        self._unanswered = 0  # pings
+        self._window = float(FIRST_WINDOW)
+        self._rate: float | None = None  # events/s that it reads
+        self._shortest: float | None = None  # s from ping to pong
+        self._ponged_at = time.monotonic()
+        self._changed = asyncio.Event()
+
+    @property
+    def silent_for(self) -> float:
+        """Return the seconds since the reader last answered, 0 where it owes no answer."""
+        return 0.0 if not self._unanswered else time.monotonic() - max(self._ponged_at, self._waiting_since or 0.0)
+
+    async def room(self) -> float:
+        """Return when one more event may be sent: the seconds that this took."""
+        began = time.monotonic()
+        while self._sent - self._read >= max(1.0, self._window):
+            self._changed.clear()
+            await self._changed.wait()
+        return time.monotonic() - began
+
+    def sent(self) -> None:
+        """Count an event that was sent just now, and send a ping after it if one is due."""
+        self._sent += 1
+        late = time.monotonic() - self._pinged_at >= PING_EVERY
+        if late or self._sent - self._pinged >= max(1.0, self._window / 3):
+            self.ask()
+
+    def ask(self) -> None:
+        """Send a ping."""
+        now, count = time.monotonic(), self._sent
+        self._pinged, self._pinged_at = count, now
+        if not self._unanswered:
+            self._waiting_since = now
+        self._unanswered += 1
+        self._ping().add_done_callback(lambda pong: self._answered(pong, count, now))
+
+    def _answered(self, pong: "asyncio.Future[None]", count: int, pinged_at: float) -> None:
+        self._unanswered -= 1
+        if pong.cancelled():
+            return
+        now = time.monotonic()
+        took = now - pinged_at
+        self._shortest = took if self._shortest is None else min(self._shortest, took)
+        if count > self._read:
+            rate = (count - self._read) / max(now - self._ponged_at, 1e-3)
+            self._rate = rate if self._rate is None else (1 - SMOOTHING) * self._rate + SMOOTHING * rate
+            self._window = min(MOST, self._rate * min(max(AHEAD, 3 * self._shortest), MOST_AHEAD))
+        self._read, self._ponged_at = max(self._read, count), now
+        self._changed.set()
