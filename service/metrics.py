@@ -21,6 +21,10 @@ FACES = Gauge("affect_faces", "Faces in view, over all sessions")
 SUBSCRIBERS = Gauge("affect_subscribers", "Subscribers now", ["sink"])
 EVENTS_DROPPED = Counter("affect_events_dropped", "Events that a slow sink lost", ["sink"])
 PUBLISH_ERRORS = Counter("affect_publish_errors", "Failed attempts to publish", ["sink"])
+CLOCK_CORRECTIONS = Counter(
+    "affect_clock_corrections", "Time stamps out of line that were not believed, and new timelines that were", ["kind"]
+)
+CLOCK_SLEWED = Counter("affect_clock_slewed_seconds", "Seconds by which clocks were moved to follow arrival")
 RECONNECTS = Counter("affect_reconnects", "Reconnections", ["kind"])  # source, redis
 ABSTENTIONS = Counter("affect_abstentions", "Faces not estimated, by reason", ["reason"])
 BATCH_SIZE = Histogram("affect_batch_size", "Faces per engine call", buckets=(1, 2, 4, 8, 16, 32, 64))
@@ -41,6 +45,8 @@ for _sink in ("websocket", "redis"):
     EVENTS_DROPPED.labels(_sink)
 for _kind in ("source", "redis"):
     RECONNECTS.labels(_kind)
+for _kind in ("outlier", "timeline"):
+    CLOCK_CORRECTIONS.labels(_kind)
 for _reason in ("newer", "late"):
     SKIPPED.labels(_reason)
 PUBLISH_ERRORS.labels("redis")
