@@ -87,7 +87,9 @@ class Pipeline:
         """Return the event of a change of the source's state; `file` names the picture that it is about, if any."""
         self._state = change.state
         heard = self._speech.status(self._t)
-        return self._event(self._t, heard, faces=[], reasons=self._stale(), detail=change.detail, file=file)
+        unreadable = file is not None and change.state is State.FAILED
+        reasons = ["unreadable"] if unreadable else self._stale()
+        return self._event(self._t, heard, faces=[], reasons=reasons, detail=change.detail, file=file)
 
     def sound(self, sound: Sound) -> list[Event]:
         """Takes sound in; an event every `SOUND_ONLY_PERIOD` where there is no picture to carry it.

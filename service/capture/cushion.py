@@ -4,6 +4,7 @@ import threading
 import time
 
 _FIRST = 0.2  # seconds by which everything is held back at first
+_LATE = 0.1  # seconds by which an item may be late before the cushion grows; less is the machine's own unevenness
 
 
 class Cushion:
@@ -21,7 +22,8 @@ class Cushion:
         `began`: monotonic seconds at session time 0.
         """
         ahead = t + self.seconds - (time.monotonic() - began)
-        if ahead < 0:
+        if ahead > 0:
+            return not stop.wait(ahead)
+        if ahead < -_LATE:
             self.seconds -= ahead
-            return not stop.is_set()
-        return not stop.wait(ahead)
+        return not stop.is_set()

@@ -1,8 +1,10 @@
 """One opened container, decoded: pictures and mono sound, each with its time in the media's own seconds."""
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 from av.audio.frame import AudioFrame
@@ -43,6 +45,7 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
     sound = SoundTrack()
     in_a_row = 0
     seen = not live  # whether a picture was decoded
+    broken: av.error.FFmpegError | None = None
     packets = media.container.demux(streams)
     while live or in_a_row <= _DAMAGED_IN_A_ROW:
         try:
@@ -54,6 +57,9 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
             in_a_row += 1
             media.damage.note(error)
             continue
+        except av.error.FFmpegError as error:
+            broken = error
+            break
         if packet is None:
             break
         of_picture = packet.stream is media.video
@@ -70,23 +76,37 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
         in_a_row = 0
         if of_picture:
             _DECODE.observe(time.perf_counter() - began)
-            if not frames and not seen:
+            seen |= bool(frames)
+            if not seen:
                 yield NoKeyFrame()
-        for frame in frames:
-            if isinstance(frame, VideoFrame):
-                if frame.is_corrupt or too_large(frame.width, frame.height):
-                    media.damage.note()
-                else:
-                    seen = True
-                    for whole in media.deinterlacer.push(frame):
-                        yield _picture(media, whole)
-            elif isinstance(frame, AudioFrame):
-                yield from sound.push(frame)
+        yield from _usable(media, frames, sound)
     else:
         media.damage.gave_up = media.damage.last
+    if broken is not None:  # the decoders still hold what came before
+        for stream in streams:
+            rest = av.Packet()
+            rest.stream, rest.time_base = stream, stream.time_base or Fraction(1, av.time_base)
+            with contextlib.suppress(av.error.FFmpegError):
+                yield from _usable(media, rest.decode(), sound)
     for whole in media.deinterlacer.flush():
         yield _picture(media, whole)
     yield from sound.flush()
+    if broken is not None:
+        raise broken
+
+
+def _usable(
+    media: Media, frames: Sequence[VideoFrame | AudioFrame | object], sound: SoundTrack
+) -> Iterator[Picture | Samples]:
+    for frame in frames:
+        if isinstance(frame, VideoFrame):
+            if frame.is_corrupt or too_large(frame.width, frame.height):
+                media.damage.note()
+            else:
+                for whole in media.deinterlacer.push(frame):
+                    yield _picture(media, whole)
+        elif isinstance(frame, AudioFrame):
+            yield from sound.push(frame)
 
 
 def _picture(media: Media, frame: VideoFrame) -> Picture:

@@ -17,6 +17,7 @@ from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateC
 from service.capture.names import printable
 from service.capture.pace import Pace
 from service.capture.resample import Samples
+from service.capture.still import oversize
 from service.capture.streams import Media, choose_streams, words
 
 _CUT = 0.3  # seconds: a recording that ends this much before it said it would was cut short
@@ -75,7 +76,7 @@ class FileSource:
 
 
 def check_file(path: Path) -> None:
-    """Raise `UserError`, a sentence, unless `path` is a readable file that is not empty."""
+    """Raise `UserError`, a sentence, unless `path` is a readable file that is not empty, nor a picture too large."""
     shown = printable(path)
     try:
         if path.is_dir():
@@ -86,12 +87,13 @@ def check_file(path: Path) -> None:
             raise UserError(f"{shown} is not a file; cameras of this machine are camera:N.")
         if path.stat().st_size == 0:
             raise UserError(f"{shown} is empty (0 bytes); was its recording or copying interrupted?")
-        with path.open("rb"):
-            pass
+        refused = oversize(path)
     except ValueError as error:  # a null byte within the name
         raise UserError(f"{shown} is no file name; check the path.") from error
     except OSError as error:
         raise UserError(f"{shown} cannot be read: {error.strerror}.") from error
+    if refused is not None:
+        raise UserError(f"{shown} is too large: {refused}.")
 
 
 def open_media(path: Path) -> av.container.InputContainer:

@@ -105,19 +105,23 @@ class UrlSource:
                         clock.begin(clock.end, media.start)
                     else:
                         clock.begin(time.monotonic() - began, follow=not self._in_bursts(media))
-                    delivery = _Delivery()
-                    told = ""
-                    for item in self._items(media, clock, began, gone, delivery):
-                        if opened is None and not isinstance(item, StateChange):
-                            opened, ever_live, said = time.monotonic(), True, ""
-                        if not isinstance(item, StateChange) and media.description != told:
-                            told, self.treatment = media.description, media.treatment
-                            give(StateChange(State.LIVE, told))
-                        if not give(item):
-                            return
+                    delivery, told, clean = _Delivery(), "", True
+                    try:
+                        for item in self._items(media, clock, began, gone, delivery):
+                            if opened is None and not isinstance(item, StateChange):
+                                opened, ever_live, said = time.monotonic(), True, ""
+                            if not isinstance(item, StateChange) and media.description != told:
+                                told, self.treatment = media.description, media.treatment
+                                give(StateChange(State.LIVE, told))
+                            if not give(item):
+                                return
+                    except av.error.FFmpegError:
+                        clean = False
+                        if opened is None or not self._is_over(media, clock, delivery, clean):
+                            raise
                     if gone.is_set():
                         return
-                    if opened is not None and (recorded or self._is_over(media, clock, delivery)):
+                    if opened is not None and (recorded or self._is_over(media, clock, delivery, clean)):
                         give(StateChange(State.ENDED, ending(media, clock)))
                         return
                     if recorded:
@@ -187,16 +191,17 @@ class UrlSource:
         """Return whether this is a live stream that may come in bursts and has time stamps to spread them by."""
         return self._realtime and not self._rtsp and media.container.format.name not in _STAMPLESS
 
-    def _is_over(self, media: Media, clock: SessionClock, delivery: "_Delivery") -> bool:
+    def _is_over(self, media: Media, clock: SessionClock, delivery: "_Delivery", clean: bool) -> bool:
         """Return whether a stream of unknown length that came to its end is over for good.
 
-        A playlist ends only where its server says so. Anything else was a recording if it was delivered much faster
-        than it plays; a camera that hangs up was not.
+        A playlist ends where its server says so, which is a `clean` end. Anything else was a recording if it was
+        delivered much faster than it plays; a camera that hangs up was not. Without a length the end of an answer
+        cannot be told from a broken connection, so `clean` does not matter then.
         """
         name = media.container.format.name
         if self._rtsp or name in _STAMPLESS:
             return False
-        return name in _PLAYLISTS or clock.run > _FASTER * delivery.seconds + 1.0
+        return clean if name in _PLAYLISTS else clock.run > _FASTER * delivery.seconds + 1.0
 
     def _items(
         self, media: Media, clock: SessionClock, began: float, gone: threading.Event, delivery: "_Delivery"
@@ -222,7 +227,8 @@ class UrlSource:
                 t = clock.picture(seconds, item.period, elapsed)
             else:
                 t = clock.sound(seconds, len(item.samples) / SAMPLE_RATE, elapsed)
-            if cushion is not None and not cushion.wait(t, began, gone):
+            paces = isinstance(item, Picture) or media.video is None
+            if cushion is not None and paces and not cushion.wait(t, began, gone):
                 return
             if isinstance(item, Picture):
                 entered, captured_at = time.perf_counter(), time.time()
