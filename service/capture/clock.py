@@ -4,8 +4,9 @@ from collections import deque
 
 from service import metrics
 
-BACK = 0.5  # seconds: a stamp that falls further behind than this is out of line
-AHEAD = 1.0  # seconds: a stamp that leaps this much further than the wall clock went on is out of line
+AHEAD = 0.5  # seconds: a stamp that leaps this much further than the wall clock went on is out of line
+BACK = 0.6  # seconds: a stamp that falls further behind than this is out of line; more than `AHEAD`, so that what leapt
+# by less than that and was believed can fall back
 _AGREE = 3  # stamps in a row that must agree before a new timeline is believed
 _NEAR = 0.5  # seconds within which they agree
 _STEP = 1e-3  # seconds: the least distance between pictures whose stamps do not rise
@@ -69,7 +70,7 @@ class Drift:
         if self._reference is None:
             self._reference = quickest
         drift = quickest - self._reference
-        elapsed, self._moved = arrival - self._moved, arrival
+        elapsed, self._moved = max(0.0, arrival - self._moved), arrival
         if abs(drift) <= _TOLERANCE:
             return 0.0
         metrics.CLOCK_SLEWED.inc(min(abs(drift), _SLEW * elapsed))
@@ -92,25 +93,22 @@ class SessionClock:
         self._begins = 0.0
         self._last: dict[str, float] = {}  # by kind: session time of the last item (of its end, for sound)
         self._arrived: dict[str, float] = {}  # by kind: wall clock of the last item
+        self._steps: dict[str, float] = {}  # by kind: seconds from the last but one item in line to the last
         self._timelines = {"picture": Timeline(), "sound": Timeline()}
         self._drift = Drift()
-        self._follow = True
 
     @property
     def run(self) -> float:
         """Seconds that the present run has lasted."""
         return self.end - self._begins
 
-    def begin(self, at: float, media_start: float | None = None, *, follow: bool = True) -> None:
-        """Begin a new run: `media_start` (None: its first item) falls on `at` seconds, or on `end` if that is later.
-
-        `follow`: the clock follows arrival; not for streams that are held back by the clock itself.
-        """
-        self._follow = follow
+    def begin(self, at: float, media_start: float | None = None) -> None:
+        """Begin a new run: `media_start` (None: its first item) falls on `at` seconds, or on `end` if that is later."""
         self._begins = max(at, self.end)
         self._offset = None if media_start is None else self._begins - media_start
         self._last.clear()
         self._arrived.clear()
+        self._steps.clear()
         self._timelines = {"picture": Timeline(), "sound": Timeline()}
         self._drift.begin()
 
@@ -151,10 +149,13 @@ class SessionClock:
         t = seconds + self._offset
         back = last is not None and t < last - BACK
         # Recordings may pause for long between two pictures; live streams may only as long as nothing arrives.
-        leap = elapsed is not None and last is not None and t > expected + since + AHEAD
+        usual = self._steps.get(kind, 0.0)
+        leap = elapsed is not None and last is not None and t > expected + usual + since + AHEAD
         if not (back or leap):
             self._timelines[kind].in_line()
-            if elapsed is not None and self._follow and (kind == "picture" or "picture" not in self._last):
+            if last is not None:
+                self._steps[kind] = max(0.0, t - last)
+            if elapsed is not None and (kind == "picture" or "picture" not in self._last):
                 self._offset += self._drift.correction(t, elapsed)
             return t
         due = last + max(period, since) if last is not None else expected

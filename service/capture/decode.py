@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -11,6 +11,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
 from service import metrics
+from service.capture.clock import AHEAD, BACK
 from service.capture.limits import too_large
 from service.capture.resample import Samples, SoundTrack
 from service.capture.streams import Media
@@ -112,3 +113,33 @@ def _usable(
 def _picture(media: Media, frame: VideoFrame) -> Picture:
     shown = frame.duration * frame.time_base if frame.duration and frame.time_base is not None else 0
     return Picture(frame, frame.time, float(shown) or media.period)
+
+
+def without_leaps(items: Iterator[Picture | Samples | NoKeyFrame]) -> Iterator[Picture | Samples | NoKeyFrame]:
+    """Yield `items`; a picture or sound whose stamp leaps ahead, only for the next of its kind to fall back, loses it.
+
+    Where arrival cannot tell a pause from a wrong stamp, as in recordings, the next item does.
+    """
+    held: dict[type, Picture | Samples] = {}  # by kind: an item that leapt ahead, until the next of its kind came
+    last: dict[type, float] = {}  # by kind: media seconds of the last item that did not leap
+    for item in items:
+        if isinstance(item, NoKeyFrame):
+            yield item
+            continue
+        kind, seconds = type(item), item.seconds
+        waiting = held.pop(kind, None)
+        if waiting is not None:
+            fell_back = seconds is not None and waiting.seconds is not None and seconds < waiting.seconds - BACK
+            if fell_back:
+                metrics.CLOCK_CORRECTIONS.labels("outlier").inc()
+                waiting = replace(waiting, seconds=None)
+            elif waiting.seconds is not None:
+                last[kind] = waiting.seconds
+            yield waiting
+        if seconds is not None and kind in last and seconds > last[kind] + AHEAD:
+            held[kind] = item
+            continue
+        if seconds is not None:
+            last[kind] = seconds
+        yield item
+    yield from held.values()

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 
 from models.errors import UserError
 from service.capture.clock import SessionClock
-from service.capture.decode import NoKeyFrame, Picture, decode
+from service.capture.decode import NoKeyFrame, Picture, decode, without_leaps
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.names import printable
 from service.capture.pace import Pace
@@ -146,7 +146,7 @@ def in_order(media: Media, clock: SessionClock) -> Iterator[tuple[Picture | Samp
     sounds: deque[tuple[Samples, float]] = deque()
     heard = seen = float("-inf")  # session time up to which sound and pictures were decoded
     try:
-        for item in decode(media):
+        for item in without_leaps(decode(media)):
             if isinstance(item, NoKeyFrame):
                 continue
             if isinstance(item, Picture):

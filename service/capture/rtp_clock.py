@@ -19,6 +19,7 @@ class TrackClock:
         self.offset: float | None = None  # session seconds - media seconds
         self.follows_reports = False  # then sender reports move it, and arrival does not
         self._last: tuple[float, float] | None = None  # session seconds of the last item, and of its arrival
+        self._step = 0.0  # seconds from the last but one item in line to the last
         self._timeline = Timeline()
         self._drift = Drift()
 
@@ -33,13 +34,14 @@ class TrackClock:
         if self._last is not None:
             last, arrived = self._last
             since = max(0.0, arrival - arrived)
-            if t < last - BACK or t > last + since + AHEAD:
+            if t < last - BACK or t > last + self._step + since + AHEAD:
                 t = last + since
                 if self._timeline.believed(t - media):
                     self.offset = t - media
                     self._drift.begin()
                 self._last = (t, arrival)
                 return t
+            self._step = max(0.0, t - last)
         self._timeline.in_line()
         if not self.follows_reports:
             self.offset += self._drift.correction(t, arrival)

@@ -13,7 +13,7 @@ from service import metrics
 from service.capture.backoff import Backoff
 from service.capture.clock import SessionClock
 from service.capture.cushion import Cushion
-from service.capture.decode import NoKeyFrame, Picture, decode
+from service.capture.decode import NoKeyFrame, Picture, decode, without_leaps
 from service.capture.file import ending, play, trouble
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
@@ -104,7 +104,7 @@ class UrlSource:
                     if recorded:
                         clock.begin(clock.end, media.start)
                     else:
-                        clock.begin(time.monotonic() - began, follow=not self._in_bursts(media))
+                        clock.begin(time.monotonic() - began)
                     delivery, told, clean = _Delivery(), "", True
                     try:
                         for item in self._items(media, clock, began, gone, delivery):
@@ -212,9 +212,12 @@ class UrlSource:
         stampless = media.container.format.name in _STAMPLESS
         cushion = Cushion() if self._in_bursts(media) else None
         connected, waiting_said, came = time.monotonic(), False, False
-        for item in delivery.timed(decode(media, live=True)):
+        items = delivery.timed(decode(media, live=True))
+        for item in items if cushion is None else without_leaps(items):
             now = time.monotonic()
             elapsed = now - began
+            # What is held back by the clock does not tell the clock when it would have arrived.
+            arrival = elapsed if cushion is None else None
             if isinstance(item, NoKeyFrame):
                 if not waiting_said and now - connected > _KEY_FRAME_AFTER:
                     waiting_said = True
@@ -224,9 +227,9 @@ class UrlSource:
             came = True
             seconds = elapsed if stampless else item.seconds
             if isinstance(item, Picture):
-                t = clock.picture(seconds, item.period, elapsed)
+                t = clock.picture(seconds, item.period, arrival)
             else:
-                t = clock.sound(seconds, len(item.samples) / SAMPLE_RATE, elapsed)
+                t = clock.sound(seconds, len(item.samples) / SAMPLE_RATE, arrival)
             paces = isinstance(item, Picture) or media.video is None
             if cushion is not None and paces and not cushion.wait(t, began, gone):
                 return
