@@ -24,6 +24,7 @@ from service.perception.mel import MAX_JITTER, MelStream
 from service.perception.speech import AudioStatus, SpeechDetector
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
+SOUND_AHEAD = 0.5  # s by which sound may be ahead of a picture without its stamps being wrong
 SOUND_ONLY_PERIOD = 0.1  # s between events of a source that has only sound
 _PERCEPTION, _INFERENCE, _AGGREGATION = map(metrics.STAGE_SECONDS.labels, ("perception", "inference", "aggregation"))
 _EVENTS = metrics.FRAMES.labels("event")
@@ -81,6 +82,9 @@ class Pipeline:
         self._seq = 0
         self._t = 0.0  # s, of the newest event
         self._picture_t: float | None = None  # s, of the newest frame
+        # s, by which the first sound after the newest frame was ahead of it; None until it came. Stamps that run ahead
+        # of the pictures would else be taken for sound without pictures, and stop the clock for the pictures to come.
+        self._sound_ahead: float | None = None
         self._state = State.CONNECTING
 
     def state(self, change: StateChange, file: str | None = None) -> Event:
@@ -98,9 +102,12 @@ class Pipeline:
         """
         events = []
         begin = 0  # samples
+        if self._sound_ahead is None:
+            ahead = sound.t - self._picture_t if self._picture_t is not None else 0.0
+            self._sound_ahead = ahead if ahead > SOUND_AHEAD else 0.0
         while begin < len(sound.samples):
             quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else SOUND_ONLY_PERIOD
-            due = max(quiet_since, self._t + SOUND_ONLY_PERIOD)
+            due = max(quiet_since, self._t + SOUND_ONLY_PERIOD) + self._sound_ahead
             t = sound.t + begin / SAMPLE_RATE
             start = self._mel.end if abs(t - self._mel.end) <= MAX_JITTER else t
             count = max(1, math.ceil((due - start - _ROUNDING) * SAMPLE_RATE))
@@ -111,18 +118,21 @@ class Pipeline:
                 heard = self._speech.status(end)
                 if self._fusion is not None:
                     self._fusion.hear(end, heard, self._mel)
-                faces = self._aggregator.update(end, [], {})
-                events.append(self._event(end, heard, faces=faces, reasons=["no_face"]))
+                t = end - self._sound_ahead
+                faces = self._aggregator.update(t, [], {})
+                events.append(self._event(t, heard, faces=faces, reasons=["no_face"]))
         return events
 
     def skip(self, frame: Frame) -> None:
         """A picture that nobody wants read; it is there all the same, and sound does not speak for it."""
         self._picture_t = max(frame.t, self._t)
+        self._sound_ahead = None
 
     def frame(self, frame: Frame, file: str | None = None) -> Event:
         """Read the faces of a frame and return its event; `file` names the picture, if it has a name."""
         t = max(self._t, frame.t)  # the session clock never goes back, and a time that is not a number changes nothing
         self._picture_t = t
+        self._sound_ahead = None
         started = time.perf_counter()
         faces = self._perception(frame)
         perceived = time.perf_counter()

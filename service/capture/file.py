@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import av
 from av.video.frame import VideoFrame
@@ -98,14 +97,13 @@ def check_file(path: Path) -> None:
 
 def open_media(path: Path) -> av.container.InputContainer:
     """Return the container at `path`. Raises `UserError` if FFmpeg does not know what it is."""
-    name = f"file:{path}"  # "file:" keeps FFmpeg from reading a protocol into the name
-    where: Any = name
     try:
-        name.encode()
-    except UnicodeEncodeError:  # FFmpeg's binding takes only names that are UTF-8
-        where = path.open("rb")
-    try:
-        return av.open(where, metadata_errors="replace")
+        if printable(path) == str(path):
+            # "file:" keeps FFmpeg from reading a protocol into the name.
+            return av.open(f"file:{path}", metadata_errors="replace")
+        # FFmpeg's binding takes only names that are UTF-8; FFmpeg copies the descriptor.
+        with path.open("rb") as file:
+            return av.open("fd:", options={"fd": str(file.fileno())}, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise UserError(
             f"{printable(path)} is not a video or sound that FFmpeg can read ({words(error)}); if it is one, its index "

@@ -1,6 +1,5 @@
 """Names of files in sentences, events and tables, which hold text only."""
 
-import os
 from pathlib import Path
 
 
@@ -9,5 +8,5 @@ def printable(name: str | Path) -> str:
 
     Bytes of a name that are not UTF-8 are shown as `\\xNN`, and so are control characters.
     """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
