@@ -2,49 +2,82 @@
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.capture.media import Frame, Sound, State, StateChange
+from service.capture.names import printable
 from service.capture.open import open_source
 from service.capture.source import Source
+from service.capture.still import kind_of
+from service.capture.still_process import StillProcess, not_a_file
 from service.events import Event
 from service.publish.export import open_export
 from service.runtime import Runtime
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+# Names that promise a picture: what is not one is counted as unreadable, not as left out.
+PICTURES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .dib .webp .tif .tiff .ppm .pgm .pbm .pnm .gif .jp2 .j2k .jpf .jpx .heic .heif "
+    ".hif .avif".split()
+)
+# Files that begin like a picture and are something else: raw camera data behind a thumbnail, films of JPEG pictures.
+_NO_PICTURES = frozenset(".cr2 .nef .arw .dng .orf .rw2 .pef .srw .mjpg .mjpeg".split())
+_MAY_MOVE = frozenset({"GIF", "AVIF"})  # kinds that FFmpeg plays, if one is given alone
+_NAMED = 5  # files that were left out are named, so many of them
 TICK_SLACK = 1e-6  # s; a frame that lies on a tick but for rounding counts as on it
 NAME = "analyze"  # the session's name in the events
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an analysis came to."""
+    """Holds what an analysis came to."""
 
     path: Path
     events: int
     with_face: int
-    details: list[str]  # sentences about how the input ended and what could not be read
+    details: list[str]  # sentences about how the input ended, what was done to it and what could not be read
     ending: Literal["complete", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Holds the pictures to analyse, in name order, and what lies beside them in the folder."""
+
+    paths: Sequence[Path]
+    left_out: Sequence[Path] = ()
+
+    @property
+    def note(self) -> str | None:
+        """A sentence that counts and names what was left out; None if nothing was."""
+        if not self.left_out:
+            return None
+        names = [printable(path.name) for path in self.left_out[:_NAMED]]
+        more = len(self.left_out) - len(names)
+        which = ", ".join(names) + (f" and {more} more" if more else "")
+        what = "1 entry that is no picture" if len(self.left_out) == 1 else f"{len(self.left_out)} that are no pictures"
+        return f"left out {what}: {which}"
 
 
 def analyze(
     runtime: Runtime, source: str, out: Path, *, fps: float | None = None, realtime: bool = False, quiet: bool = False
 ) -> Outcome:
-    """Reads `source` into `out`. What is done is kept when interrupted. Raises `UserError`."""
+    """Read `source`, write its events to `out` and return the outcome; what is done is kept when interrupted.
+
+    Raises `UserError` if `source` cannot be read or `out` cannot be written.
+    """
     if fps is not None and not 0 < fps < math.inf:
         raise UserError(f"--fps {fps:g} is not a number above 0; give frames per second, such as 5")
-    pictures = _pictures_in(Path(source)) if "://" not in source else None
+    pictures = pictures_in(Path(source)) if "://" not in source else None
     stop = threading.Event()
+    opened: Source | None = None
     if pictures is not None:
-        events, total, unit = events_of_pictures(runtime, pictures), float(len(pictures)), "picture"
+        events, total, unit = events_of_pictures(runtime, pictures.paths), float(len(pictures.paths)), "picture"
     else:
         opened = open_source(source, realtime=realtime)
         events, unit = events_of_recording(runtime, opened, fps=fps, stop=stop), "s"
@@ -72,8 +105,16 @@ def analyze(
             stop.set()
             ending = "interrupted"
             details.append(f"interrupted after {written} events; what was done is kept")
+    treatment = getattr(opened, "treatment", ())
+    if treatment:
+        details.append(f"Pictures: {'; '.join(treatment)}")
+    if pictures is not None:
+        if failed and len(pictures.paths) > 1:
+            details.append(f"{failed} of {len(pictures.paths)} pictures could not be read")
+        if pictures.note is not None:
+            details.append(pictures.note)
     # One unreadable picture among others is told, but the folder was analysed.
-    if ending == "complete" and failed and (pictures is None or failed == len(pictures)):
+    if ending == "complete" and failed and (pictures is None or failed == len(pictures.paths)):
         ending = "failed"
     return Outcome(out, written, with_face, details, ending)
 
@@ -81,8 +122,9 @@ def analyze(
 def events_of_recording(
     runtime: Runtime, source: Source, *, fps: float | None = None, stop: threading.Event
 ) -> Iterator[Event]:
-    """One event per decoded frame, or for the first frame at or after each of `fps` ticks a second; state changes
-    between them.
+    """Yield one event per decoded frame, or for the first frame at or after each of `fps` ticks a second.
+
+    State changes are yielded between them.
     """
     pipeline = runtime.pipeline(NAME)
     due = 0.0  # s
@@ -100,29 +142,62 @@ def events_of_recording(
                 pipeline.skip(item)
 
 
-def events_of_pictures(runtime: Runtime, paths: list[Path]) -> Iterator[Event]:
-    """One event per picture, each by itself: tracks, smoothing, windows and baseline start anew."""
-    for path in paths:
-        encoded = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
-        pipeline = runtime.still_pipeline(NAME)
-        if image is None:
-            unreadable = StateChange(State.FAILED, f"{path.name}: not a picture that can be read")
-            event = pipeline.state(unreadable, path.name)
-        else:
-            pipeline.state(StateChange(State.LIVE))
+def events_of_pictures(runtime: Runtime, paths: Sequence[Path]) -> Iterator[Event]:
+    """Yield one event per picture, each by itself: tracks, smoothing, windows and baseline start anew.
+
+    A picture that cannot be read gives an event of state failed with the reason `unreadable` and a sentence.
+    """
+    with StillProcess() as decoder:
+        for path in paths:
+            pipeline = runtime.still_pipeline(NAME)
+            name = printable(path.name)
             try:
-                event = pipeline.frame(Frame(np.asarray(image, np.uint8), 0.0), path.name)
-            except UserError as error:  # too large; the others are read all the same
-                event = pipeline.state(StateChange(State.FAILED, f"{path.name}: {error}"), path.name)
-        yield event
+                image = decoder.read(path)
+                pipeline.state(StateChange(State.LIVE))
+                event = pipeline.frame(Frame(image, 0.0), name)
+            except UserError as error:  # the others are read all the same
+                event = pipeline.state(StateChange(State.FAILED, str(error)), name)
+            yield event
 
 
-def _pictures_in(path: Path) -> list[Path] | None:
-    """The picture itself, or a folder's pictures in name order; None: `path` is no picture. Raises `UserError`."""
+def pictures_in(path: Path) -> Pictures | None:
+    """Return the picture `path` itself, or those of the folder `path`; None if `path` is neither.
+
+    A picture is told by its content, whatever its name says. Raises `UserError` if a folder holds none, or cannot be
+    read.
+    """
     if not path.is_dir():
-        return [path] if path.suffix.lower() in PICTURES and path.is_file() else None
-    paths = sorted((p for p in path.iterdir() if p.suffix.lower() in PICTURES), key=lambda p: p.name)
-    if not paths:
-        raise UserError(f"{path}: no pictures in this folder; {', '.join(sorted(PICTURES))} are read")
-    return paths
+        return Pictures([path]) if path.is_file() and _is_picture_alone(path) else None
+    try:
+        entries = sorted(path.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{printable(path)} cannot be read: {error.strerror}") from error
+    pictures = [entry for entry in entries if _is_picture(entry)]
+    if not pictures:
+        raise UserError(f"{printable(path)}: no pictures in this folder; {', '.join(sorted(PICTURES))} are read")
+    read = set(pictures)
+    return Pictures(pictures, [entry for entry in entries if entry not in read])
+
+
+def _is_picture_alone(path: Path) -> bool:
+    try:
+        kind = kind_of(path)
+    except OSError:
+        kind = None
+    if kind is None:
+        return path.suffix.lower() in PICTURES
+    return kind not in _MAY_MOVE and path.suffix.lower() not in _NO_PICTURES
+
+
+def _is_picture(entry: Path) -> bool:
+    """Return whether `entry` of a folder is a picture by its content, or claims to be one by its name."""
+    suffix = entry.suffix.lower()
+    if entry.is_dir() or suffix in _NO_PICTURES:
+        return False
+    if not_a_file(entry) is None:
+        try:
+            if kind_of(entry) is not None:
+                return True
+        except OSError:
+            pass
+    return suffix in PICTURES and not entry.name.startswith("._")  # macOS keeps a file's attributes in such ones

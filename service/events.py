@@ -205,8 +205,9 @@ class AffectEvent(_Model):
     )
     seq: int = Field(ge=0, description="Number of the event within the incarnation; a gap means lost events")
     state: StateName = Field(description="State of the session's source")
-    reasons: list[Literal["no_face", "stale"]] = Field(
-        description="no_face: nobody is in the picture; stale: the source gives no pictures now"
+    reasons: list[Literal["no_face", "stale", "unreadable"]] = Field(
+        description="no_face: nobody is in the picture; stale: the source gives no pictures now; unreadable: the "
+        "picture's file cannot be read"
     )
     t: float = Field(description="Seconds on the session's clock; never goes back within an incarnation")
     captured_at: str | None = Field(

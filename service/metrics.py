@@ -25,6 +25,10 @@ PUBLISH_ERRORS = Counter("affect_publish_errors", "Failed attempts to publish", 
 SINK_PROBLEM = Gauge(
     "affect_sink_problem", "Above 0 while a sink takes no events, or not all, by reason", ["sink", "reason"]
 )
+CLOCK_CORRECTIONS = Counter(
+    "affect_clock_corrections", "Time stamps out of line that were not believed, and new timelines that were", ["kind"]
+)
+CLOCK_SLEWED = Counter("affect_clock_slewed_seconds", "Seconds by which clocks were moved to follow arrival")
 RECONNECTS = Counter("affect_reconnects", "Reconnections", ["kind"])  # source, redis
 ABSTENTIONS = Counter("affect_abstentions", "Faces not estimated, by reason", ["reason"])
 BATCH_SIZE = Histogram("affect_batch_size", "Faces per engine call", buckets=(1, 2, 4, 8, 16, 32, 64))
@@ -45,6 +49,8 @@ for _sink in ("websocket", "redis"):
     EVENTS_DROPPED.labels(_sink)
 for _kind in ("source", "redis"):
     RECONNECTS.labels(_kind)
+for _kind in ("outlier", "timeline"):
+    CLOCK_CORRECTIONS.labels(_kind)
 for _reason in ("newer", "late"):
     SKIPPED.labels(_reason)
 PUBLISH_ERRORS.labels("redis")

@@ -24,6 +24,7 @@ from service.perception.picture_size import Size, scale_between
 from service.perception.speech import AudioStatus, SpeechDetector
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
+SOUND_AHEAD = 0.5  # s by which sound may be ahead of a picture without its stamps being wrong
 SOUND_ONLY_PERIOD = 0.1  # s between events of a source that has only sound
 _PERCEPTION, _INFERENCE, _AGGREGATION = map(metrics.STAGE_SECONDS.labels, ("perception", "inference", "aggregation"))
 _EVENTS = metrics.FRAMES.labels("event")
@@ -97,13 +98,18 @@ class Pipeline:
         self._t = 0.0  # s, of the newest event
         self._picture_t: float | None = None  # s, of the newest frame
         self._size: Size | None = None  # of the newest picture
+        # s, by which the first sound after the newest frame was ahead of it; None until it came. Stamps that run ahead
+        # of the pictures would else be taken for sound without pictures, and stop the clock for the pictures to come.
+        self._sound_ahead: float | None = None
         self._state = State.CONNECTING
 
     def state(self, change: StateChange, file: str | None = None) -> Event:
         """Return the event of a change of the source's state; `file` names the picture that it is about, if any."""
         self._state = change.state
         heard = self._speech.status(self._t)
-        return self._event(self._t, heard, faces=[], reasons=self._stale(), detail=change.detail, file=file)
+        unreadable = file is not None and change.state is State.FAILED
+        reasons = ["unreadable"] if unreadable else self._stale()
+        return self._event(self._t, heard, faces=[], reasons=reasons, detail=change.detail, file=file)
 
     def sound(self, sound: Sound) -> list[Event]:
         """Takes sound in; an event every `SOUND_ONLY_PERIOD` where there is no picture to carry it.
@@ -112,9 +118,12 @@ class Pipeline:
         """
         events = []
         begin = 0  # samples
+        if self._sound_ahead is None:
+            ahead = sound.t - self._picture_t if self._picture_t is not None else 0.0
+            self._sound_ahead = ahead if ahead > SOUND_AHEAD else 0.0
         while begin < len(sound.samples):
             quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else SOUND_ONLY_PERIOD
-            due = max(quiet_since, self._t + SOUND_ONLY_PERIOD)
+            due = max(quiet_since, self._t + SOUND_ONLY_PERIOD) + self._sound_ahead
             t = sound.t + begin / SAMPLE_RATE
             start = self._mel.end if abs(t - self._mel.end) <= MAX_JITTER else t
             count = max(1, math.ceil((due - start - _ROUNDING) * SAMPLE_RATE))
@@ -125,13 +134,15 @@ class Pipeline:
                 heard = self._speech.status(end)
                 if self._fusion is not None:
                     self._fusion.hear(end, heard, self._mel)
-                faces = self._aggregator.update(end, [], {})
-                events.append(self._event(end, heard, faces=faces, reasons=["no_face"]))
+                t = end - self._sound_ahead
+                faces = self._aggregator.update(t, [], {})
+                events.append(self._event(t, heard, faces=faces, reasons=["no_face"]))
         return events
 
     def skip(self, frame: Frame) -> None:
         """A picture that nobody wants read; it is there all the same, and sound does not speak for it."""
         self._picture_t = max(frame.t, self._t)
+        self._sound_ahead = None
 
     def frame(self, frame: Frame, file: str | None = None) -> Event:
         """Read the faces of a frame and return its event; `file` names the picture, if it has a name."""
@@ -139,6 +150,7 @@ class Pipeline:
         self._picture_t = t
         if frame.t != t:
             frame = replace(frame, t=t)
+        self._sound_ahead = None
         started = time.perf_counter()
         faces = self._perception(frame)
         self._change_size((frame.image.shape[1], frame.image.shape[0]))

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -13,21 +14,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import UserError
+from models.errors import UserError
 from service import metrics
 from service.capture.backoff import Backoff
 from service.capture.media import Frame, Item, State, StateChange
 from service.capture.microphone import Microphone
+from service.capture.picture import turned
 from service.capture.watch import watched
 
 log = logging.getLogger(__name__)
 
 _STAMP_TOLERANCE = 1.0  # seconds: a driver's stamp further from now than this is of some other clock
+_VGA = 640 * 480  # pixels
 _STEP = 1e-3  # seconds, the least distance between frames
 
 
 class Device(Protocol):
-    """What is used of `cv2.VideoCapture`."""
+    """Declares what is used of `cv2.VideoCapture`."""
 
     def isOpened(self) -> bool: ...  # noqa: N802
 
@@ -35,11 +38,51 @@ class Device(Protocol):
 
     def get(self, prop: int, /) -> float: ...
 
+    def set(self, prop: int, value: float, /) -> bool: ...
+
     def release(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Holds what the user asked a camera for; the driver gives the nearest that it can."""
+
+    size: tuple[int, int] | None = None  # width, height in pixels
+    fps: float | None = None  # frames/s
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything was asked for."""
+        return self.size is not None or self.fps is not None
+
+    def request(self, device: Device) -> None:
+        """Ask `device` for it.
+
+        Above VGA the pictures are asked for as MJPEG, because uncompressed ones of that size do not fit through USB 2
+        at more than a few frames a second.
+        """
+        if self.size is not None and self.size[0] * self.size[1] > _VGA:
+            device.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+        if self.size is not None:
+            device.set(cv2.CAP_PROP_FRAME_WIDTH, self.size[0])
+            device.set(cv2.CAP_PROP_FRAME_HEIGHT, self.size[1])
+        if self.fps is not None:
+            device.set(cv2.CAP_PROP_FPS, self.fps)
+
+    def given(self, device: Device, width: int, height: int) -> str:
+        """Return in words what the driver gives, and what was asked for where that is something else."""
+        rate = device.get(cv2.CAP_PROP_FPS)
+        text = f"{width}x{height}" + (f" at {rate:.4g} frames/s" if rate > 0 else "")
+        missed = []
+        if self.size is not None and self.size != (width, height):
+            missed.append(f"{self.size[0]}x{self.size[1]}")
+        if self.fps is not None and abs(rate - self.fps) > 0.01 * self.fps:
+            missed.append(f"{self.fps:g} frames/s")
+        return text + (f" (asked for {' at '.join(missed)}, which the driver does not give)" if missed else "")
+
+
 class CameraSource:
-    """Camera number `index`; unplugged ones are waited for."""
+    """Films with camera number `index`; unplugged ones are waited for."""
 
     def __init__(
         self,
@@ -47,16 +90,20 @@ class CameraSource:
         label: str,
         *,
         audio: bool | None = None,
+        wanted: Wanted | None = None,
+        rotate: int = 0,
         open_device: Callable[[int], Device] | None = None,
         stall: float = 2.0,
     ) -> None:
-        """`audio`: with the default microphone; None takes it if there is one.
+        """`audio`: with the default microphone; None takes it if there is one. `rotate`: degrees clockwise.
 
         Raises `UserError` if the camera is missing or may not be used, or `audio` is wanted and cannot be had.
         """
         self.label = label
         self._index = index
         self._audio = audio
+        self._wanted = wanted or Wanted()
+        self._rotate = rotate
         self._open = open_device or _open_device
         self._stall = stall
         if open_device is None:
@@ -66,7 +113,7 @@ class CameraSource:
                 pass
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
-        """Frames and sound while the camera is plugged in, and again when it comes back; see `Source.read`."""
+        """Yield frames and sound while the camera is plugged in, and again when it comes back; see `Source.read`."""
         return watched(self._produce, stop, self._stall, self.label)
 
     def _produce(self, give: Callable[[Item], bool], gone: threading.Event) -> None:
@@ -78,6 +125,7 @@ class CameraSource:
             ever_live = False
             while not gone.is_set():
                 device = self._open(self._index)
+                self._wanted.request(device)
                 began = time.monotonic()
                 try:
                     seen = self._film(device, microphone, hearing, origin, give, gone)
@@ -118,7 +166,7 @@ class CameraSource:
         give: Callable[[Item], bool],
         gone: threading.Event,
     ) -> bool:
-        """Frames until the device gives none or nobody wants more; whether there was any."""
+        """Give frames until the device gives none or `give` says so; return whether there was any."""
         last = -1.0
         while not gone.is_set() and device.isOpened():
             came, image = device.read()
@@ -129,17 +177,20 @@ class CameraSource:
             t = max((stamp if 0 <= now - stamp < _STAMP_TOLERANCE else now) - origin, 0.0, last + _STEP)
             if last < 0:
                 height, width = image.shape[:2]
-                give(StateChange(State.LIVE, f"{width}x{height}, {hearing}"))
+                given = self._wanted.given(device, width, height) if self._wanted.anything else f"{width}x{height}"
+                turn = f"; turned by {self._rotate} degrees as asked" if self._rotate else ""
+                give(StateChange(State.LIVE, f"{given}, {hearing}{turn}"))
             last = t
             for sound in microphone.take() if microphone is not None else ():
                 give(sound)
-            if not give(Frame(_rgb(image), t, entered, captured_at)):
+            rgb = _rgb(image)
+            if not give(Frame(turned(rgb, self._rotate) if self._rotate else rgb, t, entered, captured_at)):
                 break
         return last >= 0
 
 
 def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(h, w, 3) RGB of a camera's BGR (h, w, 3) or grey (h, w)."""
+    """Return (h, w, 3) RGB of a camera's BGR (h, w, 3) or grey (h, w)."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -150,7 +201,7 @@ def _open_device(index: int) -> Device:
 
 
 def _check_device(index: int) -> None:
-    """Raises `UserError` where Linux tells that the camera is missing or forbidden; elsewhere opening it tells."""
+    """Raise `UserError` where Linux tells that the camera is missing or forbidden; elsewhere opening it tells."""
     if not sys.platform.startswith("linux"):
         return
     path = Path(f"/dev/video{index}")

@@ -10,8 +10,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import UserError
+from models.errors import UserError
 from service.capture.media import SAMPLE_RATE, Sound
+from service.capture.mono import MonoMixer
 from service.capture.resample import SoundTrack
 
 _BLOCK = 0.02  # seconds of sound a callback
@@ -20,7 +21,7 @@ _DRIFT = 0.1  # seconds between the count of samples and the clock before the co
 
 
 class Microphone:
-    """The default input device, open between `with` and its end. Times are `time.monotonic` minus `origin`."""
+    """Records from the default input device between `with` and its end; times are `time.monotonic` minus `origin`."""
 
     def __init__(self, origin: float) -> None:
         """`origin`: monotonic seconds at which the session clock shows 0.
@@ -40,13 +41,16 @@ class Microphone:
         self._chunks: deque[Sound] = deque(maxlen=int(_KEEP / _BLOCK))
         self._next: float | None = None  # session seconds at which the next sample is due
         self._track = SoundTrack()
+        self._mono = MonoMixer()
         try:
             device = sounddevice.query_devices(kind="input")
-            self._rate = SAMPLE_RATE if self._takes(SAMPLE_RATE) else int(device["default_samplerate"])
+            # Both of a pair, not the driver's sum of them, which is silence where one is turned over.
+            channels = max(1, min(2, int(device.get("max_input_channels", 1))))
+            self._rate = SAMPLE_RATE if self._takes(SAMPLE_RATE, channels) else int(device["default_samplerate"])
             self._stream = sounddevice.InputStream(
                 samplerate=self._rate,
                 blocksize=int(_BLOCK * self._rate),
-                channels=1,
+                channels=channels,
                 dtype="float32",
                 callback=self._hear,
             )
@@ -64,31 +68,32 @@ class Microphone:
         self._stream.close()
 
     def take(self) -> list[Sound]:
-        """The sound since the last call, at most the last ten seconds of it."""
+        """Return the sound since the last call, at most the last ten seconds of it."""
         with self._lock:
             chunks = list(self._chunks)
             self._chunks.clear()
         return chunks
 
-    def _takes(self, rate: int) -> bool:
+    def _takes(self, rate: int, channels: int) -> bool:
         try:
-            self._sounddevice.check_input_settings(samplerate=rate, channels=1, dtype="float32")
+            self._sounddevice.check_input_settings(samplerate=rate, channels=channels, dtype="float32")
         except (self._sounddevice.PortAudioError, ValueError):
             return False
         return True
 
     def _hear(self, block: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
-        """PortAudio's thread calls this with (frames, 1) samples, valid only until it returns."""
+        """Take in (frames, channels) samples, valid only until this returns; called by PortAudio's thread."""
         began = time.monotonic() - self._origin - max(0.0, times.currentTime - times.inputBufferAdcTime)
         if self._next is None or abs(began - self._next) > _DRIFT:
             self._next = began
-        samples = block[:, 0].copy()
-        for piece in [samples] if self._rate == SAMPLE_RATE else self._resampled(samples):
+        channels = np.ascontiguousarray(block.T)
+        for piece in [self._mono(channels)] if self._rate == SAMPLE_RATE else self._resampled(channels):
             with self._lock:
                 self._chunks.append(Sound(piece, self._next))
             self._next += len(piece) / SAMPLE_RATE
 
-    def _resampled(self, samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+    def _resampled(self, channels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        layout = "mono" if len(channels) == 1 else "stereo"
+        frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
         frame.sample_rate = self._rate
         return [piece.samples for piece in self._track.push(frame)]

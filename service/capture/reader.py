@@ -1,14 +1,14 @@
-"""The thread that reads one source into its inbox."""
+"""The thread that moves the items of one source into an inbox."""
 
 import logging
 import threading
 
-from engines.errors import UserError
+from models.errors import UserError
 from service import metrics
 from service.capture.inbox import Inbox
 from service.capture.media import Frame, State, StateChange
 from service.capture.source import Source
-from service.redact import redact_text
+from service.redact import redact_text, traced
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ class Reader:
         self._thread = threading.Thread(target=self._run, name=f"capture {source.label}", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout: float = 2.0) -> bool:
-        """Asks the source to end and waits for it, `timeout` seconds at most; true when the thread is gone."""
+        """Ask the source to end, wait `timeout` seconds at most, and return whether the thread has ended."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -58,9 +58,9 @@ class Reader:
             last = State.FAILED
             self._inbox.put(StateChange(State.FAILED, redact_text(str(error))))
         except Exception as error:  # the thread's outermost frame
-            log.exception("source %s broke", self._source.label)
+            log.error("source %s broke: %s", self._source.label, traced(error))
             last = State.FAILED
-            detail = redact_text(f"Reading the source broke: {type(error).__name__}: {error}")
+            detail = f"Reading the source broke ({type(error).__name__}); the log tells where"
             self._inbox.put(StateChange(State.FAILED, detail))
         if last not in _FINAL:
             self._inbox.put(StateChange(State.ENDED, "Closed" if self._stop.is_set() else "The source ended"))

@@ -6,46 +6,72 @@ a timestamp stands for, and so put sound and picture exactly where they were cap
 its times never jump, the sound is moved to it.
 """
 
-MAX_JUMP = 30.0  # seconds between media clock and arrival at which a new timestamp origin is assumed, not a delay
+from service.capture.clock import AHEAD, BACK, Drift, Timeline
+
 MAX_SHIFT = 2.0  # seconds; reports that ask for more contradict arrival and are not believed
 SYNC_TOLERANCE = 0.020  # seconds of lip-sync error that nobody notices and that is left alone
 
 
 class TrackClock:
-    """Seconds of one track's own clock to seconds on the session clock."""
+    """Places one track's own clock on the session clock, as `SessionClock` does for other sources."""
 
     def __init__(self) -> None:
-        self.offset: float | None = None
-        self._last: tuple[float, float] | None = None  # media, arrival
+        self.offset: float | None = None  # session seconds - media seconds
+        self.follows_reports = False  # then sender reports move it, and arrival does not
+        self._last: tuple[float, float] | None = None  # session seconds of the last item, and of its arrival
+        self._step = 0.0  # seconds from the last but one item in line to the last
+        self._timeline = Timeline()
+        self._drift = Drift()
 
     def place(self, media: float, arrival: float) -> float:
-        """Session seconds of `media` seconds that came at `arrival` session seconds."""
-        if self.offset is None or self._last is None or self._jumped(media, arrival, *self._last):
-            self.offset = arrival - media
-        self._last = (media, arrival)
-        return media + self.offset
+        """Return the session seconds of `media` seconds that came at `arrival` session seconds.
 
-    @staticmethod
-    def _jumped(media: float, arrival: float, last_media: float, last_arrival: float) -> bool:
-        return abs((media - last_media) - (arrival - last_arrival)) > MAX_JUMP
+        A stamp out of line is placed by its arrival, and is believed once several agree.
+        """
+        if self.offset is None or self._last is None:
+            self.offset = arrival - media
+        t = media + self.offset
+        if self._last is not None:
+            last, arrived = self._last
+            since = max(0.0, arrival - arrived)
+            if t < last - BACK or t > last + self._step + since + AHEAD:
+                t = last + since
+                if self._timeline.believed(t - media):
+                    self.offset = t - media
+                    self._drift.begin()
+                self._last = (t, arrival)
+                return t
+            self._step = max(0.0, t - last)
+        self._timeline.in_line()
+        if not self.follows_reports:
+            self.offset += self._drift.correction(t, arrival)
+        self._last = (t, arrival)
+        return t
+
+    def move(self, offset: float) -> None:
+        """Set the offset to what sender reports say."""
+        if self._last is not None and self.offset is not None:
+            self._last = (self._last[0] + offset - self.offset, self._last[1])
+        self.offset = offset
 
 
 class PeerClock:
-    """The clocks of a peer's sound and picture, brought together by sender reports where there are some."""
+    """Holds the clocks of a peer's sound and picture, brought together by sender reports where there are some."""
 
     def __init__(self) -> None:
         self._tracks: dict[str, TrackClock] = {"audio": TrackClock(), "video": TrackClock()}
         self._reports: dict[str, float] = {}  # sender's wall clock minus media seconds
 
     def place(self, kind: str, media: float, arrival: float) -> float:
-        """Session seconds of a frame of the track of `kind` ("audio" or "video"); see `TrackClock.place`."""
+        """Return the session seconds of a frame of the track of `kind` ("audio" or "video"); see `TrackClock.place`."""
         return self._tracks[kind].place(media, arrival)
 
     def report(self, kind: str, wall: float, media: float) -> None:
-        """The sender says that `media` seconds of its track were captured at `wall` seconds of its wall clock."""
+        """Take in that `media` seconds of a track were captured at `wall` seconds of the sender's wall clock."""
         self._reports[kind] = wall - media
         picture, sound = self._tracks["video"], self._tracks["audio"]
         if len(self._reports) == 2 and picture.offset is not None and sound.offset is not None:
+            sound.follows_reports = True
             wanted = picture.offset + self._reports["audio"] - self._reports["video"]
             if SYNC_TOLERANCE < abs(wanted - sound.offset) < MAX_SHIFT:
-                sound.offset = wanted
+                sound.move(wanted)

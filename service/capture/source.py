@@ -2,20 +2,30 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from service.capture.media import Item
 
 
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that a live source may take."""
+
+    open: float = 10.0  # to connect and to tell its streams
+    read: float = 6.0  # between packets, before the connection counts as lost
+    stall: float = 2.0  # between frames (sounds, where there are no frames), before the source counts as stalled
+
+
 class Source(Protocol):
-    """A camera, address, file, WHIP peer or the demo. Read by one thread of its own."""
+    """Reads a camera, address, file, WHIP peer or the demo; used by one thread of its own."""
 
     @property
     def label(self) -> str:
         """What the user asked for, with credentials redacted; fit for logs, events and API answers."""
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
-        """Items until the source ends for good or `stop` is set (noticed within 0.5 s).
+        """Yield items until the source ends for good or `stop` is set (noticed within 0.5 s).
 
         Sound that ends at or before a frame's `t` comes before that frame where the source allows it.
         Raises `UserError` only before the first item; later troubles are state changes.

@@ -1,27 +1,33 @@
-"""Addresses: RTSP over TCP and HTTP, live or recorded, through PyAV; lost ones are reconnected for ever."""
+"""Addresses: RTSP and HTTP, live or recorded, through PyAV; live ones that are lost are reconnected for ever."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import av
 
+from models.errors import UserError
 from service import metrics
 from service.capture.backoff import Backoff
 from service.capture.clock import SessionClock
-from service.capture.decode import Media, Picture, PictureConverter, choose_streams, decode
-from service.capture.file import ending, play
+from service.capture.cushion import Cushion
+from service.capture.decode import NoKeyFrame, Picture, decode, without_leaps
+from service.capture.file import ending, play, trouble
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
-from service.capture.timeouts import Timeouts
+from service.capture.source import Timeouts
+from service.capture.streams import Media, choose_streams, words
 from service.capture.watch import watched
-from service.redact import redact, redact_text
+from service.redact import redact
 
 log = logging.getLogger(__name__)
 
 # Containers without time stamps, for which FFmpeg invents 25 frames/s: the moment of arrival is the better clock.
 _STAMPLESS = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v"})
+# Containers whose first answer is only a list: its length says nothing about the length of the film.
+_PLAYLISTS = frozenset({"hls", "dash", "applehttp"})
 # What trying again does not mend, as long as the address never worked; afterwards everything is tried again.
 _HOPELESS = (
     av.error.HTTPBadRequestError,
@@ -34,29 +40,58 @@ _HOPELESS = (
     av.error.PermissionError,  # a protocol that is not allowed
 )
 # What FFmpeg may use on the way: whoever answers at an allowed address must not lead it to files of this machine, or
-# make it open ports on it. HTTP goes through the proxy of the environment, and playlists may be encrypted.
+# make it open ports on it that the user did not allow. HTTP goes through the proxy of the environment, and playlists
+# may be encrypted.
 _RTSP_PROTOCOLS = "rtsp,rtsps,rtp,tcp,tls"
 _HTTP_PROTOCOLS = "http,https,httpproxy,tcp,tls,crypto,data"
 _PROBE = 1_500_000  # microseconds of stream that FFmpeg may study before it tells what is in it
+# UDP loses packets in every wireless network, and firewalls drop it; a lost packet is a damaged face. So TCP comes
+# first, and UDP only where the camera refuses TCP (status 461) or the user asked for it.
+_TRANSPORTS = {
+    "auto": {"rtsp_transport": "udp+tcp", "rtsp_flags": "prefer_tcp"},
+    "tcp": {"rtsp_transport": "tcp"},
+    "udp": {"rtsp_transport": "udp"},
+}
+_KEY_FRAME_AFTER = 2.0  # seconds of packets without a key frame after which the state says so
+_FASTER = 3.0  # times real time: what is delivered so fast and then ends is a recording, whatever its header says
+
+_T = TypeVar("_T")
 
 
 class UrlSource:
-    """A stream or recording at an address."""
+    """Reads a stream or recording at an address."""
 
-    def __init__(self, url: str, *, realtime: bool, timeouts: Timeouts) -> None:
-        """Contacts nobody yet. `realtime` is for recordings; live streams have a pace of their own."""
-        self.label = redact(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        realtime: bool,
+        timeouts: Timeouts,
+        label: str | None = None,
+        rotate: int = 0,
+        transport: str = "auto",
+    ) -> None:
+        """Contact nobody yet. `realtime` is for recordings; live streams have a pace of their own.
+
+        `label`: the address as the user wrote it, where it had options of ours; `rotate`: degrees clockwise;
+        `transport` of RTSP: "auto", "tcp" or "udp".
+        """
+        self.label = redact(label or url)
+        self.treatment: tuple[str, ...] = ()  # what was done to the pictures, once they were read
         self._url = url
         self._realtime = realtime
         self._timeouts = timeouts
+        self._rotate = rotate
+        self._transport = transport
         self._rtsp = url.lower().startswith("rtsp")
+        self._format: str | None = None  # what the answer is taken for; None: what it looks like
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
-        """Items for as long as the address lives; see `Source.read`."""
+        """Yield items for as long as the address lives; see `Source.read`."""
         return watched(self._produce, stop, self._timeouts.stall, self.label)
 
     def _produce(self, give: Callable[[Item], bool], gone: threading.Event) -> None:
-        """Connects, plays, and connects again, until there is nothing more to come or nobody wants it."""
+        """Connect, play, and connect again, until there is nothing more to come or `gone` is set."""
         clock, backoff, began = SessionClock(), Backoff(), time.monotonic()
         ever_live, said = False, ""
         give(StateChange(State.CONNECTING, f"Connecting to {self.label}"))
@@ -64,26 +99,38 @@ class UrlSource:
             opened, tried = None, time.monotonic()
             try:
                 with self._open() as container:
-                    media = choose_streams(container)
-                    if media is None:
-                        give(StateChange(State.FAILED, f"{self.label} holds neither pictures nor sound"))
-                        return
-                    if self._recorded(media):
+                    media = choose_streams(container, self._rotate)
+                    recorded = self._recorded(media)
+                    if recorded:
                         clock.begin(clock.end, media.start)
                     else:
                         clock.begin(time.monotonic() - began)
-                    for item in self._items(media, clock, began, gone):
-                        if opened is None:
-                            opened, ever_live, said = time.monotonic(), True, ""
-                            give(StateChange(State.LIVE, media.description))
-                        if not give(item):
-                            return
+                    delivery, told, clean = _Delivery(), "", True
+                    try:
+                        for item in self._items(media, clock, began, gone, delivery):
+                            if opened is None and not isinstance(item, StateChange):
+                                opened, ever_live, said = time.monotonic(), True, ""
+                            if not isinstance(item, StateChange) and media.description != told:
+                                told, self.treatment = media.description, media.treatment
+                                give(StateChange(State.LIVE, told))
+                            if not give(item):
+                                return
+                    except av.error.FFmpegError:
+                        clean = False
+                        if opened is None or not self._is_over(media, clock, delivery, clean):
+                            raise
                     if gone.is_set():
                         return
-                    if self._recorded(media) and opened is not None:
+                    if opened is not None and (recorded or self._is_over(media, clock, delivery, clean)):
                         give(StateChange(State.ENDED, ending(media, clock)))
                         return
+                    if recorded:
+                        give(StateChange(State.FAILED, f"Nothing at {self.label} can be decoded: {_undecodable(media)}"))
+                        return
                 reason = "the stream ended" if opened is not None else "nothing came that can be decoded"
+            except UserError as error:
+                give(StateChange(State.FAILED, f"{self.label} {error}"))
+                return
             except av.error.FFmpegError as error:
                 reason = self._reason(error, time.monotonic() - tried, opened is not None)
                 if not ever_live and (
@@ -106,46 +153,123 @@ class UrlSource:
 
     def _open(self) -> av.container.InputContainer:
         if self._rtsp:
-            # UDP loses packets in every wireless network, and firewalls drop it; a lost packet is a damaged face.
-            options = {"rtsp_transport": "tcp"}
-            options["protocol_whitelist"] = _RTSP_PROTOCOLS
+            udp = ",udp" if self._transport != "tcp" else ""
+            options = {**_TRANSPORTS[self._transport], "protocol_whitelist": _RTSP_PROTOCOLS + udp}
             options["fpsprobesize"] = "0"  # no frames are waited for to measure their rate: live 0.8 s earlier
-        else:
-            options = {"reconnect": "1", "reconnect_delay_max": "2", "protocol_whitelist": _HTTP_PROTOCOLS}
-        options["analyzeduration"] = str(_PROBE)
+            return self._connect(options)
+        options = {"reconnect": "1", "reconnect_delay_max": "2", "protocol_whitelist": _HTTP_PROTOCOLS}
+        try:
+            return self._connect(options)
+        except av.error.InvalidDataError:
+            # Some cameras leave out the boundary before their first JPEG picture; the pictures can be found without.
+            if self._format is not None:
+                raise
+            container = self._connect(options, "mjpeg")
+            if container.streams.video and container.streams.video[0].codec_context.width:
+                self._format = "mjpeg"
+                return container
+            container.close()
+            raise
+
+    def _connect(self, options: dict[str, str], format: str | None = None) -> av.container.InputContainer:
         return av.open(
             self._url,
-            options=options,
+            format=format or self._format,
+            options={**options, "analyzeduration": str(_PROBE)},
             timeout=(self._timeouts.open, self._timeouts.read),
             metadata_errors="replace",
         )
 
     def _recorded(self, media: Media) -> bool:
-        """Whether this is a recording over HTTP, with an end, to be played like a file."""
-        return not self._rtsp and media.end is not None
+        """Return whether this is a recording over HTTP, to be played like a file: its length or its size is known."""
+        if self._rtsp:
+            return False
+        name = media.container.format.name
+        return media.end is not None or (name not in _STAMPLESS | _PLAYLISTS and media.container.size > 0)
 
-    def _items(self, media: Media, clock: SessionClock, began: float, gone: threading.Event) -> Iterator[Frame | Sound]:
+    def _in_bursts(self, media: Media) -> bool:
+        """Return whether this is a live stream that may come in bursts and has time stamps to spread them by."""
+        return self._realtime and not self._rtsp and media.container.format.name not in _STAMPLESS
+
+    def _is_over(self, media: Media, clock: SessionClock, delivery: "_Delivery", clean: bool) -> bool:
+        """Return whether a stream of unknown length that came to its end is over for good.
+
+        A playlist ends where its server says so, which is a `clean` end. Anything else was a recording if it was
+        delivered much faster than it plays; a camera that hangs up was not. Without a length the end of an answer
+        cannot be told from a broken connection, so `clean` does not matter then.
+        """
+        name = media.container.format.name
+        if self._rtsp or name in _STAMPLESS:
+            return False
+        return clean if name in _PLAYLISTS else clock.run > _FASTER * delivery.seconds + 1.0
+
+    def _items(
+        self, media: Media, clock: SessionClock, began: float, gone: threading.Event, delivery: "_Delivery"
+    ) -> Iterator[Item]:
         if self._recorded(media):
             yield from play(media, clock, Pace(self._realtime), gone)
             return
-        convert = PictureConverter()
         stampless = media.container.format.name in _STAMPLESS
-        for item in decode(media):
-            elapsed = time.monotonic() - began
-            entered, captured_at = time.perf_counter(), time.time()
+        cushion = Cushion() if self._in_bursts(media) else None
+        connected, waiting_said, came = time.monotonic(), False, False
+        items = delivery.timed(decode(media, live=True))
+        for item in items if cushion is None else without_leaps(items):
+            now = time.monotonic()
+            elapsed = now - began
+            # What is held back by the clock does not tell the clock when it would have arrived.
+            arrival = elapsed if cushion is None else None
+            if isinstance(item, NoKeyFrame):
+                if not waiting_said and now - connected > _KEY_FRAME_AFTER:
+                    waiting_said = True
+                    state = State.LIVE if came else State.CONNECTING
+                    yield StateChange(state, f"{self.label}: packets come, but no key frame yet; waiting for one")
+                continue
+            came = True
             seconds = elapsed if stampless else item.seconds
             if isinstance(item, Picture):
-                t = clock.picture(seconds, item.period, elapsed)
-                yield Frame(convert(item.frame), t, entered, captured_at)
+                t = clock.picture(seconds, item.period, arrival)
             else:
-                t = clock.sound(seconds, len(item.samples) / SAMPLE_RATE, elapsed)
+                t = clock.sound(seconds, len(item.samples) / SAMPLE_RATE, arrival)
+            paces = isinstance(item, Picture) or media.video is None
+            if cushion is not None and paces and not cushion.wait(t, began, gone):
+                return
+            if isinstance(item, Picture):
+                entered, captured_at = time.perf_counter(), time.time()
+                yield Frame(media.convert(item.frame), t, entered, captured_at)
+            else:
                 yield Sound(item.samples, t)
 
     def _reason(self, error: av.error.FFmpegError, tried: float, opened: bool) -> str:
-        """`error` in words, `tried` seconds after connecting began; FFmpeg calls some time-outs invalid data."""
+        """Return `error` in words, `tried` seconds after connecting began; FFmpeg calls some time-outs invalid data."""
         if opened:
-            silent = isinstance(error, av.error.ExitError)
-            return f"silence for {self._timeouts.read:g} s" if silent else redact_text(error.strerror or str(error))
+            return f"silence for {self._timeouts.read:g} s" if isinstance(error, av.error.ExitError) else words(error)
         if isinstance(error, av.error.ExitError) or tried >= self._timeouts.open:
             return f"no answer within {self._timeouts.open:g} s"
-        return redact_text(error.strerror or str(error))
+        return words(error)
+
+
+class _Delivery:
+    """Adds up how long was waited for the network and the decoder."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, items: Iterator[_T]) -> Iterator[_T]:
+        """Yield `items`, timing how long each takes to come."""
+        while True:
+            began = time.monotonic()
+            item = next(items, None)
+            self.seconds += time.monotonic() - began
+            if item is None:
+                return
+            yield item
+
+
+def _undecodable(media: Media) -> str:
+    reason = trouble(media)
+    if media.container.format.name.startswith("mov"):
+        reason += (
+            "; if its index is at its end, the server must answer requests for ranges, or the file be written again "
+            "with its index in front (ffmpeg -i IN -c copy -movflags faststart OUT)"
+        )
+    return reason

@@ -23,8 +23,9 @@ from av import AudioFrame, AudioResampler, VideoFrame
 
 from service import metrics
 from service.capture.aiortc_internals import bound_backlog, on_sender_report
-from service.capture.decode import PictureConverter
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
+from service.capture.mono import MonoMixer
+from service.capture.picture import PictureConverter
 from service.capture.rtp_clock import PeerClock
 
 log = logging.getLogger(__name__)
@@ -226,13 +227,13 @@ class _Resampler:
     def __init__(self) -> None:
         self._resampler: AudioResampler | None = None
         self._shape: tuple[str, str, int] | None = None
+        self._mono = MonoMixer()
         self._next = 0  # input samples on the session clock that were taken so far
 
     def __call__(self, frame: AudioFrame, t: float) -> Iterator[Sound]:
         rate = frame.sample_rate
         shape = (frame.format.name, frame.layout.name, rate)
         if self._resampler is None or shape != self._shape:
-            # Channels are averaged below, because FFmpeg's own way from stereo to mono is 3 dB louder.
             self._resampler = AudioResampler(format="fltp", rate=SAMPLE_RATE)
             self._next = round(self._next * rate / self._shape[2]) if self._shape else 0
             self._shape = shape
@@ -246,5 +247,4 @@ class _Resampler:
         frame.pts, frame.time_base = start, Fraction(1, rate)
         for part in self._resampler.resample(frame):
             if part.pts is not None and part.samples:
-                samples = part.to_ndarray().mean(axis=0, dtype=np.float32)
-                yield Sound(samples, part.pts / SAMPLE_RATE)
+                yield Sound(self._mono(part.to_ndarray()), part.pts / SAMPLE_RATE)

@@ -101,6 +101,38 @@ def test_rule_2_live_equals_replay_for_sound_alone_however_it_comes_in_pieces(ru
     assert events(round(piece * SAMPLE_RATE)) == truth
 
 
+@pytest.mark.parametrize("ahead", [0.3, 1.2, 3.0])
+def test_sound_that_runs_ahead_of_the_pictures_does_not_stop_their_clock(
+    runtime: Runtime, items: list[Item], ahead: float
+) -> None:
+    """Such as of a camera whose sound is stamped wrong."""
+    pipeline = runtime.pipeline("ahead")
+    shifted = [replace(item, t=item.t + ahead) if isinstance(item, Sound) else item for item in items]
+    events: list[Event] = []
+    times = []
+    for item in shifted:
+        if isinstance(item, Frame):
+            times.append(pipeline.frame(item).data["t"])
+        elif isinstance(item, Sound):
+            events += pipeline.sound(item)
+    assert events == []
+    assert times == pytest.approx([item.t for item in items if isinstance(item, Frame)], abs=1e-3)
+
+
+def test_sound_goes_on_by_itself_when_pictures_are_missing_though_it_ran_ahead(
+    runtime: Runtime, items: list[Item]
+) -> None:
+    pipeline = runtime.pipeline("missing")
+    first = next(item for item in items if isinstance(item, Frame))
+    for n in range(2):  # twice as much sound as pictures
+        pipeline.frame(replace(first, t=n * 0.3))
+        assert pipeline.sound(Sound(np.zeros(SAMPLE_RATE * 9 // 10, np.float32), n * 0.9)) == []
+    pipeline.frame(replace(first, t=0.6))
+    noise = np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE).astype(np.float32) * 0.1
+    times = [event.data["t"] for event in pipeline.sound(Sound(noise, 1.8))]
+    assert times == pytest.approx([1.6 + n / 10 for n in range(11)], abs=0.01)
+
+
 def test_rule_3_never_queue_never_block(runtime: Runtime, items: list[Item]) -> None:
     """A stage that hangs for as long as ten frames take loses frames, counted, and the next event is of the newest."""
     pipeline = runtime.pipeline("slow")

@@ -19,7 +19,7 @@ from aiortc.rtcconfiguration import RTCBundlePolicy
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 
 from models.errors import UserError
-from service.capture.dtls import accept_rsa
+from service.capture.aiortc_internals import accept_rsa
 from service.capture.sdp import NotAcceptable, answer_offer, ice_servers, ice_username, read_fragment
 from service.capture.webrtc import WebRtcSource
 from service.register import NameTaken

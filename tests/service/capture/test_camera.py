@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines.errors import UserError
 from service.capture import backoff
-from service.capture.camera import CameraSource
+from service.capture.camera import CameraSource, Wanted
 from service.capture.media import SAMPLE_RATE, Frame, Sound, State, StateChange
 from service.capture.microphone import Microphone
 
@@ -27,6 +27,7 @@ class FakeCamera:
         self._stamped = stamped
         self._grey = grey
         self.released = False
+        self.asked: dict[int, float] = {}
 
     def isOpened(self) -> bool:  # noqa: N802
         return True
@@ -40,7 +41,13 @@ class FakeCamera:
             return True, np.full((48, 64), 90, np.uint8)
         return True, np.full((48, 64, 3), (10, 200, 90), np.uint8)
 
+    def set(self, prop: int, value: float, /) -> bool:
+        self.asked[prop] = value
+        return True
+
     def get(self, prop: int, /) -> float:
+        if prop == cv2.CAP_PROP_FPS:
+            return 30.0
         assert prop == cv2.CAP_PROP_POS_MSEC
         return (time.monotonic() - 0.005) * 1000 if self._stamped else 0.0
 
@@ -84,6 +91,44 @@ def test_frames_are_rgb_on_a_rising_clock(stamped: bool) -> None:
 def test_grey_cameras_give_three_channels() -> None:
     items = collect(source_of(FakeCamera(1000, grey=True)), lambda items: bool(frames_in(items)))
     assert frames_in(items)[0].image.shape == (48, 64, 3)
+
+
+def live_detail(items: list[Any]) -> str:
+    return next(item.detail for item in items if getattr(item, "state", None) is State.LIVE)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (640, 480)])
+def test_a_camera_is_asked_for_size_and_rate_and_what_it_gives_is_said(size: tuple[int, int]) -> None:
+    camera = FakeCamera(1000)
+    source = CameraSource(0, "camera:0", audio=False, wanted=Wanted(size, 60.0), open_device=lambda _: camera)
+    items = collect(source, lambda items: bool(frames_in(items)))
+    assert (camera.asked[cv2.CAP_PROP_FRAME_WIDTH], camera.asked[cv2.CAP_PROP_FRAME_HEIGHT]) == size
+    assert camera.asked[cv2.CAP_PROP_FPS] == 60.0
+    assert (cv2.CAP_PROP_FOURCC in camera.asked) == (size == (1280, 720))  # MJPEG above VGA
+    said = f"64x48 at 30 frames/s (asked for {size[0]}x{size[1]} at 60 frames/s, which the driver does not give)"
+    assert said in live_detail(items)
+
+
+def test_a_camera_that_was_asked_for_nothing_is_left_alone() -> None:
+    camera = FakeCamera(1000)
+    source = CameraSource(0, "camera:0", audio=False, open_device=lambda _: camera)
+    collect(source, lambda items: bool(frames_in(items)))
+    assert camera.asked == {}
+
+
+def test_a_camera_that_hangs_upside_down_is_turned() -> None:
+    class Half(FakeCamera):
+        def read(self) -> tuple[bool, NDArray[np.uint8]]:
+            came, image = super().read()
+            image[:24] = 0
+            return came, image
+
+    source = CameraSource(0, "camera:0", audio=False, rotate=180, open_device=lambda _: Half(1000))
+    items = collect(source, lambda items: bool(frames_in(items)))
+    image = frames_in(items)[0].image
+    assert image[:24].any()
+    assert not image[24:].any()
+    assert "turned by 180 degrees" in live_detail(items)
 
 
 def test_an_unplugged_camera_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +202,23 @@ def test_the_microphone_shares_the_cameras_clock(monkeypatch: pytest.MonkeyPatch
     assert np.diff([sound.t for sound in sounds]).min() > 0
     assert abs(sounds[-1].t - frames_in(items)[-1].t) < 1.0
     assert "Fake microphone" in next(item.detail for item in items if getattr(item, "state", None) is State.LIVE)
+
+
+def test_a_stereo_microphone_with_one_channel_turned_over_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stereo(FakeStream):
+        def __init__(self, channels: int, **options: Any) -> None:
+            super().__init__(**options)
+            assert channels == 2
+            tone = np.sin(np.arange(len(self._block)) * 0.1)
+            self._block = np.stack([tone, -tone], axis=1).astype(np.float32)
+
+    module = fake_sounddevice(48_000)
+    module.InputStream = Stereo
+    module.query_devices = lambda kind: {"name": "Pair", "default_samplerate": 48_000, "max_input_channels": 2}
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    items = collect(source_of(FakeCamera(1000), audio=None), lambda items: len(frames_in(items)) >= 40)
+    heard = [item.samples for item in items if isinstance(item, Sound)]
+    assert np.abs(np.concatenate(heard)[SAMPLE_RATE // 10 :]).max() > 0.9
 
 
 def test_a_camera_without_a_microphone_goes_without_sound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,28 @@ def test_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
     assert [round(frame.t, 3) for frame in frames_of(items_of(path))] == stamps
 
 
+def with_pts(data: bytes, number: int, ahead: float) -> bytes:
+    """A transport stream whose picture `number` says that it is shown `ahead` seconds later (ISO 13818-1, 2.4.3.7)."""
+    at = -1
+    for _ in range(number + 1):
+        at = data.index(b"\x00\x00\x01\xe0", at + 1)
+    field = data[at + 9 : at + 14]
+    pts = (field[0] >> 1 & 7) << 30 | field[1] << 22 | (field[2] >> 1) << 15 | field[3] << 7 | field[4] >> 1
+    pts += round(ahead * 90_000)
+    head = field[0] & 0xF1 | (pts >> 30 & 7) << 1
+    new = [head, pts >> 22 & 255, 1 | (pts >> 15 & 127) << 1, pts >> 7 & 255, 1 | (pts & 127) << 1]
+    return data[: at + 9] + bytes(new) + data[at + 14 :]
+
+
+@pytest.mark.parametrize("wrong", [3.0, -0.9])
+def test_one_wrong_stamp_in_a_recording_moves_nothing_for_good(tmp_path: Path, wrong: float) -> None:
+    path = write_clip(tmp_path / "a.ts", codec="mpeg2video")
+    path.write_bytes(with_pts(path.read_bytes(), 25, wrong))
+    times = [frame.t for frame in frames_of(items_of(path))]
+    assert len(times) == 50
+    assert np.abs(np.diff(times) - 0.04).max() < 0.01
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pixels", "size"),
     [

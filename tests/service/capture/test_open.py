@@ -1,12 +1,16 @@
 """What may be written after --source, and the sentences for what may not."""
 
+import os
 import sys
+import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from helpers.clips import write_clip
 
 from engines.errors import UserError
+from service.capture.media import Frame
 from service.capture.open import open_source
 
 
@@ -54,6 +58,16 @@ def test_addresses_are_not_contacted_and_their_labels_hold_no_secret() -> None:
         ("camera:0?audio=yes", "neither 0 nor 1"),
         ("http://", "names no host"),
         ("rtsp://host:99999/x", "cannot be read"),
+        ("rtsp://admin:12/3@host/x", "percent-encode the password"),
+        ("rtsp://host/x?transport=pigeon", "auto, tcp or udp"),
+        ("rtsp://host/x?rotate=45", "none of 90, 180, 270"),
+        ("camera:0?size=big", "is no size"),
+        ("camera:0?size=0x0", "is no size"),
+        ("camera:0?fps=0", "not a number above 0"),
+        ("Büro=demo:", "cannot name a session"),
+        ("my desk=rtsp://me:hunter2@host/x", "cannot name a session"),
+        ("file://elsewhere/clip.mp4", "another machine"),
+        ("file:a\0b.mp4", "no file"),
     ],
 )
 def test_mistakes_get_one_sentence(spec: str, words: str) -> None:
@@ -74,3 +88,35 @@ def test_loop_is_zero_or_one(clip: Path, value: str) -> None:
     assert open_source(f"file:{clip}?loop={value}")
     with pytest.raises(UserError, match="neither 0 nor 1"):
         open_source(f"file:{clip}?loop={value}0")
+
+
+@pytest.mark.parametrize("name", ["what?.mp4", "100%25.mp4", "a#b.mp4", "wie=geht.mp4", "zwei  Wörter.mp4", "-x.mp4"])
+def test_odd_names_are_found_in_every_way(clip: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(clip.read_bytes())
+    for spec in (str(path), f"file:{path}", f"file:{path}?loop=1", f"file:{path}?loop=1&rotate=90"):
+        assert open_source(spec)
+    for host in ("", "localhost"):
+        assert open_source(f"file://{host}{quote(str(path))}")
+        assert open_source(f"file://{host}{path}")
+        assert open_source(f"file://{host}{quote(str(path))}?loop=1")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are text there")
+def test_a_name_that_is_not_utf8_is_read_and_can_be_shown(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"b\xfcro.mp4")
+    path.write_bytes(clip.read_bytes())
+    for spec in (str(path), f"file:{path}"):
+        source = open_source(spec, realtime=False)
+        assert source.label.encode()
+        assert "b\\xfcro.mp4" in source.label
+        assert any(isinstance(item, Frame) for item in source.read(threading.Event()))
+    with pytest.raises(UserError) as caught:
+        open_source(str(tmp_path / os.fsdecode(b"\xfc\xfc.mp4")))
+    assert str(caught.value).encode()
+
+
+def test_our_options_are_taken_out_of_an_address_and_the_rest_stays() -> None:
+    source = open_source("rtsp://host/live?channel=1&rotate=180&transport=udp&x=%20y")
+    assert source._url == "rtsp://host/live?channel=1&x=%20y"  # type: ignore[attr-defined]
+    assert open_source("http://host/live?transport=udp")._url.endswith("?transport=udp")  # type: ignore[attr-defined]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.capture.aiortc_internals import NTP_UNITS, RTP_WRAP, on_sender_report
-from service.capture.rtp_clock import MAX_JUMP, SYNC_TOLERANCE, PeerClock, TrackClock
+from service.capture.clock import AHEAD
+from service.capture.rtp_clock import SYNC_TOLERANCE, PeerClock, TrackClock
 
 seconds = st.floats(0, 1e5)
 delays = st.floats(0, 1.0)
@@ -22,7 +23,7 @@ def test_jitter_of_arrival_does_not_shake_the_times(origin: float, start: float,
     assert times == pytest.approx([start + delays[0] + n / 30 for n in range(len(delays))], abs=1e-6)
 
 
-@given(jump=st.floats(MAX_JUMP + 2, 1e6) | st.floats(-1e6, -MAX_JUMP - 2))
+@given(jump=st.floats(AHEAD + 2, 1e6) | st.floats(-1e6, -AHEAD - 2))
 def test_a_new_timestamp_origin_is_placed_by_arrival(jump: float) -> None:
     clock = TrackClock()
     clock.place(100.0, 1.0)
@@ -77,3 +78,16 @@ def test_a_report_is_read_across_the_wrap_of_its_timestamp(origin: int, newest: 
     asyncio.run(receiver._handle_rtcp_packet(RtcpSrPacket(ssrc=1, sender_info=info)))
     assert heard == [(7.0, pytest.approx((newest + ahead) / 90_000))]
     assert len(handled) == 1
+
+
+def test_a_track_whose_clock_is_off_follows_arrival() -> None:
+    clock = TrackClock()
+    times = [clock.place(n / 30 * 1.002, n / 30) for n in range(30 * 600)]
+    assert max(abs(t - n / 30) for n, t in enumerate(times)) < 0.1
+
+
+@pytest.mark.parametrize("wrong", [3.0, -3.0, 1e5])
+def test_one_timestamp_out_of_line_moves_nothing_for_good(wrong: float) -> None:
+    clock = TrackClock()
+    times = [clock.place(n / 30 + (wrong if n == 50 else 0.0), n / 30) for n in range(100)]
+    assert times == pytest.approx([n / 30 for n in range(100)], abs=1e-6)

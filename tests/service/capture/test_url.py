@@ -20,7 +20,7 @@ from helpers.rtsp import RtspServer
 from service import metrics
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.open import open_source
-from service.capture.timeouts import Timeouts
+from service.capture.source import Timeouts
 
 PATIENCE = 30.0  # seconds after which a test gives up waiting
 QUICK = Timeouts(open=5.0, read=3.0, stall=0.5)

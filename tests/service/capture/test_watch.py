@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.capture.media import Frame, Item, State, StateChange
+from service.capture.media import Frame, Item, Sound, State, StateChange
 from service.capture.watch import watched
 
 Give = Callable[[Item], bool]
@@ -27,6 +27,33 @@ def test_silence_while_live_is_stalled_and_the_next_frame_live() -> None:
     items = list(watched(produce, threading.Event(), 0.1, "x"))
     assert states(items) == [State.LIVE, State.STALLED, State.LIVE]
     assert items[-1] is FRAME
+
+
+def test_a_frozen_picture_is_stalled_although_sound_goes_on() -> None:
+    sound = Sound(np.zeros(441, np.float32), 0.0)
+
+    def produce(give: Give, gone: threading.Event) -> None:
+        give(StateChange(State.LIVE))
+        give(FRAME)
+        for _ in range(50):
+            give(sound)
+            gone.wait(0.02)
+        give(FRAME)
+
+    items = list(watched(produce, threading.Event(), 0.3, "x"))
+    assert states(items) == [State.LIVE, State.STALLED, State.LIVE]
+    assert sum(isinstance(item, Sound) for item in items) == 50
+    assert "No frame" in next(item.detail for item in items if getattr(item, "state", None) is State.STALLED)
+
+
+def test_sound_alone_is_not_stalled() -> None:
+    def produce(give: Give, gone: threading.Event) -> None:
+        give(StateChange(State.LIVE))
+        for _ in range(50):
+            give(Sound(np.zeros(441, np.float32), 0.0))
+            gone.wait(0.02)
+
+    assert states(list(watched(produce, threading.Event(), 0.4, "x"))) == [State.LIVE]
 
 
 def test_silence_while_connecting_is_not_stalled() -> None:
