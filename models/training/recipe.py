@@ -10,7 +10,7 @@ from typing import Any, Literal
 from models.errors import ModelError
 from models.labels import AUS_2020, AUS_2022, AUS_UNION
 from models.training.coupling import RELATIONS, TERMS
-from models.training.inputs import BUILDERS, Builder, Window, clip_and_sound, context_image, motion, sounds
+from models.training.inputs import BUILDERS, Builder, Window, clip_and_sound, context_image, faces, motion, sounds
 from models.training.losses import OverUnits
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
@@ -88,6 +88,8 @@ class Recipe:
             return context_image
         if self.network == "tsav":
             return partial(clip_and_sound, window=self.sound_window)
+        if self.network == "affwildnet" and not self.options.get("landmarks", True):
+            return faces
         if self.network == "mimamo":
             return partial(motion, unwrap=self.options.get("unwrap", "reference"))
         return BUILDERS[self.network][0]
