@@ -1,4 +1,4 @@
-"""Checkpoints: read without running anything that is in them, written whole or not at all.
+"""Read checkpoints without running anything that is in them, and write them whole or not at all.
 
 A checkpoint is a torch file with a dict in it; the weights lie under `state_dict`, as in the published ones, or are the
 dict itself. It is read with `weights_only`, so that a pickle which tries to run code is refused.
@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models import starts
 from models.errors import CheckpointError
 
 SHOWN = 3  # keys that a message names
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes `content` to `path` at once: a reader sees the old file or the new one, also after a power cut."""
+    """Write `content` to `path` at once: a reader sees the old file or the new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -37,7 +38,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What `save` wrote, on the CPU; raises `CheckpointError` for a file that is missing, damaged or unsafe."""
+    """Return what `save` wrote, on the CPU. Raise `CheckpointError` if the file is missing, damaged or unsafe."""
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {path}.")
     try:
@@ -62,7 +63,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def state_dict(content: Mapping[str, Any], source: Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint's `content`, without the prefix of a network that was trained on several GPUs."""
+    """Return the weights in a checkpoint's `content`, without the prefix of training on several GPUs.
+
+    Raise `CheckpointError` if `content`, read from `source`, holds none.
+    """
     state = content.get("state_dict", content)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{source} holds no state_dict; its entries are: {_some(map(str, content))}.")
@@ -70,7 +74,7 @@ def state_dict(content: Mapping[str, Any], source: Path) -> dict[str, Tensor]:
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Loads `state` strictly; raises `CheckpointError` naming keys that are missing, unexpected or of another shape."""
+    """Load `state` strictly. Raise `CheckpointError` naming keys that are missing, unexpected or of another shape."""
     own = network.state_dict()
     problems = []
     if missing := own.keys() - state.keys():
@@ -94,22 +98,27 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: Path) -> 
 
 
 def load(network: nn.Module, path: Path) -> nn.Module:
-    """`network` with the weights of the checkpoint at `path`; errors as of `read` and `load_into`."""
+    """Return `network` with the weights of the checkpoint at `path`; raise as `read` and `load_into` do."""
     load_into(network, state_dict(read(path), path), path)
     return network
 
 
 def load_part(network: nn.Module, prefix: str, path: Path) -> int:
-    """Copies those weights of the checkpoint at `path` that the part `prefix` of `network` has too; gives their number.
+    """Copy those weights of the checkpoint at `path` that the part `prefix` of `network` has too; return their number.
 
     For networks that start from others: a recurrent one from single faces ("" as prefix), a fusion from its two
-    networks ("cnn_3rnn." and "cnn_1rnn."). A convolution that reads more channels here, as TSAV's reads the mask beside
-    the colours, takes those that there are. Raises `CheckpointError` if the two have nothing in common.
+    networks ("cnn_3rnn." and "cnn_1rnn."), any from a published start, by its own names or those of `models.starts`. A
+    convolution that reads more channels here, as TSAV's reads the mask beside the colours, takes those that there are;
+    one that reads a single channel takes the mean of three colours. Raise `CheckpointError` if the two have nothing in
+    common.
     """
-    own = network.state_dict()
-    state = {f"{prefix}{key}": value for key, value in state_dict(read(path), path).items()}
-    common = {key: _widened(value, own[key]) for key, value in state.items() if key in own}
-    common = {key: value for key, value in common.items() if own[key].shape == value.shape}
+    own, common = network.state_dict(), dict[str, Tensor]()
+    state = state_dict(read(path), path)
+    for key, value in state.items():
+        for name in (f"{prefix}{name}" for name in starts.names(key)):
+            if name in own and (fitted := _fitted(value, own[name])).shape == own[name].shape:
+                common[name] = fitted
+                break
     if not common:
         part = f"the part {prefix!r} of {type(network).__name__}" if prefix else type(network).__name__
         raise CheckpointError(f"{path} has no weights in common with {part}; its keys are: {_some(sorted(state))}.")
@@ -117,15 +126,17 @@ def load_part(network: nn.Module, prefix: str, path: Path) -> int:
     return len(common)
 
 
-def _widened(value: Tensor, own: Tensor) -> Tensor:
-    """`value` with those of `own`'s input channels that it lacks, where two convolutions differ by nothing else."""
+def _fitted(value: Tensor, own: Tensor) -> Tensor:
+    """Return `value` for `own`'s input channels, where two convolutions differ by nothing else."""
     if value.dim() < 4 or value.shape[:1] + value.shape[2:] != own.shape[:1] + own.shape[2:]:
         return value
+    if value.shape[1] == 3 and own.shape[1] == 1:  # a picture of sound has no colours
+        return value.mean(1, keepdim=True)
     return torch.cat((value[:, : own.shape[1]], own[:, value.shape[1] :]), dim=1)
 
 
 def _some(names: Any) -> str:
-    """The first few of many, and how many more there are."""
+    """Return the first few of many names, and how many more there are."""
     names = list(names)
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -1,4 +1,4 @@
-"""One LightGBM model of the multi-term hierarchy: trained on all labelled rows, and its out-of-fold predictions."""
+"""Train one LightGBM model of the multi-term hierarchy on all labelled rows, and predict each row out of fold."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models import metrics
 from models.labels import EXPRESSIONS
+from models.multiterm.windows import TERMS
 
 # The paper searches these; its values are not given.
 PARAMETERS: dict[str, Any] = {"num_leaves": 31, "learning_rate": 0.05, "max_depth": -1, "min_child_samples": 20}
@@ -19,8 +20,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Boosting:
-    """How every model is trained. `grid`: parameter -> values, of which each model takes the combination that scores
-    best on its held-out folds. `balance`: the paper's, see `balanced`.
+    """Hold how every model is trained.
+
+    `grid`: parameter -> values, of which each model takes the combination that scores best on its held-out folds.
+    `balance`: the paper's, see `balanced`. `terms`: seconds of the windows; the paper also tries 3. `keep`: share of
+    the features of a modality's window, by their importance, that its models read; the paper also tries half.
+    `components`: principal components of the deep features, 200 of ResNet50 and 300 of EfficientNet in the paper.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=lambda: PARAMETERS)
@@ -29,12 +34,15 @@ class Boosting:
     patience: int = 30  # rounds without a better score, after which a model is done
     folds: int = 5
     balance: bool = False
+    terms: tuple[int, ...] = TERMS
+    keep: float = 1.0
+    components: int = 200
     seed: int = 1
 
 
 @dataclass(frozen=True)
 class Boosted:
-    """`text`: LightGBM's own. `unseen`: (rows, 1 or 7), each by a model that has not seen the row's fold."""
+    """Hold a model as LightGBM's `text`, and `unseen`: (rows, 1 or 7) predicted by models that lack the row's fold."""
 
     text: str
     unseen: Floats
@@ -42,12 +50,20 @@ class Boosted:
 
 
 def boost(
-    x: Floats, y: Floats, fold: NDArray[np.int64], how: Boosting, *, classes: bool, common: NDArray[np.bool_]
+    x: Floats,
+    y: Floats,
+    fold: NDArray[np.int64],
+    how: Boosting,
+    *,
+    classes: bool,
+    common: NDArray[np.bool_],
+    select: bool = False,
 ) -> Boosted:
-    """Trains on (rows, features) `x` with labels `y`, NaN where there is none: a regression, or `classes`.
+    """Return a model of (rows, features) `x` with labels `y`, NaN where there is none: a regression, or `classes`.
 
     Each fold stops early on its own held-out rows, and the model of all rows has their median of rounds. `common`: rows
-    that balancing halves.
+    that balancing halves. `select`: whether the share `how.keep` of the features is chosen first; the model still takes
+    all of them and reads only those.
     """
     import lightgbm
 
@@ -56,6 +72,8 @@ def boost(
     def rows(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         return balanced(chosen, common, np.random.default_rng(how.seed)) if how.balance else np.flatnonzero(chosen)
 
+    if select and how.keep < 1:
+        x = np.where(_important(x, y, how, rows(known), classes=classes), x, 0.0)  # no tree splits a constant
     combinations = [dict(zip(how.grid, values, strict=True)) for values in product(*how.grid.values())]
     tried = [_by_fold(x, y, fold, how, classes=classes, rows=rows, chosen=chosen) for chosen in combinations]
     best = max(tried, key=lambda one: one.score)  # the first of equals
@@ -64,9 +82,22 @@ def boost(
     return Boosted(whole.model_to_string(), best.unseen, most)
 
 
+def _important(x: Floats, y: Floats, how: Boosting, drawn: NDArray[np.int64], *, classes: bool) -> NDArray[np.bool_]:
+    """Return (features,) which of them are the share `how.keep` with the highest importance (splits) in one model."""
+    import lightgbm
+
+    options = {**how.parameters, **objective(classes), "verbosity": -1, "num_threads": 1, "seed": how.seed}
+    options |= {"deterministic": True}
+    booster = lightgbm.train(options, lightgbm.Dataset(x[drawn], y[drawn]), how.rounds)
+    importance = booster.feature_importance()
+    chosen = np.zeros(x.shape[1], bool)
+    chosen[np.argsort(-importance, kind="stable")[: max(1, round(how.keep * x.shape[1]))]] = True
+    return chosen
+
+
 @dataclass(frozen=True)
 class _Tried:
-    """`options` of LightGBM, their mean score on the held-out folds, and what came of them there."""
+    """Hold `options` of LightGBM, their mean score on the held-out folds, and the predictions there."""
 
     options: dict[str, Any]
     score: float
@@ -84,7 +115,7 @@ def _by_fold(
     rows: Callable[[NDArray[np.bool_]], NDArray[np.int64]],
     chosen: Mapping[str, Any],
 ) -> _Tried:
-    """A model for each fold, of the others' rows."""
+    """Return the predictions of a model for each fold, trained on the other folds' rows."""
     import lightgbm
 
     options = {**how.parameters, **chosen, **objective(classes)}
@@ -108,20 +139,26 @@ def _by_fold(
     return _Tried(options, float(np.mean(scores)), unseen, rounds)
 
 
-def common_rows(va: NDArray[np.floating], expression: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(rows,): the neutral ones, and those in the four central cells of an 8x8 grid of valence and arousal."""
-    common: NDArray[np.bool_] = (expression == 0) | (np.abs(va) < 0.25).all(1)
+def neutral_rows(expression: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return (rows,) which are neutral: those that are common among the expressions."""
+    common: NDArray[np.bool_] = expression == 0
+    return common
+
+
+def central_rows(va: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return (rows,) which lie in the four central cells of an 8x8 grid of valence and arousal (rows, 2)."""
+    common: NDArray[np.bool_] = (np.abs(va) < 0.25).all(1)
     return common
 
 
 def balanced(chosen: NDArray[np.bool_], common: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    """The paper's balancing, as numbers of the `chosen` rows: half of the `common` ones, the others twice."""
+    """Return the `chosen` rows' numbers as the paper balances them: half of the `common` ones, the others twice."""
     often = rng.permutation(np.flatnonzero(chosen & common))
     return np.sort(np.concatenate((often[: (len(often) + 1) // 2], np.repeat(np.flatnonzero(chosen & ~common), 2))))
 
 
 def objective(classes: bool) -> dict[str, Any]:
-    """LightGBM's options for a regression, or for the seven expressions."""
+    """Return LightGBM's options for a regression, or for the seven expressions."""
     return {"objective": "multiclass", "num_class": len(EXPRESSIONS)} if classes else {"objective": "regression"}
 
 

@@ -1,4 +1,4 @@
-"""The trailing windows of `models.multiterm.windows`, frame by frame, as a live stream needs them. numpy only.
+"""Keep the trailing windows of `models.multiterm.windows` frame by frame, for a live stream. numpy only.
 
 Sums, minima and maxima of every feature are kept for blocks of 0.2 s (float64), one row per block; a window is whole
 blocks, so that each evaluation reads sixty rows at most however long the stream is, and nothing drifts: sums that run
@@ -18,14 +18,15 @@ Floats = NDArray[np.float64]
 
 
 def slot_of(t: float) -> int:
-    """The place on the grid of 30 frames a second of a frame at `t` seconds."""
+    """Return the place on the grid of 30 frames a second of a frame at `t` seconds."""
     return int((t + _EARLY) * FPS)
 
 
 class BlockWindows:
-    """Windows of `terms` seconds over frames of `columns` features, one frame a slot. `slot`: that of the first one."""
+    """Keep windows over frames of features, one frame a slot of the grid of 30 a second."""
 
     def __init__(self, columns: int, slot: int = 0, terms: tuple[int, ...] = TERMS) -> None:
+        """Take the features of a frame, the slot of the first frame, and the windows' lengths in seconds."""
         self.slot = slot - 1  # of the newest frame
         self._blocks = {term: term * FPS // SHIFT for term in terms}
         rows = max(self._blocks.values())
@@ -36,11 +37,11 @@ class BlockWindows:
 
     @property
     def complete(self) -> bool:
-        """Whether the newest frame ends a block, which is when the windows are evaluated."""
+        """Return whether the newest frame ends a block, which is when the windows are evaluated."""
         return self.slot % SHIFT == SHIFT - 1
 
     def push(self, x: Floats) -> None:
-        """Takes (columns,) of the next slot, NaN where a feature is missing."""
+        """Add (columns,) of the next slot, NaN where a feature is missing."""
         self.slot += 1
         row, i = self._row(self.slot // SHIFT), self.slot % SHIFT
         if i == 0:
@@ -53,7 +54,7 @@ class BlockWindows:
         self._high[row] = np.where(valid, np.maximum(self._high[row], value), self._high[row])
 
     def statistics(self) -> dict[int, Floats]:
-        """Seconds -> (4, columns): `window_statistics.STATISTICS` over the windows that end with the newest block."""
+        """Return by seconds (4, columns): `windows.STATISTICS` over the windows that end with the newest block."""
         newest = self.slot // SHIFT
         return {term: self._window(newest, blocks) for term, blocks in self._blocks.items()}
 

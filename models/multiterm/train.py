@@ -1,4 +1,4 @@
-"""Trains multi-term boosting on recordings, and scores it on those to validate as the service would predict them.
+"""Train multi-term boosting on recordings, and score it on those to validate as the service would predict them.
 
 Reads the annotations of 2020 and `multiterm/<name>.npz` (`service.datasets.multiterm`): (slots, features) by modality
 at 30 slots a second. Every finished model is kept in the run's folder, so that a run which was killed goes on
@@ -20,12 +20,13 @@ from tqdm import tqdm
 
 from models import metrics
 from models.errors import ModelError
+from models.files import write_text, written_whole
 from models.labels import EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
 from models.multiterm.boosting import Boosted, Boosting
 from models.multiterm.live_windows import slot_of
 from models.multiterm.system import TARGETS, MultiTerm, Video
-from models.multiterm.windows import SHIFT, TERMS
+from models.multiterm.windows import KNOWN_TERMS, SHIFT, TERMS
 from models.training import affwild2
 from models.training.recordings import Recording
 
@@ -39,13 +40,14 @@ FEATURES = "multiterm"  # folder of a prepared data set
 
 
 def available() -> tuple[str, ...]:
-    """Names of the boosting recipes that come with the project."""
+    """Return the names of the boosting recipes that come with the project."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
 def find(recipe: str) -> Boosting | None:
-    """The boosting recipe of that name, or in that TOML file; None if it is not one. Raises `ModelError` naming what is
-    wrong with it.
+    """Return the boosting recipe of that name, or in that TOML file; None if it is not one.
+
+    Raise `ModelError` naming what is wrong with it.
     """
     path = FOLDER / f"{recipe}.toml"
     path = path if path.is_file() else Path(recipe)
@@ -60,9 +62,15 @@ def find(recipe: str) -> Boosting | None:
     known: dict[str, type] = {f.name: type(getattr(Boosting(), f.name)) for f in fields(Boosting)}
     if unknown := content.keys() - known.keys():
         raise ModelError(f"{path}: unknown keys {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
+    terms = content.get("terms", list(TERMS))
+    if not (isinstance(terms, list) and set(TERMS) <= set(terms) <= set(KNOWN_TERMS)):
+        raise ModelError(f"{path}: terms are {list(TERMS)} or {list(KNOWN_TERMS)} seconds, not {terms!r}.")
+    content["terms"] = tuple(sorted(terms))
     for key, value in content.items():
         if type(value) is not known[key] or (isinstance(value, int) and key != "balance" and value < 1):
             raise ModelError(f"{path}: {key} cannot be {value!r}.")
+    if not 0 < content.get("keep", 1.0) <= 1:
+        raise ModelError(f"{path}: keep is a share above 0 and at most 1, not {content['keep']!r}.")
     for key, values in content.get("grid", {}).items():
         if not isinstance(values, list) or not values:
             raise ModelError(f"{path}: grid.{key} is a list of values to try, not {values!r}.")
@@ -70,7 +78,7 @@ def find(recipe: str) -> Boosting | None:
 
 
 def train(how: Boosting, data: Path, out: Path, progress: bool = True) -> dict[str, Any]:
-    """Trains on the data set `data` into `out`/multiterm.json.
+    """Train on the data set `data` into `out`/multiterm.json, and return its scores.
 
     Returns `score` (mean CCC of valence and arousal, and 0.67 F1 + 0.33 accuracy of the expressions, together) on the
     validation recordings with its parts, `before` (the same of the training set's mean and most frequent expression),
@@ -85,7 +93,7 @@ def train(how: Boosting, data: Path, out: Path, progress: bool = True) -> dict[s
     kept.mkdir(parents=True, exist_ok=True)
     _same_run(out, how, extractor, [*videos, *held])
     system, rounds = MultiTerm(extractor=extractor), list[int]()
-    bar = tqdm(total=_models(videos), unit="model", disable=not progress)
+    bar = tqdm(total=_models(videos, len(how.terms)), unit="model", disable=not progress)
 
     def done(name: str, make: Callable[[], Boosted]) -> Boosted:
         boosted = _kept(kept / name.replace("/", "-"), make)
@@ -98,12 +106,34 @@ def train(how: Boosting, data: Path, out: Path, progress: bool = True) -> dict[s
         system.fit(videos, how, done)
     system.save(out / "multiterm.json")
     found = score(held, lambda video, ends: system.predict(system.windows(video.frames, ends)))
-    (out / "scores.json").write_text(json.dumps(found, indent=1))
+    levels = level_scores(held, system)
+    write_text(out / "scores.json", json.dumps(found | {"levels": levels}, indent=1))
+    for name, parts in levels.items():
+        log.info("%s: VA %.3f, expressions %.3f", name, parts["va"], parts["expression_2020"])
     return found | {"before": score(held, _constant(videos))["score"], "epoch": int(np.median(rounds))}
 
 
+def level_scores(videos: list[Video], system: MultiTerm) -> dict[str, dict[str, float]]:
+    """Return the scores of each level, as in the paper's Table I: single terms, multi-term, multi-task."""
+    known: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
+
+    def of_level(level: str) -> Predict:
+        def predict(video: Video, ends: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+            if video.name not in known:
+                known[video.name] = system.predict_levels(system.windows(video.frames, ends))
+            return known[video.name][level]
+
+        return predict
+
+    names = [*(f"{term} s" for term in system.terms), "multi-term", "multi-task"]
+    return {name: score(videos, of_level(name)) for name in names}
+
+
 def score(videos: list[Video], predict: Predict) -> dict[str, float]:
-    """On every annotated slot, which has the newest prediction made by then; slots before the first have none."""
+    """Return the scores on every annotated slot, which has the newest prediction made by then.
+
+    Slots before the first prediction have none and do not count.
+    """
     labels, predictions = [], []
     for video in videos:
         ends = np.arange(SHIFT - 1, len(video.va), SHIFT)
@@ -124,7 +154,7 @@ def score(videos: list[Video], predict: Predict) -> dict[str, float]:
 
 
 def _constant(videos: list[Video]) -> Predict:
-    """What needs no features: the mean of valence and arousal, the expression that is annotated most often."""
+    """Return a predictor without features: the mean valence and arousal, and the most frequent expression."""
     va, expression = (np.concatenate([getattr(v, name) for v in videos]) for name in ("va", "expression"))
     mean = va[(va != VA_SENTINEL).all(1)].mean(0)
     often = np.bincount(expression[(expression >= 0) & (expression < len(EXPRESSIONS))]).argmax()
@@ -133,7 +163,7 @@ def _constant(videos: list[Video]) -> Predict:
 
 
 def _videos(data: Path, split: str) -> tuple[list[Video], str]:
-    """Those of a split with features, and the weights that the deep ones come from."""
+    """Return the recordings of a split with features, and the weights that the deep ones come from."""
     videos, extractors = [], set()
     annotations = affwild2.read_annotations(data, split)
     for name, annotation in annotations.items():
@@ -158,29 +188,28 @@ def _videos(data: Path, split: str) -> tuple[list[Video], str]:
     return videos, extractors.pop()
 
 
-def _models(videos: list[Video]) -> int:
+def _models(videos: list[Video], terms: int) -> int:
+    """Return the number of models of the hierarchy."""
     modalities = sum(any(np.isfinite(v.frames[name]).any() for v in videos) for name in videos[0].frames)
-    return len(TARGETS) * ((modalities + 1) * len(TERMS) + 2)
+    return len(TARGETS) * ((modalities + 1) * terms + 2)
 
 
 def _same_run(out: Path, how: Boosting, extractor: str, videos: list[Video]) -> None:
-    """Raises `ModelError` if the folder holds a run of another recipe or other data."""
+    """Raise `ModelError` if the folder holds a run of another recipe or other data."""
     run = asdict(how) | {"extractor": extractor, "recordings": {v.name: len(v.va) for v in videos}}
     record = out / "run.json"
     if record.is_file() and json.loads(record.read_text()) != json.loads(json.dumps(run)):
         raise ModelError(f"{out} holds a run of another recipe or other data; give another folder, or delete that one.")
-    record.write_text(json.dumps(run, indent=1))
+    write_text(record, json.dumps(run, indent=1))
 
 
 def _kept(path: Path, make: Callable[[], Boosted]) -> Boosted:
-    """A model that was trained before, or a new one, written whole or not at all."""
+    """Return a model that was trained before, or a new one, which is written whole or not at all."""
     file = path.with_suffix(".npz")
     if file.is_file():
         with np.load(file, allow_pickle=False) as kept:
             return Boosted(str(kept["text"]), kept["unseen"], int(kept["rounds"]))
     boosted = make()
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as out:
-        np.savez_compressed(out, text=np.array(boosted.text), unseen=boosted.unseen, rounds=np.array(boosted.rounds))
-    aside.replace(file)
+    with written_whole(file) as aside:
+        np.savez_compressed(aside, text=np.array(boosted.text), unseen=boosted.unseen, rounds=np.array(boosted.rounds))
     return boosted

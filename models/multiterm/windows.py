@@ -1,4 +1,4 @@
-"""Trailing windows over the frames of a video: mean, deviation, range and slope of every feature. numpy only.
+"""Summarise trailing windows of a video's frames: mean, deviation, range and slope of every feature. numpy only.
 
 The features of Fujitsu's system ("Multi-term and multi-task affect analysis in the wild", ABAW 2020), whose paper
 leaves open what is settled here: windows end at the frame, deviations are the population's, slopes are per second, and
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FPS = 30
-TERMS = (1, 6, 12)  # seconds: short, middle, long; the paper also tries 3
+TERMS = (1, 6, 12)  # seconds: short, middle, long
+KNOWN_TERMS = (1, 3, 6, 12)  # the paper also tries 3
 SHIFT = 6  # frames from one evaluation to the next, 0.2 s
 STATISTICS = ("mean", "std", "range", "slope")
 
@@ -17,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def statistics(x: Floats, seconds: float, ends: NDArray[np.int64], fps: float = FPS) -> Floats:
-    """(evaluations, 4, columns): `STATISTICS` over the window of `seconds` that ends with each frame of `ends`.
+    """Return (evaluations, 4, columns): `STATISTICS` over the window of `seconds` that ends with each frame of `ends`.
 
     `x`: (frames, columns), NaN where a feature is missing. Windows are shorter at the start. Without a valid frame all
     are NaN; with one, deviation, range and slope are 0.
@@ -51,8 +52,9 @@ def statistics(x: Floats, seconds: float, ends: NDArray[np.int64], fps: float = 
 def labels(
     va: NDArray[np.floating], expression: NDArray[np.integer], seconds: float, ends: NDArray[np.int64]
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Of each window: the mean of valence and arousal (evaluations, 2), NaN where none is annotated, and the expression
-    that is annotated most often (evaluations,), -1 where none is.
+    """Return each window's mean valence and arousal, and the expression that is annotated most often.
+
+    The means (evaluations, 2) are NaN where none is annotated; the expressions (evaluations,) are -1 there.
     """
     length = round(seconds * FPS)
     mean, mode = np.full((len(ends), 2), np.nan), np.full(len(ends), -1)

@@ -1,9 +1,10 @@
-"""Aff-Wild2: its annotation and submission files, of 2020 (one folder a task) and of 2022 (one file for all tasks).
+"""Read and write Aff-Wild2's annotation and submission files, of 2020 (a folder a task) and of 2022 (one file for all).
 
 Single-task files are text, a header and then one line per video frame without its number; line i belongs to picture
 `00001.jpg` + i - 1 in `cropped_aligned/<name>/`. Names end in `_left` or `_right` where two people are annotated. The
 multi-task file has the header `image,valence,arousal,expression,aus` and one row per picture, `video/00001.jpg,...`.
-Frames that were not annotated hold sentinels: -5 for valence and arousal, -1 for expressions and action units.
+Frames that were not annotated hold sentinels: -5 for valence and arousal, -1 for expressions and action units. Other
+data sets are prepared in the same layout; the header of their AU_Set files names the 17 units of FaceBehaviorNet.
 """
 
 import logging
@@ -17,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import AnnotationError
-from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
+from models.files import write_text
+from models.labels import AUS_2020, AUS_2022, AUS_UNION, EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ EXPRESSION_HEADERS = {
     7: ",".join(name.capitalize() for name in EXPRESSIONS),
     8: ",".join(name.capitalize() for name in (*EXPRESSIONS, "other")),
 }
-AU_HEADERS = {len(units): ",".join(f"AU{int(unit[2:])}" for unit in units) for units in (AUS_2020, AUS_2022)}
+UNIT_SETS = {len(units): units for units in (AUS_2020, AUS_2022, AUS_UNION)}
+AU_HEADERS = {count: ",".join(f"AU{int(unit[2:])}" for unit in units) for count, units in UNIT_SETS.items()}
 MULTI_TASK_HEADER = "image,valence,arousal,expression,aus"
 
 Floats = NDArray[np.float32]
@@ -43,9 +46,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Annotation:
-    """Labels of one person in one video, frame by frame, sentinels where there are none.
+    """Hold the labels of one person in one video, frame by frame, sentinels where there are none.
 
-    `va`: (n, 2), `expression`: (n,), `au`: (n, 8 or 12).
+    `va`: (n, 2) in [-1, 1]. `expression`: (n,) class ids. `au`: (n, units) zeros and ones.
     """
 
     name: str
@@ -54,49 +57,55 @@ class Annotation:
     au: Ints
 
     def __len__(self) -> int:
+        """Return the number of frames."""
         return len(self.expression)
 
     @property
     def video(self) -> str:
-        """Name of the video file without its extension."""
+        """Return the name of the video file without its extension."""
         return video_of(self.name)
 
 
 def video_of(name: str) -> str:
-    """Of an annotation: two people share one."""
+    """Return the video of an annotation's name; the two people of one video share it."""
     return name.removesuffix("_left").removesuffix("_right")
 
 
 def annotation_root(root: Path) -> Path:
-    """`root`/annotations, or `root` itself where the tasks' folders lie in it."""
+    """Return `root`/annotations, or `root` itself where the tasks' folders lie in it."""
     return root / "annotations" if (root / "annotations").is_dir() else root
 
 
 def picture(folder: Path, name: str, frame: int) -> Path:
-    """Of the frame with index `frame` from 0."""
+    """Return the path of the picture of frame `frame` (index from 0) of recording `name` in `folder`."""
     return folder / name / f"{frame + 1:05}.jpg"
 
 
 def read_va(path: Path, strict: bool = True) -> Floats:
-    """(n, 2). Values outside [-1, 1], which the data set has a few of, are errors, or sentinels unless `strict`."""
+    """Return (n, 2) valence and arousal. Raise `AnnotationError` for a file that breaks the format.
+
+    The data set has a few values outside [-1, 1]; they raise if `strict`, and are sentinels otherwise.
+    """
     return _va(path, _rows(path, {VA_HEADER: 2})[0], strict)
 
 
 def read_expression(path: Path) -> Ints:
-    """(n,) class ids, 7 or 8 classes by the header."""
+    """Return (n,) class ids of 7 or 8 classes, by the header. Raise `AnnotationError` by file and line."""
     rows, header = _rows(path, dict.fromkeys(EXPRESSION_HEADERS.values(), 1))
     return _classes(path, rows, header.count(",") + 1)[:, 0]
 
 
 def read_au(path: Path) -> Ints:
-    """(n, 8) or (n, 12) zeros and ones, by the header."""
+    """Return (n, 8, 12 or 17) zeros and ones, by the header. Raise `AnnotationError` by file and line."""
     return _classes(path, _rows(path, {header: units for units, header in AU_HEADERS.items()})[0], 2)
 
 
-def read_annotations(root: Path, split: str, units: int = len(AUS_2020)) -> dict[str, Annotation]:
-    """By name, the tasks' files of `root`/VA_Set/Train_Set and so on (or of `root`/annotations) put together.
+def read_annotations(root: Path, split: str, units: Sequence[str] = AUS_2020) -> dict[str, Annotation]:
+    """Return by name the tasks' files of `root`/VA_Set/Train_Set and so on (or of `root`/annotations), put together.
 
-    A task without a file for a name has sentinels there, and so do frames beyond the end of a shorter file.
+    A task without a file for a name has sentinels there, and so do frames beyond the end of a shorter file. `units`:
+    the action units wanted, in order; a file must have them all, or have only some of them. Raise `AnnotationError` for
+    a file that is wrong, or if there is none.
     """
     root = annotation_root(root)
     tasks: dict[str, dict[str, NDArray[Any]]] = {}
@@ -116,7 +125,7 @@ def read_annotations(root: Path, split: str, units: int = len(AUS_2020)) -> dict
 
 
 def lengths(root: Path) -> dict[str, int]:
-    """Annotated frames by name, over every split of 2020 and 2022 that `root` has. Reads, and so checks, all files."""
+    """Return the annotated frames by name, over every split of 2020 and 2022 that `root` has, reading all files."""
     root, found = annotation_root(root), dict[str, int]()
     for split, folders in SPLITS.items():
         files = [
@@ -131,27 +140,48 @@ def lengths(root: Path) -> dict[str, int]:
 
 
 def copy_annotations(root: Path, out: Path) -> None:
-    """Copies the annotation files of both years to `out`/annotations."""
+    """Copy the annotation files of both years from `root` to `out`/annotations."""
     root = annotation_root(root)
     for folder in (*FOLDERS.values(), *{Path(file).parent.name for file in MULTI_TASK.values()}):
         if (root / folder).is_dir():
             shutil.copytree(root / folder, out / "annotations" / folder, dirs_exist_ok=True)
 
 
-def _together(name: str, found: Mapping[str, NDArray[Any]], units: int) -> Annotation:
+def _together(name: str, found: Mapping[str, NDArray[Any]], units: Sequence[str]) -> Annotation:
     length = max(map(len, found.values()))
     va = np.full((length, 2), VA_SENTINEL, np.float32)
-    expression, au = np.full(length, CLASS_SENTINEL), np.full((length, units), CLASS_SENTINEL)
-    for task, whole in (("va", va), ("expression", expression), ("au", au)):
+    expression, au = np.full(length, CLASS_SENTINEL), np.full((length, len(units)), CLASS_SENTINEL)
+    for task, whole in (("va", va), ("expression", expression)):
         if task in found:
-            if found[task].shape[1:] != whole.shape[1:]:
-                raise AnnotationError(f"{name} is annotated for {found[task].shape[1]} action units, not for {units}.")
             whole[: len(found[task])] = found[task]
+    if "au" in found:
+        au[: len(found["au"])] = chosen_units(name, found["au"], units)
     return Annotation(name, va, expression.astype(np.int64), au.astype(np.int64))
 
 
+def chosen_units(name: str, au: NDArray[Any], units: Sequence[str]) -> NDArray[Any]:
+    """Return (n, len(`units`)) labels out of (n, 8, 12 or 17) ones; units that these lack hold -1.
+
+    Raise `AnnotationError` if neither set of units holds the other: `name` was annotated for another challenge.
+    """
+    have = UNIT_SETS[au.shape[1]]
+    if not (set(have) <= set(units) or set(units) <= set(have)):
+        raise AnnotationError(
+            f"{name} is annotated for {len(have)} action units, not for {len(units)}: wanted are {', '.join(units)}; "
+            f"annotated are {', '.join(have)}."
+        )
+    out = np.full((len(au), len(units)), CLASS_SENTINEL)
+    for i, unit in enumerate(units):
+        if unit in have:
+            out[:, i] = au[:, have.index(unit)]
+    return out
+
+
 def read_multi_task(path: Path, strict: bool = True) -> dict[str, Annotation]:
-    """By name, the rows of a 2022 multi-task file (8 expressions, 12 units); pictures it lacks hold sentinels."""
+    """Return by name the rows of a 2022 multi-task file (8 expressions, 12 units); missing pictures hold sentinels.
+
+    `strict`: see `read_va`. Raise `AnnotationError` naming the file, the line and what was expected.
+    """
     rows: dict[str, dict[int, list[float]]] = {}
     columns = 4 + len(AUS_2022)
     for number, line in enumerate(_lines(path, (MULTI_TASK_HEADER,))[1:], start=2):
@@ -179,7 +209,7 @@ def _from_rows(path: Path, name: str, frames: Mapping[int, list[float]], strict:
 
 
 def _lines(path: Path, headers: Iterable[str]) -> list[str]:
-    """Lines of a file that begins with one of `headers`; blank ones at its end are left out."""
+    """Return the lines of a file that begins with one of `headers`, without blank ones at its end."""
     try:
         lines = path.read_text("utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -192,7 +222,7 @@ def _lines(path: Path, headers: Iterable[str]) -> list[str]:
 
 
 def _rows(path: Path, headers: Mapping[str, int]) -> tuple[NDArray[np.float64], str]:
-    """The numbers of a single-task file and its header; `headers` gives the columns that each one promises."""
+    """Return the numbers of a single-task file and its header; `headers` gives the columns that each one promises."""
     lines = _lines(path, headers)
     columns = headers[lines[0]]
     rows = np.empty((len(lines) - 1, columns))
@@ -228,7 +258,7 @@ def _classes(path: Path, rows: NDArray[np.float64], classes: int) -> Ints:
 
 
 def hold(values: NDArray[Any], frames: Sequence[int], length: int, sentinel: float) -> NDArray[Any]:
-    """Predictions for every frame from those of `frames` (indices from 0, ascending): each holds until the next.
+    """Return predictions for `length` frames from those of `frames` (indices, ascending): each holds until the next.
 
     Frames before the first hold `sentinel`: what comes later is not known yet.
     """
@@ -239,23 +269,23 @@ def hold(values: NDArray[Any], frames: Sequence[int], length: int, sentinel: flo
 
 
 def write_va(path: Path, va: NDArray[np.floating]) -> None:
-    """A single-task file of (n, 2) values, clipped to [-1, 1]."""
+    """Write a single-task file of (n, 2) values, clipped to [-1, 1]; -5 stays."""
     clipped = np.where(va == VA_SENTINEL, va, np.clip(va, -1, 1))
     _write(path, VA_HEADER, [f"{v:.3f},{a:.3f}" for v, a in clipped])
 
 
 def write_expression(path: Path, expression: NDArray[np.integer], classes: int = 7) -> None:
-    """A single-task file of (n,) class ids."""
+    """Write a single-task file of (n,) class ids of 7 or 8 `classes`."""
     _write(path, EXPRESSION_HEADERS[classes], map(str, expression))
 
 
 def write_au(path: Path, au: NDArray[np.integer]) -> None:
-    """A single-task file of (n, 8) or (n, 12) zeros and ones."""
+    """Write a single-task file of (n, 8, 12 or 17) zeros and ones."""
     _write(path, AU_HEADERS[au.shape[1]], [",".join(map(str, row)) for row in au])
 
 
 def write_multi_task(path: Path, predictions: Iterable[Annotation], frames: Mapping[str, Sequence[int]]) -> None:
-    """A 2022 submission: the rows of `frames` (indices from 0) of each video's predictions."""
+    """Write a 2022 submission: the rows of `frames` (indices from 0) of each video's predictions."""
     rows = [
         f"{p.name}/{i + 1:05}.jpg,{p.va[i, 0]:.4f},{p.va[i, 1]:.4f},{p.expression[i]}," + ",".join(map(str, p.au[i]))
         for p in predictions
@@ -265,7 +295,4 @@ def write_multi_task(path: Path, predictions: Iterable[Annotation], frames: Mapp
 
 
 def _write(path: Path, header: str, rows: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("\n".join((header, *rows)) + "\n")
-    part.replace(path)
+    write_text(path, "\n".join((header, *rows)) + "\n")

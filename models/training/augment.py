@@ -1,4 +1,4 @@
-"""Augmentations of the papers' training, on uint8 arrays. Every one changes all frames of a clip alike."""
+"""Augment pictures as the papers' training does, on uint8 arrays; every frame of a clip is changed alike."""
 
 import cv2
 import numpy as np
@@ -18,24 +18,24 @@ for _one, _other in SIDES:
 
 
 def flip(frames: Bytes) -> Bytes:
-    """Mirror image of (..., height, width, channels) RGB frames."""
+    """Return the mirror image of (..., height, width, channels) RGB frames."""
     return np.ascontiguousarray(frames[..., ::-1, :])
 
 
 def flip_masks(masks: Bytes) -> Bytes:
-    """Mirror image of (..., height, width) landmark masks; the greys of left and right parts change places."""
+    """Return the mirror image of (..., height, width) landmark masks, with left and right greys exchanged."""
     return np.ascontiguousarray(_SWAP[masks][..., ::-1])
 
 
 def flip_landmarks(landmarks: NDArray[np.floating], width: int) -> NDArray[np.floating]:
-    """Mirror image of (..., 68, 2) landmarks in a picture of `width` pixels, in the order of the mirrored face."""
+    """Return the mirror image of (..., 68, 2) landmarks in a picture of `width` pixels, in the mirror's order."""
     mirrored = landmarks[..., _MIRROR, :].copy()
     mirrored[..., 0] = width - 1 - mirrored[..., 0]
     return mirrored
 
 
 def jitter_hsv(frames: Bytes, rng: np.random.Generator) -> Bytes:
-    """(time, height, width, 3) RGB with a small common change of hue, saturation and lightness."""
+    """Return (time, height, width, 3) RGB with a small common change of hue, saturation and lightness."""
     hue, saturation, lightness = rng.uniform(-1, 1, 3) * (HUE, SATURATION, LIGHTNESS)
     hsv = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2HSV) for frame in frames]).astype(np.float32)
     hsv[..., 0] = (hsv[..., 0] + hue / 2) % 180  # OpenCV counts hue in half degrees
@@ -45,7 +45,7 @@ def jitter_hsv(frames: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def jitter_colour(image: Bytes, rng: np.random.Generator) -> Bytes:
-    """(height, width, 3) RGB with the brightness, contrast, saturation and hue of the descriptors' training."""
+    """Return (height, width, 3) RGB with brightness, contrast, saturation and hue changed, for the descriptors."""
     brightness, contrast, saturation = 1 + rng.uniform(-1, 1, 3) * COLOUR_JITTER[:3]
     hue = rng.uniform(-1, 1) * COLOUR_JITTER[3]
     x = image.astype(np.float32) * brightness
@@ -59,14 +59,14 @@ def jitter_colour(image: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def crop(frames: Bytes, share: float, rng: np.random.Generator) -> Bytes:
-    """A square of `share` of the side of (time, height, width, channels), at one random place for all frames."""
+    """Return a square of `share` of the side of (time, height, width, channels), at one place for all frames."""
     side = round(frames.shape[1] * share)
     y, x = rng.integers(0, frames.shape[1] - side + 1), rng.integers(0, frames.shape[2] - side + 1)
     return frames[:, y : y + side, x : x + side]
 
 
 def _mirror_order() -> NDArray[np.int64]:
-    """Which of the 68 points takes each one's place in the mirror."""
+    """Return which of the 68 points takes each one's place in the mirror."""
     order = np.arange(68)
     order[:17] = order[:17][::-1]  # jaw
     order[17:27] = order[17:27][::-1]  # brows

@@ -1,7 +1,7 @@
-"""What each network reads, assembled from a recording exactly as the papers (and the live adapters) assemble it.
+"""Assemble what each network reads from a recording, exactly as the papers (and the live adapters) do.
 
-Every function takes a recording, the frames to be predicted (indices, in order) and a random generator while training,
-or None; and gives the arguments of the network's `forward` as float32 arrays without their batch axis.
+Every builder takes a recording, the frames to be predicted (indices, in order) and a random generator while training,
+or None. It returns the arguments of the network's `forward` as float32 arrays without their batch axis.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ Builder = Callable[[Recording, NDArray[np.int64], Random], Arrays]
 
 
 def clip_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random, window: Window = "past10") -> Arrays:
-    """TSAV: `clip` (4, 8, 112, 112) and `sound` (1, 64, 1001) for the one frame of `frames`."""
+    """Return TSAV's `clip` (4, 8, 112, 112) and `sound` (1, 64, 1001) for the one frame of `frames`."""
     times = recording.times
     wanted = times[frames[-1]] - CLIP_STEP * np.arange(CLIP_FRAMES - 1, -1, -1)
     period = float(np.median(np.diff(times))) if len(times) > 1 else CLIP_STEP
@@ -52,7 +52,7 @@ def clip_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random,
 
 
 def sound_window(power: Floats, t: float, window: Window) -> Floats:
-    """(64, 1001) normalised dB of the sound about `t` seconds, right-aligned, `power` 0 on the left of a short window.
+    """Return (64, 1001) normalised dB of the sound about `t` seconds, right-aligned, silent on the left of a short one.
 
     `past10`: the 10 s before. `truncate`: the 5 s before, as the published code reads the end of a file. `centred`: the
     published window, t - 5 s to t + 5 s, cut at the end of the file; before 10 s it is 0 to t or t - 5 s to 2 t - 5 s.
@@ -75,10 +75,12 @@ def sound_window(power: Floats, t: float, window: Window) -> Floats:
 
 
 def sound_picture(power: Floats, t: float) -> Floats:
-    """A/V-MT-VGG-GRU: (3, 96, 96) in [-1, 1], low frequencies at the bottom, the newest of 96 columns at the right.
+    """Return A/V-MT-VGG-GRU's picture (3, 96, 96) of sound, low frequencies at the bottom, the newest column right.
 
-    Nothing at or after `t` seconds is part of it. The paper leaves the mapping open: mel power in dB every 22 ms, the
-    loudest 80 dB stretched over the range.
+    Kollias and Zafeiriou 2021, IV: windows of 33 ms that overlap by 11 ms, so that a column follows every 22 ms, and
+    intensities in [-1, 1]. Here a column holds the mel power of a window of 20 ms, which `prepare` computes for every
+    network. The paper does not say how intensities become [-1, 1]: the loudest 80 dB are stretched over the range.
+    Nothing at or after `t` seconds is part of the picture.
     """
     if not power.shape[1]:  # a video without sound
         power = np.zeros((power.shape[0], 1), np.float32)
@@ -93,12 +95,17 @@ def sound_picture(power: Floats, t: float) -> Floats:
 
 
 def descriptor_image(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
-    """Descriptors: `image` (3, 299, 299) for the one frame of `frames`."""
+    """Return the descriptors' `image` (3, 299, 299) of the aligned face, for the one frame of `frames`."""
     return {"image": _descriptor_image(recording, frames, rng, "cropped_aligned")}
 
 
+def context_image(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """Return the descriptors' `image` (3, 299, 299) of the face with its surroundings, for one frame."""
+    return {"image": _descriptor_image(recording, frames, rng, "cropped")}
+
+
 def descriptor_pair(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
-    """Ensemble: `context_crop` of the folder `cropped` and `aligned_face`, both (3, 299, 299)."""
+    """Return the ensemble's `context_crop` of the folder `cropped` and `aligned_face`, both (3, 299, 299)."""
     folders = {"context_crop": "cropped", "aligned_face": "cropped_aligned"}
     return {name: _descriptor_image(recording, frames, rng, folder) for name, folder in folders.items()}
 
@@ -117,7 +124,7 @@ def _descriptor_image(recording: Recording, frames: NDArray[np.int64], rng: Rand
 
 
 def _normalise(image: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> Floats:
-    """(..., channels) bytes to float32 of the mean and deviation that a network was trained with."""
+    """Return (..., channels) bytes as float32, normalised by the mean and deviation that a network was trained with."""
     normalised: Floats = image.astype(np.float32)
     normalised /= 255
     normalised -= np.asarray(mean, np.float32)
@@ -126,12 +133,12 @@ def _normalise(image: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[flo
 
 
 def face(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
-    """MT-VGG and FaceBehaviorNet: `image` (3, 96, 96) for the one frame of `frames`."""
+    """Return the `image` (3, 96, 96) of MT-VGG and FaceBehaviorNet for the one frame of `frames`."""
     return {"image": faces(recording, frames[-1:], rng)["image"][0]}
 
 
 def faces(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
-    """MT-VGG-GRU: `image` (time, 3, 96, 96)."""
+    """Return MT-VGG-GRU's `image` (time, 3, 96, 96)."""
     images: Floats = recording.pictures(frames, size=vgg_face.SIZE).astype(np.float32)
     images -= 128
     images /= 128
@@ -139,25 +146,26 @@ def faces(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Array
 
 
 def faces_and_landmarks(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
-    """AffWildNet and its successors: `image` (time, 3, 96, 96) and `landmarks` (time, 136), crop edges at -1 and 1."""
+    """Return AffWildNet's `image` (time, 3, 96, 96) and `landmarks` (time, 136), the crop's edges at -1 and 1."""
     points = recording.landmarks[frames] / ((SIZE - 1) / 2) - 1
     return faces(recording, frames, rng) | {"landmarks": points.reshape(len(frames), -1).astype(np.float32)}
 
 
 def sounds(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
-    """MT-VGG-GRU trained on sound alone, to become A/V-MT-VGG-GRU's aural stream: `image` (time, 3, 96, 96)."""
+    """Return the `image` (time, 3, 96, 96) of MT-VGG-GRU on sound alone, later A/V-MT-VGG-GRU's aural stream."""
     return {"image": np.stack([sound_picture(recording.mel, t) for t in recording.times[frames]])}
 
 
 def faces_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
-    """A/V-MT-VGG-GRU: `image` and `sound` (time, 3, 96, 96)."""
+    """Return A/V-MT-VGG-GRU's `image` and `sound`, both (time, 3, 96, 96)."""
     return faces(recording, frames, rng) | {"sound": sounds(recording, frames, rng)["image"]}
 
 
-def motion(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
-    """MIMAMO Net: `phase_0` (time, 24, 48, 48), `phase_1` (time, 24, 24, 24), `features` (time, 2048).
+def motion(recording: Recording, frames: NDArray[np.int64], rng: Random, unwrap: phase.Unwrap = "reference") -> Arrays:
+    """Return MIMAMO Net's `phase_0` (time, 24, 48, 48), `phase_1` (time, 24, 24, 24) and `features` (time, 2048).
 
-    The 13 frames about each are face frames, as published, the first and last repeated at the ends.
+    The 13 frames about each are face frames, as published, the first and last repeated at the ends. `unwrap`: as the
+    network's option of that name.
     """
     available = recording.faces
     place = np.clip(np.searchsorted(available, frames), 0, len(available) - 1)
@@ -171,7 +179,7 @@ def motion(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arra
             pictures = augment.flip(pictures)
     levels = steerable_pyramid.coefficients(phase.grey(pictures))
     where = where.reshape(window.shape)
-    pairs = [phase.from_coefficients([level[rows] for level in levels]) for rows in where]
+    pairs = [phase.from_coefficients([level[rows] for level in levels], unwrap) for rows in where]
     phase_0, phase_1 = (np.stack(maps) for maps in zip(*pairs, strict=True))
     return {"phase_0": phase_0, "phase_1": phase_1, "features": recording.features[available[place]]}
 

@@ -1,7 +1,7 @@
-"""Valence and arousal from an expression label and the other way round, and frames whose labels contradict each other.
+"""Draw valence and arousal from expression labels and the other way round, and find labels that contradict each other.
 
 Kuhnke, Rumberg and Ostermann 2020, IV: histograms of valence and arousal for each expression, over the frames annotated
-for both. The paper's best network takes valence alone from them.
+for both, counted before any frame is filtered out. The paper's best network takes valence alone from them.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def contradicts(va: NDArray[np.floating], expression: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """(n,) frames to leave out of training: happy with valence < 0, sad with > 0, neutral beyond 0.5 from the origin.
+    """Return (n,) frames to leave out: happy with valence < 0, sad with > 0, neutral beyond 0.5 from the origin.
 
     Frames that lack one of the two annotations contradict nothing.
     """
@@ -33,25 +33,26 @@ def contradicts(va: NDArray[np.floating], expression: NDArray[np.integer]) -> ND
 
 @dataclass(frozen=True)
 class Histograms:
-    """`counts`: (7, 20, 20) frames by expression, valence bin and arousal bin."""
+    """Hold how often values and expressions occur together: `counts` (7, 20, 20) by expression, valence and arousal."""
 
     counts: NDArray[np.int64]
 
     @classmethod
     def of(cls, va: NDArray[np.floating], expression: NDArray[np.integer]) -> "Histograms":
-        """From all training frames, `va` (n, 2) and `expression` (n,); frames that lack one of them are left out."""
+        """Return the counts of all training frames, `va` (n, 2) and `expression` (n,), that are annotated for both."""
+        expression = np.where(expression < len(EXPRESSIONS), expression, CLASS_SENTINEL)  # "other" has no histogram
         both = annotated(va, VA_SENTINEL) & annotated(expression, CLASS_SENTINEL)
         counts = np.zeros((len(EXPRESSIONS), BINS, BINS), np.int64)
         np.add.at(counts, (expression[both], *_bins(va[both]).T), 1)
         return cls(counts)
 
     def sample(self, expression: NDArray[np.integer], rng: np.random.Generator) -> Floats:
-        """(n, 2) valence and arousal drawn for (n,) expressions.
+        """Return (n, 2) valence and arousal drawn for (n,) expressions, anew at every call.
 
-        -5 where there is no expression, or its histogram is empty. To be drawn anew each time a frame is seen.
+        They are -5 where there is no expression, or its histogram is empty.
         """
         va = np.full((len(expression), 2), float(VA_SENTINEL))
-        for label in np.unique(expression[expression >= 0]):
+        for label in np.unique(expression[(expression >= 0) & (expression < len(EXPRESSIONS))]):
             weights = self.counts[label].ravel()
             if not weights.sum():
                 continue
@@ -62,7 +63,7 @@ class Histograms:
         return va
 
     def probabilities(self, va: NDArray[np.floating]) -> Floats:
-        """(n, 7) share of each expression in the bin of (n, 2) `va`; all 0 for an empty bin or a missing `va`."""
+        """Return (n, 7) shares of the expressions in the bin of (n, 2) `va`; 0 for an empty bin or a missing `va`."""
         counts = self.counts[:, *_bins(va).T].T.astype(np.float64)  # (n, 7)
         counts[~annotated(va, VA_SENTINEL)] = 0
         share: Floats = counts / np.maximum(counts.sum(1, keepdims=True), 1)

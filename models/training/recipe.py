@@ -1,4 +1,4 @@
-"""Training recipes: TOML files that say what is trained and how; the papers' are in `models/recipes/`."""
+"""Read training recipes: TOML files that say what is trained and how; the papers' are in `models/recipes/`."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from models.errors import ModelError
 from models.labels import AUS_2020, AUS_2022, AUS_UNION
-from models.training.coupling import TERMS
-from models.training.inputs import BUILDERS, Builder, Window, clip_and_sound, sounds
+from models.training.coupling import RELATIONS, TERMS
+from models.training.inputs import BUILDERS, Builder, Window, clip_and_sound, context_image, faces, motion, sounds
+from models.training.losses import OverUnits
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 TASKS = ("va", "expression", "au")
@@ -23,36 +24,51 @@ SCORES = ("va", "expression_2020", "au_2020", "total_2020", "multi_task_2022")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run. Numbers are the papers' where a recipe of `models/recipes/` gives them."""
+    """Hold what one run trains and how. Numbers are the papers' where a recipe of `models/recipes/` gives them."""
 
     network: str
     score: Score  # of the validation set; best epoch and early stopping go by it
     tasks: dict[str, float] = field(default_factory=lambda: {"va": 1.0})  # task: weight of its loss
     options: dict[str, Any] = field(default_factory=dict)  # of the network
     annotations: Literal["2020", "2022"] = "2020"
+    also: tuple[str, ...] = ()  # further prepared data sets, as paths from the one that the run is given
     epochs: int = 25  # 0: the network as its parts were trained, scored and kept
     batch: int = 32
+    batches: dict[str, int] = field(default_factory=dict)  # task: samples annotated for it in each batch
     accumulate: int = 1  # batches to a step
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-4
     momentum: float = 0.9
     weight_decay: float = 0.0
     milestones: tuple[int, ...] = ()  # epochs at which the rate is divided by ten
+    decay: float = 1.0  # factor of the rate at each epoch after `decay_after`
+    decay_after: int = 10
     cosine: bool = False  # the rate falls to 0 over the run
     sequence: int = 0  # frames; for networks that read sequences
     stride: int = 1  # frames from one sample of a video to the next
     augment: bool = True
     filter: bool = False  # leave out frames whose annotations contradict each other
     pseudo_valence: bool = False  # from the expression, where valence is not annotated
+    pseudo_arousal: bool = False  # likewise
+    pseudo_expression: bool = False  # soft labels from valence and arousal, where no expression is annotated
+    au_loss: OverUnits = "mean"  # over the action units of a frame
     pos_weight: tuple[float, ...] = ()  # of each action unit
     class_weight: tuple[float, ...] = ()  # of each expression
-    coupling: dict[str, float] = field(
-        default_factory=dict
-    )  # term of models.training.coupling: weight; facebehaviornet only
+    coupling: dict[str, float] = field(default_factory=dict)  # term of models.training.coupling: weight
+    relation: str = "du2014"  # table of the coupling: of the psychological study, or counted on "aff-wild2"
+    weighted: bool = False  # distribution matching expects units by their weights, instead of all alike
+    binary: bool = False  # distribution matching counts absent units too
     sound_window: Window = "past10"  # of tsav: what the service listens to, or the published "centred", or "truncate"
-    reads: Literal["faces", "sound"] = "faces"  # mt-vgg-gru on sound alone becomes av-mt-vgg-gru's "aural." part
+    reads: Literal["faces", "sound", "context"] = "faces"  # sound: of mt-vgg-gru; context: of descriptors
+    median: bool = False  # keep the papers' medians over time where the validation CCC rises with them
+    utterances: bool = False  # one estimate for a recording: the mean of its sequences' medians
+    smoothing: bool = (
+        False  # descriptors: running means of the embeddings when predicting, as the service has by default
+    )
     fold: tuple[int, ...] = ()  # (i, k): videos of train and validation dealt anew
+    folds: int = 0  # train this many folds, one after the other
     initial: dict[str, str] = field(default_factory=dict)  # part of the network (or ""): checkpoint
+    final: str = ""  # best.pt of a run on train: train on validation too, for 1.25 times its steps
     patience: int = 0  # epochs without a better score before the run ends; 0: never
     bfloat16: bool = False  # mixed precision
     workers: int = 0  # processes that read
@@ -60,47 +76,65 @@ class Recipe:
 
     @property
     def sequences(self) -> bool:
-        """Whether the network reads sequences."""
+        """Return whether the network reads sequences."""
         return BUILDERS[self.network][1]
 
     @property
     def builder(self) -> Builder:
-        """What assembles the network's input."""
+        """Return the function that assembles the network's input."""
         if self.reads == "sound":
             return sounds
+        if self.reads == "context":
+            return context_image
         if self.network == "tsav":
             return partial(clip_and_sound, window=self.sound_window)
+        if self.network == "affwildnet" and not self.options.get("landmarks", True):
+            return faces
+        if self.network == "mimamo":
+            return partial(motion, unwrap=self.options.get("unwrap", "reference"))
         return BUILDERS[self.network][0]
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Folders of a prepared data set that the input is made of, beside the pictures."""
-        return ("mel",) if self.reads == "sound" else BUILDERS[self.network][2]
+        """Return the folders of a prepared data set that the input is made of, beside the aligned pictures."""
+        other = {"sound": ("mel",), "context": ("cropped",)}
+        return other.get(self.reads, BUILDERS[self.network][2])
 
     @property
     def expressions(self) -> int:
-        """Classes that the annotations have."""
+        """Return the number of classes that the annotations have."""
         return 8 if self.annotations == "2022" else 7
 
     @property
-    def units(self) -> int:
-        """Action units that the network gives."""
+    def unit_names(self) -> tuple[str, ...]:
+        """Return the action units that the network gives, in order."""
         if self.network == "facebehaviornet":
-            return len(AUS_UNION)
-        return len(AUS_2022 if self.annotations == "2022" else AUS_2020)
+            return AUS_UNION
+        return AUS_2022 if self.annotations == "2022" else AUS_2020
+
+    @property
+    def units(self) -> int:
+        """Return the number of action units that the network gives."""
+        return len(self.unit_names)
+
+    @property
+    def pseudo(self) -> tuple[str, ...]:
+        """Return which of valence, arousal and expression get pseudo labels."""
+        names = ("valence", "arousal", "expression")
+        return tuple(name for name in names if getattr(self, f"pseudo_{name}"))
 
     def content(self) -> dict[str, Any]:
-        """As plain values, to be kept in a checkpoint."""
+        """Return the recipe as plain values, to be kept in a checkpoint."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
 def available() -> tuple[str, ...]:
-    """Names of the recipes that come with the project."""
+    """Return the names of the recipes that come with the project."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
 def read(recipe: str) -> Recipe:
-    """The recipe of that name, or in that file; raises `ModelError` naming what is wrong with it."""
+    """Return the recipe of that name, or in that file. Raise `ModelError` naming what is wrong with it."""
     path = FOLDER / f"{recipe}.toml"
     if not path.is_file():
         path = Path(recipe)
@@ -114,7 +148,7 @@ def read(recipe: str) -> Recipe:
 
 
 def made(content: Mapping[str, Any], source: str) -> Recipe:
-    """A recipe of plain values; raises `ModelError` for those it cannot have."""
+    """Return a recipe of plain values, as read from `source`. Raise `ModelError` for values that it cannot have."""
     known = {f.name for f in fields(Recipe)}
     if unknown := content.keys() - known:
         raise ModelError(f"{source}: unknown keys {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}.")
@@ -146,16 +180,18 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "annotations": ("2020", "2022"),
     "optimizer": OPTIMIZERS,
     "sound_window": ("past10", "truncate", "centred"),
-    "reads": ("faces", "sound"),
+    "reads": ("faces", "sound", "context"),
+    "au_loss": ("mean", "sum"),
+    "relation": tuple(RELATIONS),
 }
 
 
 def _wrong(recipe: Recipe) -> Iterator[str]:
-    """What a recipe of the right types cannot be, as sentences without their end."""
+    """Yield what is wrong with a recipe of the right types, as sentences without their end."""
     for key, allowed in _CHOICES.items():
         if getattr(recipe, key) not in allowed:
             yield f"{key} {getattr(recipe, key)!r} is none of {', '.join(allowed)}"
-    for key, least in (("epochs", 0), ("batch", 1), ("accumulate", 1), ("stride", 1)):
+    for key, least in (("epochs", 0), ("batch", 1), ("accumulate", 1), ("stride", 1), ("folds", 0)):
         if getattr(recipe, key) < least:
             yield f"{key} is a whole number of at least {least}, not {getattr(recipe, key)}"
     if not recipe.learning_rate > 0:
@@ -167,6 +203,13 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
         for name, weight in weights.items():
             if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight >= 0:
                 yield f"the weight of {name} is a number of at least 0, not {weight!r}"
+    if not recipe.decay > 0:
+        yield f"decay is a number above 0, not {recipe.decay!r}"
+    for task, size in recipe.batches.items():
+        if task not in recipe.tasks or isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            yield f"batches gives some of the tasks {', '.join(recipe.tasks)} a whole number; not {task} = {size!r}"
+    if not all(isinstance(folder, str) for folder in recipe.also):
+        yield f"also is a list of folders, not {list(recipe.also)}"
     if not recipe.tasks:
         yield f"tasks are some of {', '.join(TASKS)}; not none"
     needed = {"va": "va", "expression_2020": "expression", "au_2020": "au"}.get(recipe.score)
@@ -180,6 +223,10 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
             yield f"{key} has {len(getattr(recipe, key))} numbers, and {recipe.network} needs {count}"
     if recipe.fold and not (len(recipe.fold) == 2 and 0 <= recipe.fold[0] < recipe.fold[1]):
         yield f"fold is [i, k] with 0 <= i < k, not {list(recipe.fold)}"
+    if recipe.folds and (recipe.folds < 2 or recipe.fold):
+        yield f"folds is the number of folds to train, at least 2, and goes without fold; not {recipe.folds}"
+    if recipe.final and (recipe.fold or recipe.folds):
+        yield "final trains on all recordings and goes without fold or folds"
     if recipe.sequences and recipe.sequence < 1:
         yield f"{recipe.network} reads sequences; give their length in frames as sequence"
     if (recipe.annotations == "2022") != recipe.network.startswith("descriptors"):
@@ -188,5 +235,15 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
         yield f"{recipe.network} gives valence and arousal alone; tasks can only be va"
     if recipe.coupling and (recipe.network != "facebehaviornet" or not {"expression", "au"} <= recipe.tasks.keys()):
         yield "coupling is between the expressions and action units of facebehaviornet, which tasks must name"
+    if recipe.reads == "context" and recipe.network != "descriptors":
+        yield f'{recipe.network} does not read the context crop alone; descriptors does, with reads = "context"'
+    if recipe.smoothing and not recipe.network.startswith("descriptors"):
+        yield f"smoothing is of the embeddings of descriptors; {recipe.network} has none"
+    if recipe.median and not recipe.sequences:
+        yield f"median is over the frames of a sequence; {recipe.network} reads single frames"
+    if recipe.utterances and not (recipe.median and recipe.tasks.keys() == {"va"}):
+        yield "utterances needs median = true and the task va alone"
+    if recipe.pseudo and not {"va", "expression"} <= recipe.tasks.keys():
+        yield "pseudo labels are between valence, arousal and expressions, which tasks must name"
     if recipe.reads == "sound" and recipe.network != "mt-vgg-gru":
         yield f'{recipe.network} is not trained on sound alone; mt-vgg-gru is, with reads = "sound"'

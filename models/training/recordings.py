@@ -1,4 +1,4 @@
-"""One person in one video of a prepared data set: pictures, masks, landmarks, sound and labels, frame by frame.
+"""Read one person in one video of a prepared data set: pictures, masks, landmarks, sound and labels by frame.
 
 Folders under the data set's root, by the name of the person's annotation: `cropped_aligned/<name>/00001.jpg` (112x112)
 as Aff-Wild2 has them, and those that preparing adds: `masks/<name>/00001.png` (landmark masks), `landmarks/<name>.npy`
@@ -29,25 +29,27 @@ _OPTIONS = {"cropped": " --context", "features": " --features CHECKPOINT"}
 
 
 class Recording:
-    """Reads from the disk what is asked for. A frame without a face has no picture: it is black, and so is its mask."""
+    """Read a recording's files when they are needed. A frame without a face is black, and so is its mask."""
 
     def __init__(self, root: Path, annotation: Annotation) -> None:
+        """Take the data set's root and the labels of one person in one video."""
         self.root = root
         self.annotation = annotation
         self.name = annotation.name
 
     def __len__(self) -> int:
+        """Return the number of frames."""
         return len(self.annotation)
 
     def require(self, folders: Sequence[str]) -> None:
-        """Raises `ModelError` naming the first of `folders` that was not prepared."""
+        """Raise `ModelError` naming the first of `folders` that was not prepared, if there is one."""
         for folder in folders:
             if not ((self.root / folder / self.name).is_dir() or (self.root / folder / f"{self.name}.npy").is_file()):
                 raise self._unprepared(folder)
 
     @cached_property
     def faces(self) -> NDArray[np.int64]:
-        """Frames that have a picture, ascending."""
+        """Return the frames that have a picture, ascending. Raise `ModelError` if the recording has no folder."""
         folder = self.root / "cropped_aligned" / self.name
         if not folder.is_dir():
             raise ModelError(f"There are no pictures of {self.name}: {folder} is missing.")
@@ -55,7 +57,7 @@ class Recording:
         return frames[frames < len(self)]
 
     def pictures(self, frames: NDArray[np.int64], folder: str = "cropped_aligned", size: int = SIZE) -> Bytes:
-        """(frames, size, size, 3) RGB; an index below 0 is before the video."""
+        """Return (frames, size, size, 3) RGB; an index below 0, before the video, is black."""
         if not (self.root / folder / self.name).is_dir():
             raise self._unprepared(folder)
         out = np.zeros((len(frames), size, size, 3), np.uint8)
@@ -68,7 +70,7 @@ class Recording:
         return out
 
     def masks(self, frames: NDArray[np.int64]) -> Bytes:
-        """(frames, 112, 112)."""
+        """Return the landmark masks (frames, 112, 112). Raise `ModelError` if they were not prepared."""
         if not (self.root / "masks" / self.name).is_dir():
             raise self._unprepared("masks")
         out = np.zeros((len(frames), SIZE, SIZE), np.uint8)
@@ -81,23 +83,23 @@ class Recording:
 
     @cached_property
     def times(self) -> NDArray[np.float64]:
-        """(frames,) seconds."""
+        """Return the time of each frame, (frames,) seconds from the first."""
         path = self.root / "times" / f"{self.name}.npy"
         return np.load(path) if path.is_file() else np.arange(len(self)) / FPS
 
     @cached_property
     def landmarks(self) -> NDArray[np.float32]:
-        """(frames, 68, 2) pixels of the crop."""
+        """Return (frames, 68, 2) pixels of the crop. Raise `ModelError` if they were not prepared."""
         return self._array("landmarks")
 
     @cached_property
     def mel(self) -> NDArray[np.float32]:
-        """(64, columns) power, a column every 10 ms from the first frame on."""
+        """Return mel power (64, columns), every 10 ms from the first frame on. Raise `ModelError` without it."""
         return self._array("mel")
 
     @cached_property
     def features(self) -> NDArray[np.float32]:
-        """(frames, 2048)."""
+        """Return the features (frames, 2048) of ferplus-resnet50. Raise `ModelError` if they were not prepared."""
         return self._array("features")
 
     def _array(self, folder: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""A small data set in the layout of Aff-Wild2: drawn faces that move, and labels that follow what they do.
+"""Draw a small data set in the layout of Aff-Wild2: faces that move, and labels that follow what they do.
 
 For tests and for trying a recipe out, never for a network that is used. The mouth's curve is valence, its opening and
 the sound's loudness are arousal; expressions and action units follow from these and the brows. Beside the data set's
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Motion:
-    """What a face does, frame by frame, each (n,): `smile` and `brow` in -1..1, `opening` in 0..1."""
+    """Hold what a face does, frame by frame, each (n,): `smile` and `brow` in -1..1, `opening` in 0..1."""
 
     smile: Floats
     opening: Floats
@@ -45,24 +45,33 @@ class Motion:
 
 
 def write(
-    root: Path, videos: int = 6, seconds: float = 4, validation: int = 2, seed: int = 0, *, pace: float = 1.0
+    root: Path,
+    videos: int = 6,
+    seconds: float = 4,
+    validation: int = 2,
+    seed: int = 0,
+    *,
+    pace: float = 1.0,
+    units: tuple[str, ...] = AUS_2020,
 ) -> None:
-    """Writes `videos` to train on and `validation` more under `root`, annotated as in 2020 and as in 2022. `pace`: of
-    the motion; what reads windows of seconds needs a slower one.
+    """Write `videos` to train on and `validation` more under `root`, annotated as in 2020 and as in 2022.
+
+    `pace` is that of the motion; a network that reads windows of seconds needs a slower one. `units`: the action units
+    of the files of 2020, 8 or the 17 of FaceBehaviorNet.
     """
     for split, count in (("Train_Set", videos), ("Validation_Set", validation)):
         annotations = []
         for i in range(count):
             name = f"{split[0].lower()}{i}" + ("", "_left", "_right")[i % 3]
             rng = np.random.default_rng((seed, split == "Train_Set", i))
-            annotations.append(_write_video(root, split, name, motion(round(seconds * FPS), rng, pace), rng))
+            annotations.append(_write_video(root, split, name, motion(round(seconds * FPS), rng, pace), rng, units))
         file = MULTI_TASK["train" if split == "Train_Set" else "validation"]
         frames = {a.name: np.flatnonzero(a.expression >= 0).tolist() for a in annotations}
         write_multi_task(root / "annotations" / file, annotations, frames)
 
 
 def motion(frames: int, rng: np.random.Generator, pace: float = 1.0) -> Motion:
-    """A random one that goes through most faces in a few seconds (at `pace` 1)."""
+    """Return a random motion that goes through most faces in a few seconds (at `pace` 1)."""
     t = np.arange(frames) / FPS
 
     def wave() -> Floats:
@@ -74,7 +83,7 @@ def motion(frames: int, rng: np.random.Generator, pace: float = 1.0) -> Motion:
 
 
 def labels(m: Motion) -> tuple[Floats, NDArray[np.int64], dict[str, NDArray[np.int64]]]:
-    """Valence and arousal (n, 2), expression (n,), and the action units of both challenges by name, (n,) each."""
+    """Return valence and arousal (n, 2), expression (n,), and the action units of `AUS_UNION` by name, (n,) each."""
     arousal = 2 * m.opening - 1
     va = np.stack((m.smile, arousal), axis=1)
     names = np.select(
@@ -87,14 +96,15 @@ def labels(m: Motion) -> tuple[Floats, NDArray[np.int64], dict[str, NDArray[np.i
         "AU01": m.brow > 0.3, "AU02": m.brow > 0.6, "AU04": m.brow < -0.3, "AU06": m.smile > 0.6,
         "AU12": m.smile > 0.3, "AU15": m.smile < -0.3, "AU20": (m.opening > 0.5) & (m.smile < 0),
         "AU25": m.opening > 0.3, "AU26": m.opening > 0.7, "AU07": m.opening < 0.2, "AU10": m.smile < -0.6,
-        "AU23": m.opening < 0.1, "AU24": (m.opening < 0.1) & (m.smile < 0),
+        "AU23": m.opening < 0.1, "AU24": (m.opening < 0.1) & (m.smile < 0), "AU05": (m.opening > 0.6) & (m.brow > 0.2),
+        "AU09": m.brow < -0.5, "AU11": m.smile < -0.5, "AU17": (m.smile < -0.4) & (m.opening < 0.4),
     }  # fmt: skip
     expression = np.array([EXPRESSIONS.index(name) for name in names])
     return va, expression, {name: unit.astype(np.int64) for name, unit in units.items()}
 
 
 def landmarks(smile: float, opening: float, brow: float) -> Floats:
-    """(68, 2) pixels of the drawn face."""
+    """Return the landmarks of the drawn face, (68, 2) pixels."""
     p = np.zeros((68, 2))
     angle = np.linspace(np.pi, 0, 17)
     p[:17] = np.stack((56 + 44 * np.cos(angle), 50 + 56 * np.sin(angle)), 1)
@@ -115,7 +125,9 @@ def landmarks(smile: float, opening: float, brow: float) -> Floats:
     return p
 
 
-def _write_video(root: Path, split: str, name: str, m: Motion, rng: np.random.Generator) -> Annotation:
+def _write_video(
+    root: Path, split: str, name: str, m: Motion, rng: np.random.Generator, names: tuple[str, ...]
+) -> Annotation:
     frames = len(m.smile)
     va, expression, units = labels(m)
     va[: frames // 20], expression[: frames // 20] = -5, -1  # a stretch without annotation
@@ -133,7 +145,7 @@ def _write_video(root: Path, split: str, name: str, m: Motion, rng: np.random.Ge
     _save(root / "mel" / f"{name}.npy", power.astype(np.float32))
     write_va(root / "annotations" / "VA_Set" / split / f"{name}.txt", va)
     write_expression(root / "annotations" / "EXPR_Set" / split / f"{name}.txt", expression)
-    write_au(root / "annotations" / "AU_Set" / split / f"{name}.txt", np.stack([units[unit] for unit in AUS_2020], 1))
+    write_au(root / "annotations" / "AU_Set" / split / f"{name}.txt", np.stack([units[unit] for unit in names], 1))
     return Annotation(name, va.astype(np.float32), expression, np.stack([units[unit] for unit in AUS_2022], 1))
 
 
@@ -147,7 +159,7 @@ def _polylines(image: NDArray[np.uint8], points: Floats, closed: bool, colour: t
 
 
 def _draw(p: Floats, skin: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(112, 112, 3) RGB."""
+    """Return the drawn face, (112, 112, 3) RGB."""
     image = np.full((SIZE, SIZE, 3), 60, np.uint8)
     centre = p[30] - (0, 12)
     cv2.ellipse(image, (tuple(map(float, centre)), (88, 116), 0), tuple(skin), -1)
@@ -163,7 +175,7 @@ def _draw(p: Floats, skin: Floats, rng: np.random.Generator) -> NDArray[np.uint8
 
 
 def _mask(p: Floats) -> NDArray[np.uint8]:
-    """(112, 112) the landmark mask."""
+    """Return the landmark mask, (112, 112)."""
     image = np.zeros((SIZE, SIZE), np.uint8)
     for first, last, closed, grey in PARTS:
         _polylines(image, p[first : last + 1], closed, (grey,), 1)

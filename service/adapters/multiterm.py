@@ -18,7 +18,7 @@ from engines.load import Loaded, parse_engine
 from engines.papers import boosted
 from models.multiterm.live_windows import BlockWindows
 from models.multiterm.system import MultiTerm
-from models.multiterm.windows import FPS, TERMS
+from models.multiterm.windows import FPS
 from service.adapters.adapter import Estimate
 from service.adapters.face_mt import read_names
 from service.adapters.feature_engine import FACE, FeatureEngine
@@ -87,7 +87,7 @@ class Multiterm:
 
     def _push(self, track: int, slot: Slot) -> BlockWindows:
         if slot.first or track not in self._windows:
-            self._windows[track] = BlockWindows(self._system.width, slot.number)
+            self._windows[track] = BlockWindows(self._system.width, slot.number, self._system.terms)
         frames = {name: x[None] for name, x in slot.row.items() if name != "deep" or self._deep}
         self._windows[track].push(self._system.standardised(frames)[0])
         return self._windows[track]
@@ -95,7 +95,7 @@ class Multiterm:
     def _estimates(self, due: dict[int, tuple[float, dict[int, NDArray[np.float64]]]]) -> dict[int, Estimate]:
         if not due:
             return {}
-        terms = {term: np.stack([found[term] for _, found in due.values()]) for term in TERMS}
+        terms = {term: np.stack([found[term] for _, found in due.values()]) for term in self._system.terms}
         predicted = self._system.predict(self._system.by_modality(terms))
         return {
             track: Estimate(
@@ -104,7 +104,7 @@ class Multiterm:
                 valence=float(predicted["va"][i, 0]),
                 arousal=float(predicted["va"][i, 1]),
                 expression=predicted["expression"][i].astype(np.float32),
-                missing=self._missing(found[TERMS[-1]][0]),
+                missing=self._missing(found[self._system.terms[-1]][0]),
             )
             for i, (track, (t, found)) in enumerate(due.items())
         }

@@ -39,7 +39,7 @@ from service.perception.still import face_in_crop
 
 log = logging.getLogger(__name__)
 
-DATASETS = ("ferplus", "faces", "webva", "ravdess", "video", "affwild2", "multiterm")
+DATASETS = ("ferplus", "faces", "webva", "ravdess", "video", "affwild2", "multiterm", "multiterm-files")
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
@@ -124,6 +124,10 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
         from service.datasets.multiterm import prepare_multiterm
 
         return prepare_multiterm(source, target)
+    if dataset == "multiterm-files":
+        from service.datasets.feature_files import prepare_feature_files
+
+        return prepare_feature_files(source, target)
     target.mkdir(parents=True, exist_ok=True)
     makers = {"ferplus": _ferplus, "faces": _faces, "webva": _webva, "ravdess": _ravdess, "video": _video}
     shards = makers[dataset]

@@ -109,8 +109,10 @@ def test_too_few_videos_and_absent_classes_are_named():
 
 def test_common_rows_are_halved_and_rare_ones_doubled():
     va = np.array([(0.9, 0.9), (0.1, 0.1), (0.2, -0.2), (0.9, 0.0), (0.8, 0.8)])
-    common = boosting.common_rows(va, np.array([4, 4, 4, 0, 6]))
-    rows = boosting.balanced(np.ones(5, bool), common, np.random.default_rng(0))
+    central, neutral = boosting.central_rows(va), boosting.neutral_rows(np.array([4, 4, 4, 0, 6]))
+    assert central.tolist() == [False, True, True, False, False]
+    assert neutral.tolist() == [False, False, False, True, False]
+    rows = boosting.balanced(np.ones(5, bool), central | neutral, np.random.default_rng(0))
     assert (np.bincount(rows, minlength=5)[[0, 4]] == 2).all()
     assert np.bincount(rows, minlength=5)[1:4].sum() == 2
 

@@ -38,7 +38,7 @@ def data(tmp_path_factory):
 
 VA = {"tasks": {"va": 1.0}, "score": "va"}
 SEQUENCE = {"sequence": 20, "batch": 2, "stride": 10, "epochs": 3, "learning_rate": 5e-4}
-COUPLING = {"co_annotation": 0.1, "distribution_matching": 0.01, "soft_co_annotation": 0.1}
+COUPLING = {"distribution_matching": 0.01, "soft_co_annotation": 0.1}
 SMALL = {"width": 4, "fc": 64}
 VGG = recipes.Recipe(
     network="mt-vgg", score="total_2020", tasks={"va": 1.0, "expression": 1.0, "au": 1.0}, options=SMALL,
