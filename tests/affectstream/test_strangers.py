@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,15 @@ async def first_face(url: str) -> Event:
         if event["faces"]:
             return event
     raise AssertionError("the stream ended")
+
+
+def test_every_child_process_leaves_the_working_directory_out_of_its_path() -> None:
+    texts = [
+        path.read_text() for name in PACKAGES for path in (ROOT / name).rglob("*.py") if "_modules" not in str(path)
+    ]
+    options = [option for text in texts for option in re.findall(r"sys\.executable,\s*(\S+),", text)]
+    assert len(options) >= 3
+    assert set(options) == {'"-P"'}
 
 
 def test_the_wheel_holds_what_it_needs(installed: Path, tmp_path: Path) -> None:
