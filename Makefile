@@ -38,7 +38,7 @@ test: $(VENV)/.test dashboard ## set everything up and run the tests (ARGS='-k h
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.test ## ruff, import-linter and mypy strict
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy && $(BIN)/mypy docs/examples
 
 bench: $(VENV)/.serve ## measure this machine: one live stream, then as many as it carries
 	@$(BIN)/affectstream bench live $(ARGS)

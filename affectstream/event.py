@@ -192,7 +192,8 @@ class Face(TypedDict):
 
     # Number of the tracked face; a person who comes back later gets a new one
     track: int
-    # ok: read now; warming_up: read, but windows or baseline are not complete; held: the last values repeated; abstained: not read, see reasons
+    # ok: read now; warming_up: read, but windows or baseline are not complete; held: the last values repeated;
+    # abstained: not read, see reasons
     status: FaceStatus
     # Why values are null, or why the face was not read
     reasons: list[FaceReason]

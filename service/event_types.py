@@ -5,6 +5,7 @@ Anything else raises `ValueError`, so that a new construct is noticed here and n
 """
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def python_types(schema: Schema) -> str:
     for name, definition in _definitions(schema, "Event"):
         lines = [f"\nclass {name}(TypedDict):", f'    """{definition["description"]}"""\n']
         for key, field in definition["properties"].items():
-            lines += [f"    # {field['description']}"] if "description" in field else []
+            lines += textwrap.wrap(
+                field.get("description", ""), LINE, initial_indent="    # ", subsequent_indent="    # "
+            )
             text = _python(field, names)
             lines.append(f"    {key}: {text if key in definition.get('required', []) else f'NotRequired[{text}]'}")
         parts.append("\n".join(lines) + "\n")

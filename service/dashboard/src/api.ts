@@ -1,8 +1,8 @@
-// The service's own answers; a missing login leads to the login page.
+// Requests to the service; an answer 401 leads to the login page.
 
 import type { ModelList, SessionInfo } from "./event";
 
-/** What the service refused, in its own sentence. */
+/** The service refused a request; the message is its sentence. */
 export class Refused extends Error {
   constructor(
     readonly status: number,
@@ -12,7 +12,7 @@ export class Refused extends Error {
   }
 }
 
-/** Sends `request`; throws `Refused` for 4xx and 5xx, TypeError where nobody answers. */
+/** Sends `request`; throws `Refused` for 4xx and 5xx, TypeError if the service cannot be reached. */
 export async function ask(path: string, request: RequestInit = {}): Promise<Response> {
   const answer = await fetch(path, request);
   if (answer.ok) return answer;

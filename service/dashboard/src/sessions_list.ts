@@ -39,7 +39,7 @@ export class SessionsList {
 
   show(sessions: readonly SessionInfo[], watched: string | null): void {
     this.none.hidden = sessions.length > 0;
-    put(this.none, "None is running.");
+    put(this.none, "No session is running.");
     for (const id of [...this.entries.keys()]) {
       if (!sessions.some((info) => info.id === id)) {
         this.entries.get(id)?.item.remove();

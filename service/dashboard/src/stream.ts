@@ -1,4 +1,4 @@
-// The events of one session over a WebSocket that comes back by itself.
+// The events of one session over a WebSocket that reconnects by itself.
 
 import type { AffectEvent } from "./event";
 
@@ -12,7 +12,7 @@ export type Link = "idle" | "connecting" | "open" | "lost";
 export interface StreamListener {
   event(event: AffectEvent): void;
   link(link: Link): void;
-  /** The service answers, but has no such session. `closed`: somebody closed it while it was followed. */
+  /** The service has no such session. `closed`: it was closed while it was followed. */
   gone(closed: boolean): void;
 }
 

@@ -1,4 +1,4 @@
-// What is going on, in words.
+// The state of a session as one sentence for people.
 
 import type { AffectEvent, Face } from "./event";
 import type { Link } from "./stream";
@@ -16,7 +16,7 @@ const REASONS: Readonly<Record<string, string>> = {
   too_small: "Too far away to read: come closer",
   too_dark: "Too dark to read: more light is needed",
   occluded: "Partly covered: a hand or a mask hides what would be read",
-  unclear: "No expression to be made out: perhaps a drawing, a mask or a covered face",
+  unclear: "No expression can be read: perhaps a drawing, a mask or a covered face",
   engine_failed: "The engine failed: see the service’s log",
   not_read_yet: "Waiting for the model’s first answer",
 };
@@ -41,7 +41,7 @@ export function status(link: Link, retryIn: number, last: AffectEvent | null, ch
       return { tone: "bad", text: `Failed${last.detail ? `: ${last.detail}` : ""}` };
     case "live":
   }
-  if (asleep) return { tone: "bad", text: "No news from the service for a while" };
+  if (asleep) return { tone: "bad", text: "The service has sent nothing for a while" };
   if (!last.faces.length) return { tone: "wait", text: "Looking for a face" };
   if (!chosen) return { tone: "wait", text: "The chosen face is not in view" };
   return ofFace(chosen, last.faces.length);
