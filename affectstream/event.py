@@ -42,7 +42,7 @@ CompoundExpressionName = Literal[
     "disgustedly surprised",
 ]
 State = Literal["connecting", "live", "stalled", "reconnecting", "ended", "failed"]
-EventReason = Literal["no_face", "stale"]
+EventReason = Literal["no_face", "stale", "unreadable"]
 AudioStatus = Literal["speech", "silence", "no_sound"]
 FaceStatus = Literal["ok", "warming_up", "held", "abstained"]
 FaceReason = Literal[
@@ -244,7 +244,8 @@ class Event(TypedDict):
     seq: int
     # State of the session's source
     state: State
-    # no_face: nobody is in the picture; stale: the source gives no pictures now
+    # no_face: nobody is in the picture; stale: the source gives no pictures now; unreadable: the picture's file cannot
+    # be read
     reasons: list[EventReason]
     # Seconds on the session's clock; never goes back within an incarnation
     t: float

@@ -1,15 +1,11 @@
-"""The API's description, generated from the routes; `python -m service.web.openapi` writes it to docs/openapi.json."""
+"""The API's description, generated from the routes; `make docs` writes it to docs/openapi.json."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.web.guard import COOKIE, OPEN_PATHS
-
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
 _DESCRIPTION = """Watches faces, listens to voices, and streams valence, arousal, expressions and action units live.
 
@@ -82,15 +78,3 @@ def _say_problems(document: dict[str, Any]) -> None:
                 operation["responses"]["422"] = {"description": "The request is malformed", "content": content}
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
-
-
-def text() -> str:
-    """Return the text that docs/openapi.json should have now."""
-    from service.settings import Settings
-    from service.web.app import create_app
-
-    return json.dumps(create_app(Settings.model_construct()).openapi(), indent=1, sort_keys=True) + "\n"
-
-
-if __name__ == "__main__":
-    DOCUMENT.write_text(text(), "utf-8")

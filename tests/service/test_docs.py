@@ -21,6 +21,10 @@ def test_settings_in_the_readme_are_those_there_are() -> None:
     assert docs.README.read_text("utf-8") == docs.readme(), "run `make docs`"
 
 
+def test_the_committed_description_of_the_api_is_current() -> None:
+    assert docs.OPENAPI.read_text("utf-8") == docs.openapi(), "run `make docs`"
+
+
 def test_every_setting_is_an_option_of_serve() -> None:
     serve = next(a for a in _parser()._actions if a.dest == "command").choices["serve"]  # type: ignore[index]
     options = {action.dest for action in serve._actions}

@@ -55,7 +55,8 @@ export type State =
 
 export type EventReason =
   | "no_face"
-  | "stale";
+  | "stale"
+  | "unreadable";
 
 export type AudioStatus =
   | "speech"
@@ -256,7 +257,7 @@ export interface AffectEvent {
   seq: number;
   /** State of the session's source */
   state: State;
-  /** no_face: nobody is in the picture; stale: the source gives no pictures now */
+  /** no_face: nobody is in the picture; stale: the source gives no pictures now; unreadable: the picture's file cannot be read */
   reasons: EventReason[];
   /** Seconds on the session's clock; never goes back within an incarnation */
   t: number;
