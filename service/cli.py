@@ -261,6 +261,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--max-sessions", type=int, metavar="N")
     serve.add_argument("--max-subscribers", type=int, metavar="N")
     serve.add_argument("--max-request-bytes", type=int, metavar="N")
+    serve.add_argument("--max-header-bytes", type=int, metavar="N", help="largest head of a request (32768)")
+    serve.add_argument("--header-seconds", type=float, metavar="S", help="for a request's head to come in (10)")
+    serve.add_argument("--body-seconds", type=float, metavar="S", help="for a request's body to come in (30)")
+    serve.add_argument("--max-connections-per-client", type=int, metavar="N", help="at once from one address (128)")
+    serve.add_argument("--max-logins-per-minute", type=int, metavar="N", help="wrong tokens from one address (10)")
     serve.add_argument("--max-faces", type=int, metavar="N", help="faces read per frame (20)")
     serve.add_argument("--max-batch", type=int, metavar="N", help="faces per engine call, over all sessions (16)")
     serve.add_argument(

@@ -1,4 +1,4 @@
-"""All settings of the service; each is an `AFFECTSTREAM_` environment variable, and most are options of `serve` too."""
+"""All settings of the service; each is an option of `serve` and an `AFFECTSTREAM_` environment variable."""
 
 from pathlib import Path
 from typing import Annotated, Any, Self
