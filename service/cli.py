@@ -65,7 +65,7 @@ def _serve(args: argparse.Namespace) -> int:
 
     options = {name: value for name, value in vars(args).items() if name not in ("run", "command") and value != []}
     code = serve(load_settings(**options))
-    # All is drained. The end of an interpreter with this many libraries takes up to two seconds more, and gains nothing.
+    # All is drained. Ending an interpreter with so many libraries takes up to two seconds more, and gains nothing.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
@@ -248,7 +248,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_model(serve)
     serve.add_argument("--redis", metavar="URL", help="such as redis://localhost:6379/0")
-    serve.add_argument("--redis-ttl", type=int, metavar="S", help="seconds that a stream outlives its last event (3600)")
+    serve.add_argument(
+        "--redis-ttl", type=int, metavar="S", help="seconds that a stream outlives its last event (3600)"
+    )
     serve.add_argument("--host", help="address to bind (127.0.0.1); any other needs a token")
     serve.add_argument("--port", type=int, help="TCP port (8000)")
     serve.add_argument("--token", help="guards every route but /healthz; better: AFFECTSTREAM_TOKEN")

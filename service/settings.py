@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     )
     source: Annotated[list[str], NoDecode] = Field([], description="Sources opened at start, [NAME=]SRC")
     redis: SecretStr | None = Field(None, description="Redis URL; events go to streams affect:{session}")
-    redis_ttl: int = Field(3600, ge=0, description="Seconds that a stream in Redis outlives its last event; 0: for ever")
+    redis_ttl: int = Field(3600, ge=0, description="Seconds that a Redis stream outlives its last event; 0: for ever")
     model: str = Field(DEFAULT_MODEL, description="Model that reads the faces")
     engine: str = Field(DEFAULT_ENGINE, description="BACKEND[:PRECISION]")
     untrained: bool = Field(False, description="Let a system without weights run on random ones")
