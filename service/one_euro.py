@@ -42,7 +42,7 @@ class OneEuro:
         """Forget everything, so that the next sample comes out as it went in."""
         self._value = self._speed = None
 
-    def scale(self, factors: NDArray[np.floating] | float) -> None:
+    def scale(self, factors: _Number) -> None:
         """Multiply what is remembered by `factors`, which follow numpy's rules of broadcasting: the unit changed."""
         if self._value is not None and self._speed is not None:
             self._value, self._speed = self._value * factors, self._speed * factors

@@ -122,9 +122,9 @@ class Track:
 
     def scale(self, scale: Scale) -> None:
         """Bring place, speed and mesh into the pixels of a picture of the same shape but another size."""
-        factors = np.array([scale.x, scale.y, scale.mean], np.float32)
+        factors = np.array([scale.x, scale.y, scale.mean])
         self.roi = self.roi.scaled(scale)
-        self.mesh = self.mesh * factors
+        self.mesh = (self.mesh * factors).astype(np.float32)
         self._smooth.scale(factors)
         if self._velocity is not None:
             self._velocity = (self._velocity[0] * scale.x, self._velocity[1] * scale.y)

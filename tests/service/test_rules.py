@@ -163,7 +163,7 @@ def test_rule_3_never_queue_never_block(runtime: Runtime, items: list[Item]) -> 
     session.close()
     times = [event.data["t"] for event in events if event.data["timing_ms"]]
     assert times == [round(frames[0].t, 3), round(frames[-1].t, 3)]
-    assert session.figures()["dropped"]["newest_wins"] == 18
+    assert session.figures().dropped["newest_wins"] == 18
 
 
 def test_rule_4_the_loop_is_for_io(runtime: Runtime, items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
