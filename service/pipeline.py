@@ -112,9 +112,9 @@ class Pipeline:
         return self._event(self._t, heard, faces=[], reasons=reasons, detail=change.detail, file=file)
 
     def sound(self, sound: Sound) -> list[Event]:
-        """Takes sound in; an event every `SOUND_ONLY_PERIOD` where there is no picture to carry it.
+        """Take sound in, and return an event every `SOUND_ONLY_PERIOD` where no picture comes any more.
 
-        Taken in up to each event's time, so that the events do not depend on how the sound was cut into pieces.
+        Sound is taken in up to each event's time, so that the events do not depend on how it was cut into pieces.
         """
         events = []
         begin = 0  # samples
@@ -140,7 +140,7 @@ class Pipeline:
         return events
 
     def skip(self, frame: Frame) -> None:
-        """A picture that nobody wants read; it is there all the same, and sound does not speak for it."""
+        """Note a picture that is not to be read, so that sound alone makes no event in its place."""
         self._picture_t = max(frame.t, self._t)
         self._sound_ahead = None
 

@@ -97,7 +97,8 @@ class Session:
         done = list(self._done)
         now = time.monotonic()
         recent = sum(1 for event in done if now - event.at <= RATE_OVER)
-        age = min(RATE_OVER, max(now - self._started, 1e-3))
+        since = done[0].at if len(done) == FIGURES_OVER else self._started  # a fast camera fills the list sooner
+        age = min(RATE_OVER, max(now - since, 1e-3))
         latencies = np.array([event.latency for event in done]) * 1e3 if done else None
         p50, p95 = (np.percentile(latencies, [50, 95]).round(1).tolist()) if latencies is not None else (None, None)
         return Figures(
