@@ -85,7 +85,8 @@ def test_csv_has_openface_names_and_units(runtime: Runtime, clip: Path, tmp_path
     # OpenFace's axes: x right, y down, z away from the camera
     assert float(row["pose_Ry"]) == pytest.approx(-math.radians(event["faces"][0]["head_pose"]["yaw"]), abs=1e-3)
     assert float(row["valence"]) == pytest.approx(event["faces"][0]["valence"], abs=1e-3)
-    assert not [name for name in row if name.startswith("AU") and name.endswith("_r")]
+    intensities = {name: float(cell) for name, cell in row.items() if name.endswith("_r") and cell}
+    assert intensities == {f"{name}_r": x for name, x in event["faces"][0]["intensities"].items()}
 
 
 def test_parquet_reads_back(runtime: Runtime, clip: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from helpers.sounds import noise, voice
 from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError
+from models.files import sha256
 from service import metrics
 from service.adapters.adapter import Estimate
 from service.adapters.voice import HOLD, MIN_SPEECH, PERIOD, Trust, Voice, VoiceReader
@@ -289,7 +290,7 @@ def test_an_altered_file_is_named_with_both_hashes_and_faces_are_served_alone(
     monkeypatch.setitem(weights._manifest(weights.MANIFEST), "voice-mt", found)
     assert load_sound_branch(runtime.loaded) is None
     assert entry.sha256 in caplog.text
-    assert weights._sha256(altered) in caplog.text
+    assert sha256(altered) in caplog.text
 
 
 def test_an_unheard_actor_is_read_through_the_live_path(runtime: Runtime, shared: Path) -> None:
