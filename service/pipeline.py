@@ -35,7 +35,7 @@ Submit = Callable[[Arrays], Pending]  # inputs -> outputs to come
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Awaited:
     """Hold a request that the model has not answered yet, about the `faces` of the frame at `t` seconds."""
 
     t: float
@@ -87,7 +87,7 @@ class Pipeline:
         self._adapter = adapter
         self._infer = infer
         self._submit = submit
-        self._asked: deque[_Asked] = deque()
+        self._awaited: deque[_Awaited] = deque()
         self._model = model
         self._missing: list[str] = []  # what the model did not get when it last answered
         self._mel = MelStream()
@@ -209,19 +209,19 @@ class Pipeline:
         """Read the answers that have come, then send the next request; returns as `_estimate` does."""
         estimates: dict[int, Estimate] = {}
         waited, failed = 0.0, False
-        while self._asked and self._asked[0].pending.done():
-            asked = self._asked.popleft()
+        while self._awaited and self._awaited[0].pending.done():
+            request = self._awaited.popleft()
             try:
-                outputs = asked.pending.result()
+                outputs = request.pending.result()
             except EngineError as error:
                 self._adapter.unanswered()
                 failed |= not isinstance(error, Superseded)
                 continue
-            waited = asked.pending.waited
-            estimates |= self._adapter.estimates(asked.t, asked.faces, outputs)
+            waited = request.pending.waited
+            estimates |= self._adapter.estimates(request.t, request.faces, outputs)
         inputs = self._adapter.inputs(t, faces, self._mel) if faces else None
         if inputs is not None:
-            self._asked.append(_Asked(t, faces, submit(inputs)))
+            self._awaited.append(_Awaited(t, faces, submit(inputs)))
         return estimates, waited, failed
 
     def _change_size(self, size: Size) -> None:

@@ -88,7 +88,7 @@ def detect(
     scores = 1 / (1 + np.exp(-np.clip(logits[chosen], -_SCORE_CLIP, _SCORE_CLIP)))
     low = points[:, 0] - points[:, 1] / 2
     high = points[:, 0] + points[:, 1] / 2
-    whole = np.ones(len(chosen), bool)
+    whole = np.isfinite(points).all((1, 2))
     margin = 2 / scale  # two pixels of the network's input
     for axis, (start, length, limit) in enumerate(((x0, w, width), (y0, h, height))):
         if start > 0:

@@ -18,8 +18,8 @@ class Writer(Protocol):
     def write(self, event: Mapping[str, Any]) -> None:
         """Take an event (schema affect/1) in; after it, the operating system has what belongs to it."""
 
-    def close(self) -> None:
-        """Finish the file. Called once, also after a failed `write`."""
+    def close(self) -> Path:
+        """Finish the file and return where it is. Called once, also after a failed `write`."""
 
 
 class JsonLines:
@@ -27,15 +27,17 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         """Begin the file `path`. Raise `OSError` if it cannot be written."""
+        self._path = path
         self._file = path.open("w", buffering=1, encoding="utf-8", newline="\n")
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Write one line. Raise `ValueError` at NaN, which is no JSON."""
         self._file.write(json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n")
 
-    def close(self) -> None:
-        """Close the file."""
+    def close(self) -> Path:
+        """Close the file and return its path."""
         self._file.close()
+        return self._path
 
 
 def _csv(path: Path) -> Writer:
@@ -67,14 +69,13 @@ class Export:
         self.path = path
         self.events = 0
         self.note = ""
-        self._journal = journal.journal_of(path)
         self._lock: IO[bytes] | None = None
         try:
+            self._journal, self._lock = journal.create(path)
             self._writer: Writer | None = writer(self._journal)
         except OSError as error:
+            self._unlock()
             raise UserError(f"{path}: cannot be written ({_why(error)}); give --out a place that can") from error
-        with suppress(OSError):  # where files cannot be locked, journals of killed runs are not finished either
-            self._lock = journal.lock(self._journal)
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Take an event in. Raise `UserError` when the disk does not take it; the file is then given up."""
@@ -84,7 +85,7 @@ class Export:
         except OSError as error:
             writer, self._writer = self._writer, None
             with suppress(OSError):  # closing meets the same trouble
-                writer.close()
+                self._remove(writer.close())
             self._unlock()
             raise self._unfinished(error) from error
         self.events += 1
@@ -98,10 +99,11 @@ class Export:
             return
         writer, self._writer = self._writer, None
         try:
-            writer.close()
-            with self._journal.open("rb") as file:
+            finished = writer.close()
+            with finished.open("rb") as file:
                 os.fsync(file.fileno())  # else a crash soon after could leave the new name on an empty file
-            self._journal.replace(self.path)
+            finished.replace(self.path)
+            self._journal.unlink(missing_ok=True)
         except OSError as error:
             raise self._unfinished(error) from error
         finally:
@@ -136,10 +138,15 @@ class Export:
             return
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.close()
+            self._remove(writer.close())
         self._unlock()
         self._journal.unlink(missing_ok=True)
         self.note = f"{self.path}: stopped before the first event; nothing was written"
+
+    def _remove(self, finished: Path) -> None:
+        """Remove what was made of the journal, and leave the journal itself."""
+        if finished != self._journal:
+            finished.unlink(missing_ok=True)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -165,14 +172,15 @@ def open_export(path: Path) -> Export:
     return Export(path, writer)
 
 
-def _lines(left: Path) -> None:
-    """Leave a journal as it is: its lines are the format already."""
+def _lines(left: Path) -> Path:
+    """Return a journal as it is: its lines are the format already."""
+    return left
 
 
-def _to_parquet(left: Path) -> None:
+def _to_parquet(left: Path) -> Path:
     from service.publish.export_parquet import finish
 
-    finish(left)
+    return finish(left)
 
 
 def _why(error: OSError) -> str:

@@ -15,6 +15,7 @@ class CsvTable:
         """Begin the file `path`. Raise `OSError` if it cannot be written."""
         # Line by line, so that a killed process loses no row; names of files need not be UTF-8.
         self._file = path.open("w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="")
+        self._path = path
         self._table: csv.DictWriter[str] | None = None
         self._frame = 0
 
@@ -28,11 +29,12 @@ class CsvTable:
         assert self._table is not None
         self._table.writerows(rows(event, self._frame))
 
-    def close(self) -> None:
-        """Close the file; without a frame it has the header alone."""
+    def close(self) -> Path:
+        """Close the file and return its path; without a frame it has the header alone."""
         if self._table is None and not self._file.closed:
             self._start(with_file=False)
         self._file.close()
+        return self._path
 
     def _start(self, *, with_file: bool) -> None:
         names = [column.name for column in ((FILE, *COLUMNS) if with_file else COLUMNS)]

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.files import written_whole
 from service.publish.export_csv import CsvTable
 from service.publish.table import COLUMNS, FILE
 
@@ -22,21 +21,22 @@ class ParquetTable:
 
     def __init__(self, path: Path) -> None:
         """Begin the file `path`. Raise `OSError` if it cannot be written."""
-        self._path = path
         self._rows = CsvTable(path)
 
     def write(self, event: Mapping[str, Any]) -> None:
         """Write the rows of an event about a picture; other events have no place in a table of frames."""
         self._rows.write(event)
 
-    def close(self) -> None:
-        """Turn the rows into Parquet. Raise `OSError` if the disk does not take it; the rows then stay as CSV."""
-        self._rows.close()
-        finish(self._path)
+    def close(self) -> Path:
+        """Turn the rows into Parquet and return where it is. Raise `OSError` if the disk does not take it."""
+        return finish(self._rows.close())
 
 
-def finish(path: Path) -> None:
-    """Turn the CSV rows in `path` into Parquet, in place. Raise `ValueError` if they are none, and `OSError`."""
+def finish(path: Path) -> Path:
+    """Turn the CSV rows in `path` into Parquet beside them and return where that is.
+
+    Raise `ValueError` if they are no rows of `CsvTable`, and `OSError` if the disk does not take it.
+    """
     # Imported where used: pyarrow takes a third of a second, and only the end needs it.
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -58,11 +58,17 @@ def finish(path: Path) -> None:
             include_columns=schema.names,
         ),
     )
-    with written_whole(path) as aside, pq.ParquetWriter(aside, schema) as writer:
-        for group in _groups(reader, schema):
-            place = schema.get_field_index(_NEVER_NULL)
-            filled = group.column(place).fill_null("")
-            writer.write_table(group.set_column(place, schema.field(place), filled))
+    made = path.with_name(f"{path.name}.parquet")
+    place = schema.get_field_index(_NEVER_NULL)
+    try:
+        with pq.ParquetWriter(made, schema) as writer:
+            for group in _groups(reader, schema):
+                filled = group.column(place).fill_null("")
+                writer.write_table(group.set_column(place, schema.field(place), filled))
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
+    return made
 
 
 def _groups(reader: Any, schema: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Journals: the files beside an export in which its rows lie until it is finished, so that a killed run loses none.
 
 A journal is called `NAME.<12 hexadecimal digits>.part`, is written line by line, and is locked by the process that
-writes it. One that nobody holds any more was left by a run that was killed: the next run in that folder finishes it.
+writes it. One that no process has locked was left by a run that was killed: the next run in that folder finishes it.
 """
 
 import logging
@@ -19,9 +19,21 @@ _NAME = re.compile(r"(?P<name>.+)\.[0-9a-f]{12}\.part")
 _CHUNK = 1 << 16  # bytes that are read at once when the last whole line is searched
 
 
-def journal_of(path: Path) -> Path:
-    """Return a new name for a journal of the export `path`, beside it."""
-    return path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
+def create(path: Path) -> tuple[Path, IO[bytes] | None]:
+    """Return a new empty journal of the export `path`, and an open file that keeps it locked until it is closed.
+
+    The file is None where files cannot be locked; there no journal is finished by a later run. The journal is locked
+    before it has its name, so that no other run takes it for one that was left. Raise `OSError` if the folder cannot be
+    written.
+    """
+    token = secrets.token_hex(6)
+    unlocked, journal = path.with_name(f".{path.name}.{token}"), path.with_name(f"{path.name}.{token}.part")
+    unlocked.touch(exist_ok=False)
+    held = None
+    with suppress(OSError):
+        held = lock(unlocked)
+    unlocked.replace(journal)
+    return journal, held
 
 
 def lock(journal: Path) -> IO[bytes] | None:
@@ -45,7 +57,7 @@ def lock(journal: Path) -> IO[bytes] | None:
     return file
 
 
-def recover(folder: Path, formats: Mapping[str, Callable[[Path], None]]) -> None:
+def recover(folder: Path, formats: Mapping[str, Callable[[Path], Path]]) -> None:
     """Finish the journals in `folder` that killed runs left.
 
     A journal becomes the export that it was to become, unless that file is newer: then a later run took its place, and
@@ -53,7 +65,7 @@ def recover(folder: Path, formats: Mapping[str, Callable[[Path], None]]) -> None
 
     Args:
         folder: Where exports are written.
-        formats: For each suffix of an export, what turns the journal's content into that format, in place; raises
+        formats: For each suffix of an export, what turns a journal into that format and returns where it is; raises
             `ValueError` for what no such journal holds.
     """
     for journal in sorted(folder.glob("*.part")):
@@ -69,7 +81,7 @@ def recover(folder: Path, formats: Mapping[str, Callable[[Path], None]]) -> None
                 _finish(journal, path, formats[path.suffix.lower()])
 
 
-def _finish(journal: Path, path: Path, finish: Callable[[Path], None]) -> None:
+def _finish(journal: Path, path: Path, finish: Callable[[Path], Path]) -> None:
     whole = _whole_lines(journal)
     newer = path.exists() and path.stat().st_mtime >= journal.stat().st_mtime
     if whole == 0 or newer:
@@ -77,11 +89,11 @@ def _finish(journal: Path, path: Path, finish: Callable[[Path], None]) -> None:
         return
     os.truncate(journal, whole)
     try:
-        finish(journal)
+        finish(journal).replace(path)
     except ValueError as error:  # not what such a journal holds
         log.warning("%s: left by a run that was killed, and cannot be finished (%s)", journal, error)
         return
-    journal.replace(path)
+    journal.unlink(missing_ok=True)
     log.warning("%s: the run that wrote it was killed; what it had done is kept", path)
 
 

@@ -1,6 +1,7 @@
 """Perception with the real networks: faces are found, measured and kept apart in pictures made of the portrait."""
 
 import threading
+from copy import copy
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from engines.errors import UserError
 from service.capture.media import Frame
 from service.perception.face import Face
+from service.perception.networks import Runs
 from service.perception.perceive import Perception, perceive_still
 from service.perception.still import face_in_crop
 
@@ -271,3 +273,32 @@ def test_only_the_nearest_face_is_kept_where_one_is_asked_for(portrait: Picture)
     place(picture, head(portrait, 200, PURPLE), 900, 350, 200)
     (found,) = perceive_still(networks(), picture, max_faces=1)
     assert centre(found)[0] == pytest.approx(900, abs=30)
+
+
+class Failing:
+    """A real network that gives something else than numbers while `broken`."""
+
+    def __init__(self, network: Runs) -> None:
+        self._network, self.size, self.broken = network, network.size, False
+
+    def input(self) -> NDArray[np.uint8]:
+        return self._network.input()
+
+    def run(self) -> list[NDArray[np.float32]]:
+        return [np.full_like(values, np.nan) if self.broken else values for values in self._network.run()]
+
+
+@pytest.mark.parametrize("name", ["mesh", "full_range", "short_range"])
+def test_a_network_that_gives_no_numbers_shows_no_face_and_harms_no_later_frame(portrait: Picture, name: str) -> None:
+    mine = copy(networks())
+    failing = Failing(getattr(mine, name))
+    setattr(mine, name, failing)
+    perception = Perception(mine)
+    assert len(perception(Frame(portrait, 0.0))) == 1
+    failing.broken = True
+    for index in range(1, 20):
+        for face in perception(Frame(portrait, index / 30)):
+            assert np.isfinite([*face.box, face.confidence, face.head_pose.yaw]).all()
+    failing.broken = False
+    seen = [perception(Frame(portrait, index / 30)) for index in range(20, 40)]
+    assert [face.track for face in seen[-1]] == [1]

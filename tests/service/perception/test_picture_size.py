@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from helpers.faces import Picture, centre, head, networks, place, room, watch
 
+from service.adapters.frame_features import _Person
 from service.capture.media import Frame
+from service.perception.body import Region
 from service.perception.perceive import Perception
 from service.perception.picture_size import scale_between
 
@@ -56,3 +58,10 @@ def test_a_picture_of_another_shape_begins_anew(portrait: Picture) -> None:
     assert [face.track for face in perception(Frame(wide, 0.0))] == [1]
     seen = [perception(Frame(tall, index / 30)) for index in range(1, 20)]
     assert [face.track for face in seen[-1]] == [2]
+
+
+def test_a_body_is_searched_for_where_it_was_in_the_pixels_of_the_new_picture() -> None:
+    person = _Person(0.0, region=Region(100.0, 50.0, (0.0, -20.0)), size=(640, 360))
+    assert person.region_in((640, 360)) == person.region
+    assert person.region_in((1280, 720)) == Region(200.0, 100.0, (0.0, -40.0))
+    assert person.region_in((360, 640)) is None
