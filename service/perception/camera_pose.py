@@ -54,7 +54,7 @@ def camera_pose(mesh: NDArray[np.floating], width: int, height: int) -> CameraPo
     x, y = ((left + right) / 2)[:2].tolist()
     depth = focal / scale
     tx, ty = (x - width / 2) / scale, (y - height / 2) / scale
-    # The mesh knows no perspective: it is turned relative to the line from the camera to the face.
+    # The mesh has no perspective: it is turned relative to the line from the camera to the face.
     sight = _about_y(atan2(tx, depth)) @ _about_x(-atan2(ty, hypot(tx, depth)))
     return CameraPose(np.array([tx, ty, depth]), sight @ rotation, sight, scale)
 

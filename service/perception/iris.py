@@ -1,7 +1,7 @@
 """The direction of gaze: MediaPipe's iris network on each eye, and OpenFace's eight gaze columns from it.
 
 Regions as in MediaPipe's published iris graphs: a square 2.3 times as wide as the eye, turned with its corners; the
-network knows one side only, so the image-right eye is mirrored. From the iris to a direction by an eyeball of 12 mm
+network was trained on one side only, so the image-right eye is mirrored. The direction follows from an eyeball of 12 mm
 radius behind the middle of the eye's corners: an approximation of OpenFace's fitted eye model, with its conventions
 (unit vectors in the camera's axes x right, y down, z away from it; eye 0 is the image-left one; angles in radians).
 """

@@ -24,7 +24,7 @@ NEWCOMERS_PERIOD = 0.5  # s in which every pass runs once while there is a face
 NOBODY_PERIOD = 0.2  # s, the same while there is none
 MAX_PASSES = 2  # detector passes in one frame after the first
 CLOSE_SCORE = 0.3  # of a detection in the thorough search of the first picture
-CLOSE_PAD = 0.25  # border over side; the detectors know faces with something around them
+CLOSE_PAD = 0.25  # border over side; the detectors were trained on faces with something around them
 CLOSE_SIDE = 1.25  # region over picture, for a face that fills it
 
 
