@@ -207,7 +207,7 @@ def _bench_from_empty_cache(args: argparse.Namespace) -> int:
 
         for rows in tables(report):
             _table(rows, as_json=False)
-    return _report_missing(report.get("refused", ()))
+    return _report_missing(report["refused"] if args.what == "engines" else ())
 
 
 def _report_missing(sentences: Iterable[str]) -> int:
