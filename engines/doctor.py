@@ -35,7 +35,7 @@ def rows() -> list[dict[str, str]]:
         "PortAudio": "found" if _port_audio() else "not found: no microphone; apt-get install libportaudio2",
         "cache": _cache(),
         "weights": _weights(),
-        "--engine openvino": f"runs, in {' or '.join(precisions())}; taken unless --engine names another",
+        "--engine openvino": f"runs, in {' or '.join(precisions())}; used unless --engine names another",
         "--engine tensorrt": _gpu_engine(("tensorrt", "pycuda", "onnx")),
         "--engine torch": _gpu_engine(("torch", "onnx")),
         **{f"{model} would run on": expected(model) for model in models()},
@@ -68,8 +68,8 @@ def _gpu_engine(needed: tuple[str, ...]) -> str:
     if cuda.driver_version() is None:
         lacks.append("an NVIDIA driver")
     if lacks:
-        return f"lacks {', '.join(lacks)}; openvino would be taken instead"
-    return "may run; it is compared with fp32 first, and openvino is taken where it differs"
+        return f"lacks {', '.join(lacks)}; openvino would be used instead"
+    return "may run; it is compared with fp32 first, and openvino is used where it differs"
 
 
 def _port_audio() -> bool:

@@ -165,7 +165,7 @@ def load(
             if candidate is candidates[-1]:
                 raise
             why = str(error).rstrip(".")
-        log.warning("%s is refused, the next engine is taken: %s", candidate, why)
+        log.warning("%s is refused, the next engine is tried: %s", candidate, why)
     raise EngineError(f"No engine is left for {model}.")
 
 
@@ -302,7 +302,7 @@ def _candidates(yardstick: Yardstick, backend: str, asked: str) -> Iterator[_Can
     except EngineError as error:
         if backend == REFERENCE:
             raise
-        log.warning("%s cannot run here, %s is taken: %s", backend, REFERENCE, error)
+        log.warning("%s cannot run here, %s is used: %s", backend, REFERENCE, error)
         yield from _candidates(yardstick, REFERENCE, "auto")
         return
     precisions = _precisions(backend, asked)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.load import Loaded, Probe
 from models.errors import UserError
+from models.registry import served
 from service.adapters import voice
 from service.adapters.options import ModelOptions
 from service.adapters.registry import make_adapter
@@ -61,8 +62,9 @@ _DEMO = (_PLAIN, _Variation(mirrored=True, gain=0.5), _Variation(gain=1.25, blur
 def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None) -> Probe | None:
     """Return a function that records inputs of `model`, or None to use those of `engines.probe`.
 
-    The default model without videos has none, because `engines.probe` has more faces for it than the demo. When called,
-    the function raises `UserError` for a video that cannot be read or in which there is no face.
+    The default model without videos has none, because `engines.probe` has more faces for it than the demo; nor has a
+    model without an adapter, which nothing could be recorded with. When called, the function raises `UserError` for a
+    video that cannot be read or in which there is no face.
 
     Args:
         model: Name of the model.
@@ -73,7 +75,7 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
         rng = np.random.default_rng(0)
         mel = rng.normal(-60, 20, (samples or SAMPLES, MELS, voice.COLUMNS)).astype(np.float32)  # dB
         return lambda reference: {"mel": mel}
-    if not videos and model == DEFAULT_MODEL:
+    if model not in served() or (not videos and model == DEFAULT_MODEL):
         return None
     chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", variation) for variation in _DEMO]
     samples = samples or (FROM_VIDEOS if videos else SAMPLES)

@@ -110,10 +110,10 @@ def _weights(args: argparse.Namespace) -> int:
                 print(path)
         case "import":
             name, *files = args.name or [""]
-            taken = imported.take_in(
+            checkpoint = imported.import_checkpoint(
                 name, [Path(file) for file in files], swapped=args.swap, options=_options(args.set)
             )
-            print(f"{taken.origin} is now the checkpoint of {name}")
+            print(f"{checkpoint.origin} is now the checkpoint of {name}")
         case "card":
             print(weights.card(args.name[0] if args.name else "face-mt"))
     return 0
@@ -207,7 +207,7 @@ def _bench_from_empty_cache(args: argparse.Namespace) -> int:
 
         for rows in tables(report):
             _table(rows, as_json=False)
-    return _report_missing(report.get("refused", ()))
+    return _report_missing(report["refused"] if args.what == "engines" else ())
 
 
 def _report_missing(sentences: Iterable[str]) -> int:
@@ -322,7 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run")
     bench.add_argument("--streams", type=int, help="live: most streams to try (12); gpu: sessions (200)")
     bench.add_argument("--workers", type=int, help="gpu: processes that share it (8)")
-    bench.add_argument("--out", type=Path, metavar="FILE", help="engines, streams, gpu: a page (.md) with plots beside")
+    bench.add_argument("--out", type=Path, metavar="FILE", help="a page (.md) with its figures as .json beside it")
     bench.add_argument("--json", action="store_true")
     return parser
 

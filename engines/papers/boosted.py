@@ -15,7 +15,7 @@ MODEL = "multiterm"
 _FEATURES = "face-mt"  # the name in the weights manifest of the network that gives action units and deep features
 
 
-def take_in(files: Sequence[Path]) -> Checkpoint:
+def import_boosters(files: Sequence[Path]) -> Checkpoint:
     """Check a file that `train multiterm` wrote and put it into the store, replacing an earlier one.
 
     Nothing in the file is run. Raise `WeightsError` with what is wrong with it, or if LightGBM is missing.
@@ -44,7 +44,7 @@ def system(width: int, *, untrained: bool = False) -> Weights:
     imported = store.find(MODEL)
     if imported is None and not untrained:
         raise WeightsError(
-            f"There are no weights for {MODEL}: train them with `affectstream train {MODEL}` and take them in with "
+            f"There are no weights for {MODEL}: train them with `affectstream train {MODEL}` and import them with "
             f"`affectstream weights import {MODEL} FILE`, or add --untrained to see the system run on boosters that "
             "learned from noise, whose numbers mean nothing."
         )

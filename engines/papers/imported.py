@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from engines.papers.live_networks import LiveNetwork
 
 
-def take_in(name: str, files: Sequence[Path], *, swapped: bool = False, options: Mapping[str, Any]) -> Checkpoint:
+def import_checkpoint(
+    name: str, files: Sequence[Path], *, swapped: bool = False, options: Mapping[str, Any]
+) -> Checkpoint:
     """Check a published checkpoint of the network `name` and put it into the store, replacing an earlier one.
 
     `files` is one file; for `descriptors-ensemble` it may be two, of the face with its surroundings and of the aligned
@@ -34,7 +36,7 @@ def take_in(name: str, files: Sequence[Path], *, swapped: bool = False, options:
     if name == "multiterm":
         from engines.papers import boosted
 
-        return boosted.take_in(files)
+        return boosted.import_boosters(files)
     if name not in models.available():
         known = ", ".join((*models.available(), "multiterm"))
         raise WeightsError(f"There is no network {name!r}; there are: {known}.")
@@ -88,7 +90,7 @@ def system(name: str, *, untrained: bool = False, options: Mapping[str, Mapping[
     if missing and not untrained:
         commands = " and ".join(f"`affectstream weights import {part} FILE`" for part in missing)
         raise WeightsError(
-            f"There are no weights for {name}: take in a published checkpoint with {commands}, or add --untrained "
+            f"There are no weights for {name}: import a published checkpoint with {commands}, or add --untrained "
             "to see the system run on random weights, whose numbers mean nothing."
         )
     if missing:

@@ -22,7 +22,7 @@ from engines.errors import EngineError
 from engines.openvino import OpenVinoEngine, precisions
 from engines.verify import compare
 from service.bench import machine
-from service.bench.lanes import Eager, Lane, facts_of, take_turns
+from service.bench.lanes import Eager, Lane, alternate, facts_of
 
 MODELS = ("tsav", "face-mt")  # the largest of the papers' systems that runs live, and the default model
 GOAL = "tsav in int8 on two cores: at least 9 times eager torch, and 25 predictions/s"
@@ -95,7 +95,7 @@ def _rows(name: str, probe: load.Probe | None, refused: list[str]) -> list[dict[
                 _Lane(backend=_PEAK, precision=precision, threads=n, call=_product(precision, n)),
             ]
     try:
-        take_turns(lanes, warm_up=WARM_UP, fewest=FEWEST, most=MOST, seconds=SECONDS, name=name)
+        alternate(lanes, warm_up=WARM_UP, fewest=FEWEST, most=MOST, seconds=SECONDS, name=name)
     finally:
         torch.set_num_threads(threads_before)
     of = {(lane.backend, lane.precision, lane.threads): lane for lane in lanes}

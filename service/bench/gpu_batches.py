@@ -20,7 +20,7 @@ from engines.errors import EngineError
 from engines.gpu import torch_cuda
 from engines.verify import compare
 from service.bench import machine
-from service.bench.lanes import Eager, Lane, facts_of, take_turns
+from service.bench.lanes import Eager, Lane, alternate, facts_of
 
 MODEL = "tsav"
 GOAL = "tsav on one H200: 200 streams at 30 predictions/s, half of the measured bf16 peak in its convolutions"
@@ -103,7 +103,7 @@ def _measured(name: str, eager: Eager, found: list[tuple[Engine, dict[str, Any]]
             )
             for sound, inputs in asked.items()
         ]
-    take_turns(lanes, warm_up=WARM_UP, fewest=FEWEST, most=MOST, seconds=SECONDS, name=name)
+    alternate(lanes, warm_up=WARM_UP, fewest=FEWEST, most=MOST, seconds=SECONDS, name=name)
     return lanes
 
 

@@ -33,7 +33,7 @@ class Lane:
         return float(np.median(self.spent))
 
 
-def take_turns(lanes: Sequence[Lane], *, warm_up: int, fewest: int, most: int, seconds: float, name: str) -> None:
+def alternate(lanes: Sequence[Lane], *, warm_up: int, fewest: int, most: int, seconds: float, name: str) -> None:
     """Call all of `lanes` in turn, round after round, so that other work on the machine disturbs all of them alike.
 
     There are `most` rounds, fewer if they take longer than `seconds`, and at least `fewest`. Each lane is called

@@ -1,7 +1,7 @@
 """The page for docs/benchmarks of a report of `bench`, with the report as JSON and its plot beside it."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,15 +14,15 @@ _AXES = {"sessions": "sessions", "faces": "faces in the picture", "height": "hei
 
 
 def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
-    """Write the page `out` (.md), the report as `out` with .json, and its plot as `out` with .png.
+    """Write the page `out` (.md), the report as `out` with .json, and its plot, if it has one, as `out` with .png.
 
-    Raise `UserError` for a report that has no page, without matplotlib, and if nothing can be written.
+    Raise `UserError` for a report that has no page, without matplotlib for a plot, and if nothing can be written.
     """
     if what not in _PAGES:
         raise UserError(f"bench {what} writes no page; --out is for {', '.join(_PAGES)}.")
-    if find_spec("matplotlib") is None:
-        raise UserError("Plots need matplotlib: pip install 'affectstream[train]'.")
     title, plot = _PAGES[what]
+    if plot is not None and find_spec("matplotlib") is None:
+        raise UserError("Plots need matplotlib: pip install 'affectstream[train]'.")
     machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     judged = {
         (row["model"], row["backend"], row["precision"]): row for row in report["rows"] if row.get("errors") is not None
@@ -38,11 +38,12 @@ def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
         *("\n".join(_table(rows)) for rows in tables(report)),
         *(["Outputs against the fp32 reference:", "\n".join(errors)] if errors else []),
         *(["\n".join(f"- {sentence}" for sentence in report["refused"])] if report.get("refused") else []),
-        f"![{title}]({out.with_suffix('.png').name})",
+        *([f"![{title}]({out.with_suffix('.png').name})"] if plot is not None else []),
     ]
     try:
-        with written_whole(out.with_suffix(".png")) as aside:
-            plot(report["rows"], aside)
+        if plot is not None:
+            with written_whole(out.with_suffix(".png")) as aside:
+                plot(report["rows"], aside)
         write_text(out.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
         write_text(out, "\n\n".join(parts) + "\n")
     except OSError as error:
@@ -115,8 +116,10 @@ def _plot_gpu(rows: list[dict[str, Any]], out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
-_PAGES = {
-    "gpu": ("Predictions of a GPU", _plot_gpu),
-    "engines": ("One prediction in every engine", _plot_engines),
+_PAGES: dict[str, tuple[str, Callable[[list[dict[str, Any]], Path], None] | None]] = {
+    "live": ("One live stream, and as many as the machine carries", None),
     "streams": ("A frame's cost with sessions, faces and resolution", _plot_streams),
+    "engines": ("One prediction in every engine", _plot_engines),
+    "models": ("One prediction of every system, in PyTorch and in OpenVINO", None),
+    "gpu": ("Predictions of a GPU", _plot_gpu),
 }

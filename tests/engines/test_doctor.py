@@ -59,11 +59,11 @@ def test_a_machine_without_a_gpu_is_told_what_each_engine_lacks(monkeypatch: pyt
     assert rows["GPU"] == "no NVIDIA driver"
     assert rows["TensorRT"].startswith("not installed (pip install 'affectstream[gpu]'")
     assert rows["--engine tensorrt"] == (
-        "lacks the package tensorrt, the package pycuda, an NVIDIA driver; openvino would be taken instead"
+        "lacks the package tensorrt, the package pycuda, an NVIDIA driver; openvino would be used instead"
     )
     assert rows["--engine torch"].startswith("lacks a torch that is built for CUDA, an NVIDIA driver;")
     assert rows["--engine openvino"].startswith("runs, in ")
-    assert rows["--engine openvino"].endswith("taken unless --engine names another")
+    assert rows["--engine openvino"].endswith("used unless --engine names another")
     assert rows["face-mt would run on"].startswith("openvino:")
 
 

@@ -15,7 +15,9 @@ from helpers.live_models import SMALL, networks_of
 from engines import load, openvino, quantize
 from engines.engine import SOUND_EMBEDDING, Arrays, is_finite
 from engines.errors import EngineError
+from engines.openvino import OpenVinoEngine
 from engines.papers import imported
+from engines.probe import probe as default_probe
 from models import registry
 from service.calibrate import probe_of
 
@@ -24,12 +26,26 @@ SAMPLES = 4  # inputs; half of them are calibrated on, the others compared
 MODELS = tuple(name for name in registry.served() if name != "multiterm")
 
 
-def take_in_small(name: str, folder: Path) -> None:
+def once(probe: load.Probe | None) -> load.Probe:
+    """Return a probe that gives the inputs of its first call again: recording them takes seconds."""
+    recorded: list[Arrays] = []
+
+    def inputs(reference: load.Loaded) -> Arrays:
+        if not recorded:
+            truth = reference.engine
+            assert isinstance(truth, OpenVinoEngine)
+            recorded.append(default_probe(truth.inputs, truth.types) if probe is None else probe(reference))
+        return recorded[0]
+
+    return inputs
+
+
+def import_small(name: str, folder: Path) -> None:
     """Import a random checkpoint of each of a system's parts."""
     for part, network in networks_of(name).items():
         file = folder / f"{part}.pt"
         torch.save({"state_dict": network.state_dict()}, file)
-        imported.take_in(part, [file], options=SMALL.get(part, {}))
+        imported.import_checkpoint(part, [file], options=SMALL.get(part, {}))
 
 
 @needs_nncf
@@ -39,8 +55,8 @@ def test_every_precision_is_built_from_an_empty_cache_and_what_fits_serves(
     name: str, fresh_cache: Path, tmp_path: Path
 ) -> None:
     if name in registry.systems():
-        take_in_small(name, tmp_path)
-    probe = probe_of(name, samples=SAMPLES)
+        import_small(name, tmp_path)
+    probe = once(probe_of(name, samples=SAMPLES))
     fit = []
     for precision in openvino.precisions():
         record = load.build(name, f"openvino:{precision}", probe=probe)
@@ -60,7 +76,7 @@ def test_every_precision_is_built_from_an_empty_cache_and_what_fits_serves(
 @pytest.mark.usefixtures("fresh_cache")
 def test_int8_of_tsav_is_built_from_an_empty_cache(tmp_path: Path) -> None:
     """Inputs recorded of the engine in two parts carried `sound_embedding`, which the file does not take."""
-    take_in_small("tsav", tmp_path)
+    import_small("tsav", tmp_path)
     record = load.build("tsav", "openvino:int8", probe=probe_of("tsav", samples=SAMPLES))
     assert record.fit, record.figures.excess
     assert quantize.find(load.weights_of("tsav")) is not None
@@ -68,7 +84,7 @@ def test_int8_of_tsav_is_built_from_an_empty_cache(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_cache")
 def test_a_probe_of_another_form_of_the_network_is_a_sentence(tmp_path: Path) -> None:
-    take_in_small("tsav", tmp_path)
+    import_small("tsav", tmp_path)
     probe = probe_of("tsav", samples=SAMPLES)
     assert probe is not None
 

@@ -227,7 +227,7 @@ def test_a_cpu_without_avx_512_serves_and_says_which_engine_it_cannot_run() -> N
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in ("fp32", "int8")
     if "bf16" in openvino.precisions():
-        assert "face-mt on openvino:bf16 is refused, the next engine is taken: OpenVINO cannot compile" in done.stderr
+        assert "face-mt on openvino:bf16 is refused, the next engine is tried: OpenVINO cannot compile" in done.stderr
 
 
 @pytest.mark.parametrize("isa", ["SSE41", "avx"])

@@ -216,7 +216,7 @@ def test_a_broken_8_bit_file_never_serves(
     store(source, network.SerializeToString())
     loaded = load("small", "openvino:int8", probe=faces)
     assert loaded.engine.precision != "int8"
-    assert "small on openvino:int8 is refused, the next engine is taken" in caplog.text
+    assert "small on openvino:int8 is refused, the next engine is tried" in caplog.text
     assert "is allowed" in caplog.text
 
 

@@ -304,7 +304,7 @@ def test_where_there_is_no_gpu_openvino_serves_with_a_warning(
 ) -> None:
     fake().devices = 0
     assert load.load("plain", engine).engine.name == "openvino"
-    assert f"{engine.partition(':')[0]} cannot run here, openvino is taken: " in caplog.text
+    assert f"{engine.partition(':')[0]} cannot run here, openvino is used: " in caplog.text
 
 
 def test_an_engine_that_computes_something_else_is_refused(
@@ -312,7 +312,7 @@ def test_an_engine_that_computes_something_else_is_refused(
 ) -> None:
     fake().spoil = 0.5
     assert load.load("plain", "tensorrt:fp32").engine.name == "openvino"
-    assert "plain on tensorrt:fp32 is refused, the next engine is taken: " in caplog.text
+    assert "plain on tensorrt:fp32 is refused, the next engine is tried: " in caplog.text
     assert "at most 0.1 is allowed" in caplog.text
 
 

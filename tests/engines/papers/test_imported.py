@@ -1,4 +1,4 @@
-"""Checkpoints that a user brings: taken in by their own key names, found by the model's name, refused in a sentence."""
+"""Checkpoints that a user imports: stored by the model's name, checked by their own keys, refused in a sentence."""
 
 import json
 import pickle
@@ -47,7 +47,7 @@ def face() -> dict[str, np.ndarray]:
 def test_an_imported_checkpoint_is_found_by_the_models_name_and_computes_what_its_network_does(
     published: Path, swapped: bool
 ) -> None:
-    imported.take_in(NAME, [published], swapped=swapped, options=OPTIONS)
+    imported.import_checkpoint(NAME, [published], swapped=swapped, options=OPTIONS)
     made = load(NAME, "openvino:fp32")
     assert made.weights.trained
     assert made.weights.version.startswith(f"{NAME}-")
@@ -60,7 +60,7 @@ def test_an_imported_checkpoint_is_found_by_the_models_name_and_computes_what_it
 
 
 def test_a_second_load_needs_no_torch(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    imported.take_in(NAME, [published], options=OPTIONS)
+    imported.import_checkpoint(NAME, [published], options=OPTIONS)
     first = load(NAME, "openvino:fp32").weights
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     assert load(NAME, "openvino:fp32").weights == first
@@ -89,7 +89,7 @@ def test_untrained_weights_are_the_same_every_time_and_say_so_in_the_facts_of_ev
 def test_an_export_that_was_cut_short_is_written_anew(
     published: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    imported.take_in(NAME, [published], options=OPTIONS)
+    imported.import_checkpoint(NAME, [published], options=OPTIONS)
     first = load(NAME, "openvino:fp32").weights
     (file,) = (cache / "onnx").rglob("*.onnx")
     file.write_bytes(file.read_bytes()[:1000])
@@ -107,7 +107,7 @@ def test_a_cache_that_cannot_be_written_is_a_sentence(cache: Path) -> None:
 
 
 def test_weights_that_are_there_are_not_passed_over_for_random_ones(published: Path) -> None:
-    imported.take_in(NAME, [published], options=OPTIONS)
+    imported.import_checkpoint(NAME, [published], options=OPTIONS)
     runtime = load_runtime(RuntimeOptions(model=NAME, engine="openvino:fp32", untrained=True))
     try:
         assert runtime.info["trained"] is True
@@ -127,16 +127,16 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "evil.pth"
     path.write_bytes(pickle.dumps({"state_dict": _Harm()}))
     with pytest.raises(WeightsError, match="could run code"):
-        imported.take_in(NAME, [path], options=OPTIONS)
+        imported.import_checkpoint(NAME, [path], options=OPTIONS)
     assert not (tmp_path / "harm").exists()
     assert store.find(NAME) is None
 
 
 def test_a_wrong_checkpoint_is_refused_with_its_keys(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(WeightsError, match=r"missing \(.*rnn.*unexpected \(fc2"):
-        imported.take_in("mt-vgg-gru", [published], options=OPTIONS)
+        imported.import_checkpoint("mt-vgg-gru", [published], options=OPTIONS)
     with pytest.raises(WeightsError, match="of another shape"):
-        imported.take_in(NAME, [published], options={"width": 4, "fc": 16})
+        imported.import_checkpoint(NAME, [published], options={"width": 4, "fc": 16})
     published.write_bytes(published.read_bytes()[:1000])
     assert main(["weights", "import", NAME, str(published), "--set", "width=4", "--set", "fc=32"]) == 2
     assert "truncated" in capsys.readouterr().err
@@ -160,16 +160,16 @@ def test_a_bad_command_is_a_sentence(published: Path, capsys: pytest.CaptureFixt
 def test_the_command_line_takes_a_checkpoint_in(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "import", NAME, str(published), "--set", "width=4", "--set", "fc=32"]) == 0
     assert "published.pth" in capsys.readouterr().out
-    taken = store.find(NAME)
-    assert taken is not None
-    assert taken.options == {"width": 4, "fc": 32}
+    checkpoint = store.find(NAME)
+    assert checkpoint is not None
+    assert checkpoint.options == {"width": 4, "fc": 32}
     assert main(["weights", "list", "--json"]) == 0
     assert {"name": NAME, "state": "ready"}.items() <= json.loads(capsys.readouterr().out)[-1].items()
 
 
 def test_a_checkpoint_that_was_altered_afterwards_is_refused(published: Path, cache: Path) -> None:
-    taken = imported.take_in(NAME, [published], options=OPTIONS)
-    file = cache / "checkpoints" / taken.file
+    checkpoint = imported.import_checkpoint(NAME, [published], options=OPTIONS)
+    file = cache / "checkpoints" / checkpoint.file
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match="altered"):
         load(NAME)
@@ -184,8 +184,8 @@ def test_two_networks_make_an_ensemble(tmp_path: Path) -> None:
     files = [tmp_path / "context.ckpt", tmp_path / "aligned.ckpt"]
     for file in files:
         torch.save({"state_dict": network.state_dict()}, file)
-    taken = imported.take_in("descriptors-ensemble", files, options={})
-    assert taken.options == {"heads": "linear"}
+    checkpoint = imported.import_checkpoint("descriptors-ensemble", files, options={})
+    assert checkpoint.options == {"heads": "linear"}
 
 
 def test_tensorflow_variables_are_taken_in(tmp_path: Path) -> None:
@@ -205,6 +205,6 @@ def test_tensorflow_variables_are_taken_in(tmp_path: Path) -> None:
     variables["rnn_1/weights_rnn"], variables["rnn_1/biases_rnn"] = rng.standard_normal((UNITS, 2)), np.zeros(2)
     path = tmp_path / "affwildnet.npz"
     np.savez(path, **variables)
-    taken = imported.take_in("affwildnet", [path], options={"width": 4, "fc": 16})
-    assert taken.options["reset"] == "before"
+    checkpoint = imported.import_checkpoint("affwildnet", [path], options={"width": 4, "fc": 16})
+    assert checkpoint.options["reset"] == "before"
     assert "landmarks" not in load("affwildnet", "openvino:fp32").engine.inputs

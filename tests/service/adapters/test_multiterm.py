@@ -209,10 +209,10 @@ def test_boosters_are_taken_in_whole_or_not_at_all(loaded, tmp_path, monkeypatch
     for what, wrong in spoilt.items():
         file.write_text(json.dumps(wrong))
         with pytest.raises(UserError, match=what):
-            boosted.take_in([file])
+            boosted.import_boosters([file])
     file.write_text(json.dumps(content)[:-100])
     with pytest.raises(UserError, match="is not a multi-term model"):
-        boosted.take_in([file])
+        boosted.import_boosters([file])
     assert boosted.system(loaded.engine.width) == found
 
 

@@ -13,6 +13,7 @@ from engines.cache import cache_dir
 from engines.cores import usable_cores
 from engines.errors import UserError
 from service.bench import engines as bench_engines
+from service.bench import page
 from service.bench.page import write_page
 from service.cli import main
 
@@ -114,8 +115,20 @@ def test_a_page_that_cannot_be_written_is_a_sentence(report: dict[str, object], 
     (tmp_path / "docs").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"):
         write_page("engines", report, tmp_path / "docs" / "engines.md")
-    with pytest.raises(UserError, match="bench live writes no page"):
-        write_page("live", report, tmp_path / "live.md")
+    with pytest.raises(UserError, match="bench perception writes no page"):
+        write_page("perception", report, tmp_path / "perception.md")
+
+
+def test_a_report_without_a_plot_is_a_table_and_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "find_spec", lambda module: None)
+    row = {"what": "events", "value": 29.97, "unit": "1/s", "goal": "30"}
+    report = {"machine": {"cpu": "2 x test"}, "clip": "demo", "rows": [row]}
+    write_page("live", report, tmp_path / "live.md")
+    assert "| events | 29.97 | 1/s | 30 |" in (tmp_path / "live.md").read_text("utf-8")
+    assert json.loads((tmp_path / "live.json").read_text("utf-8")) == report
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["live.json", "live.md"]
+    with pytest.raises(UserError, match="Plots need matplotlib"):
+        write_page("streams", report, tmp_path / "streams.md")
 
 
 @pytest.mark.parametrize("precision", openvino.precisions())
