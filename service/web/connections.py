@@ -64,6 +64,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self.waiting = True  # for the end of a request's head
         self._head_bytes = self._body_bytes = 0
+        self._part = 0  # bytes that are being parsed now
         self._waiting_since = self.loop.time()
         self._deadline = self.loop.call_later(self.limits.head_seconds, self._late)
         if not self._make_room():
@@ -85,7 +86,9 @@ class HttpConnection(HttpToolsProtocol):
                 return
             part, data = data[:room], data[room:]
             self._head_bytes += len(part)
+            self._part = len(part)
             super().data_received(part)
+            self._part = 0
             if self.transport.is_closing() or self.transport.get_protocol() is not self:
                 return
         if data:
@@ -99,7 +102,7 @@ class HttpConnection(HttpToolsProtocol):
         """Begin to count a request's head and the time that it takes."""
         super().on_message_begin()
         self.waiting = True
-        self._head_bytes = self._body_bytes = 0
+        self._head_bytes, self._body_bytes = self._part, 0
         self._restart(self.limits.head_seconds)
 
     def on_headers_complete(self) -> None:

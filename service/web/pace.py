@@ -7,12 +7,13 @@ has read. Whatever waits here meanwhile is dropped by its age.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 
 AHEAD = 0.3  # s worth of events that may be on their way to a reader that answers at once
 MOST_AHEAD = 1.0  # s worth of events for a reader that answers slowly
-FIRST_WINDOW, MOST = 16, 1024  # events: before anything is known of the reader, and at most
-SMOOTHING = 0.3  # weight of a new measurement of the rate
+FIRST_WINDOW, MOST = 4.0, 1024.0  # events: before anything is known of the reader, and at most
+RATE_OVER, RATE_OVER_LEAST = 1.0, 0.25  # s over which the reader's rate is measured, and at least
 PING_EVERY = 0.5  # s between pings where few events are sent
 
 
@@ -27,8 +28,8 @@ class Pace:
         self._pinged_at = -PING_EVERY  # s, monotonic
         self._waiting_since: float | None = None  # when the oldest ping without a pong was sent
         self._unanswered = 0  # pings
-        self._window = float(FIRST_WINDOW)
-        self._rate: float | None = None  # events/s that it reads
+        self._window = FIRST_WINDOW
+        self._answers = deque([(time.monotonic(), 0)])  # of the last second: when each pong came, and events read
         self._shortest: float | None = None  # s from ping to pong
         self._ponged_at = time.monotonic()
         self._changed = asyncio.Event()
@@ -69,9 +70,12 @@ class Pace:
         now = time.monotonic()
         took = now - pinged_at
         self._shortest = took if self._shortest is None else min(self._shortest, took)
-        if count > self._read:
-            rate = (count - self._read) / max(now - self._ponged_at, 1e-3)
-            self._rate = rate if self._rate is None else (1 - SMOOTHING) * self._rate + SMOOTHING * rate
-            self._window = min(MOST, self._rate * min(max(AHEAD, 3 * self._shortest), MOST_AHEAD))
         self._read, self._ponged_at = max(self._read, count), now
+        self._answers.append((now, self._read))
+        while len(self._answers) > 2 and now - self._answers[1][0] > RATE_OVER:
+            self._answers.popleft()
+        since, read = self._answers[0]
+        rate = (self._read - read) / max(now - since, RATE_OVER_LEAST)
+        ahead = min(max(AHEAD, 3 * self._shortest), MOST_AHEAD)
+        self._window = min(MOST, rate * ahead, self._window + 1)
         self._changed.set()

@@ -5,6 +5,7 @@ incarnation name an opening for good, so that the service in front can end it at
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -42,6 +43,7 @@ class Opening(BaseModel):
 @router.post("/sessions", status_code=201)
 def open_session(opening: Opening, request: Request, live: Running) -> SessionInfo:
     """Open a source, unless the opening was ended meanwhile (404)."""
+    _end_older(live, opening.name, opening.incarnation)
     session = _sessions(live).open(
         opening.source, opening.name, purpose=opening.purpose, incarnation=opening.incarnation
     )
@@ -68,6 +70,7 @@ async def publish(
     purpose: str | None = None,
 ) -> Response:
     """Open a session on a WHIP offer; see `service.web.routes.whip.publish`."""
+    await asyncio.to_thread(_end_older, live, session, incarnation)
     answer = await whip.accept(session, request, purpose, incarnation)
     await asyncio.to_thread(_check_wanted, request, live, session, incarnation)
     return answer
@@ -78,6 +81,14 @@ async def give_way(session: str, request: Request) -> None:
     """End the session of a WHIP peer that is silent, so that its name is free; 409 if it is not silent."""
     if not await whip.end_if_silent(request.app, session):
         raise NameTaken(f"a session called {session!r} is open; choose another name or close it first")
+
+
+def _end_older(live: Live, name: str, incarnation: int) -> None:
+    """End an older incarnation of a session: the service in front has given it up, and its end is on its way."""
+    with contextlib.suppress(UnknownSession):
+        older = live.sessions.get(name)
+        if older.incarnation < incarnation:
+            close_if_open(_sessions(live), name, older.incarnation)
 
 
 def _check_wanted(request: Request, live: Live, name: str, incarnation: int) -> None:

@@ -59,6 +59,9 @@ class Process:
 
     def kill(self) -> None:
         if self._process.poll() is None:
+            for child in self.children():  # one that was stopped would keep the output open
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
             self._process.kill()
             self._process.communicate()
 

@@ -1,0 +1,196 @@
+"""Limits that hold before anybody has shown a token: heads, bodies, times, connections, tries; and health checks."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from helpers.live_server import LiveServer, serving
+from helpers.serve_process import PATIENCE
+
+from service.web.connections import OTHER_CONNECTIONS
+
+HOST = b"Host: localhost\r\n"
+
+
+def talk(server: LiveServer, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Everything that is answered to `parts` until the server closes the connection, or says no more for long."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+        return read(connection)
+
+
+def read(connection: socket.socket) -> bytes:
+    answer = b""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        while part := connection.recv(65_536):
+            answer += part
+    return answer
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[LiveServer]:
+    """A server that waits for little."""
+    with serving(header_seconds=0.5, body_seconds=0.5, max_subscribers=8, max_connections_per_client=32) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[LiveServer]:
+    with serving(token="open sesame", max_logins_per_minute=3) as running:
+        yield running
+
+
+def test_a_head_that_is_too_large_is_refused_without_being_taken(hasty: LiveServer) -> None:
+    endless = b"GET / HTTP/1.1\r\n" + HOST + b"X-A: " + b"a" * 2_000_000
+    assert talk(hasty, endless).startswith(b"HTTP/1.1 431 ")
+    many = b"GET / HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: a\r\n" % n for n in range(100_000))
+    assert talk(hasty, many).startswith(b"HTTP/1.1 431 ")
+    with hasty.client() as client:
+        assert client.get("/healthz", headers={"x-a": "a" * 20_000}).status_code == 200
+
+
+@pytest.mark.parametrize("begun", [b"GET /heal", b"POST /login HTTP/1.1\r\nHost: lo"])
+def test_a_head_that_does_not_end_is_answered_and_closed(hasty: LiveServer, begun: bytes) -> None:
+    assert talk(hasty, begun).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_connection_on_which_nothing_comes_is_closed(hasty: LiveServer) -> None:
+    assert talk(hasty) == b""
+
+
+@pytest.mark.parametrize(
+    "head", [b"POST /login HTTP/1.1\r\n", b"POST /v1/sessions HTTP/1.1\r\nContent-Type: application/json\r\n"]
+)
+def test_a_body_that_does_not_end_is_no_fault_of_ours(
+    hasty: LiveServer, head: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    talk(hasty, head + HOST + b'Content-Length: 100\r\n\r\n{"tok')
+    assert caplog.records == []
+
+
+def test_a_chunked_body_without_an_end_is_not_taken(hasty: LiveServer) -> None:
+    head = b"POST /login HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+    trailers = b"0\r\nX-Trailer: " + b"a" * 4_000_000
+    talk(hasty, head, trailers)
+    with hasty.client() as client:
+        assert client.get("/healthz").status_code == 200
+
+
+def test_half_open_connections_give_way_to_whole_requests(hasty: LiveServer) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(8 + OTHER_CONNECTIONS + 40):
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", hasty.port)))
+            half.sendall(b"GET / HT")
+            if _ % 40 == 0:
+                with hasty.client() as client:
+                    assert client.get("/healthz").status_code == 200
+        with hasty.client() as client:
+            assert client.get("/v1/sessions").status_code == 200
+
+
+def test_where_every_connection_is_in_use_only_health_checks_are_answered() -> None:
+    with serving(max_connections_per_client=3) as server, contextlib.ExitStack() as stack:
+        server.open().show(0.0)
+        for _ in range(3):  # in use: their answers do not end
+            watching = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            watching.sendall(b"GET /v1/sessions/desk/preview HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert b"multipart" in watching.recv(4096)
+        with server.client() as client:
+            assert client.get("/healthz").status_code == 200
+            busy = client.get("/v1/sessions")
+            assert (busy.status_code, busy.headers["retry-after"]) == (503, "5")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_health_check_may_be_of_the_plainest_kind(hasty: LiveServer, method: str, path: str) -> None:
+    answer = talk(hasty, f"{method} {path} HTTP/1.0\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    _, _, body = answer.partition(b"\r\n\r\n")
+    assert (body == b"") == (method == "HEAD")
+    assert talk(hasty, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 403 ")
+
+
+def test_a_length_of_thousands_of_digits_is_refused(hasty: LiveServer) -> None:
+    head = b"POST /login HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"0" * 5000 + b"2\r\nConnection: close\r\n\r\n{}"
+    assert b" 413 " in talk(hasty, head).splitlines()[0] or b" 400 " in talk(hasty, head).splitlines()[0]
+
+
+def test_wrong_tokens_at_the_login_are_counted(guarded: LiveServer) -> None:
+    with guarded.client() as client:
+        wrong = [client.post("/login", json={"token": f"guess {n}"}).status_code for n in range(5)]
+        assert wrong == [401, 401, 401, 429, 429]
+        right = client.post("/login", json={"token": "open sesame"})
+        assert right.status_code == 429  # else the right guess would show among the wrong ones
+        assert 0 < int(right.headers["retry-after"]) <= 60
+        assert "try again in" in right.json()["detail"]
+        with_token = {"Authorization": "Bearer open sesame"}
+        assert client.get("/v1/sessions", headers=with_token).status_code == 200
+
+
+def test_wrong_tokens_elsewhere_are_counted_for_those_who_never_had_the_right_one() -> None:
+    with serving(token="open sesame", max_logins_per_minute=1) as server, server.client() as client:
+        wrong, right = ({"Authorization": f"Bearer {token}"} for token in ("guess", "open sesame"))
+        statuses = [client.get("/v1/sessions", headers=wrong).status_code for _ in range(8)]
+        assert statuses == [401] * 6 + [429] * 2
+        assert client.get("/v1/sessions", headers=right).status_code == 429
+        assert client.get("/v1/sessions").status_code == 401  # no token is no guess
+    with serving(token="open sesame", max_logins_per_minute=1) as server, server.client() as client:
+        assert client.get("/v1/sessions", headers=right).status_code == 200
+        assert [client.get("/v1/sessions", headers=wrong).status_code for _ in range(8)] == [401] * 6 + [401] * 2
+        assert client.get("/v1/sessions", headers=right).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", ['{"token": "\\ud800"}', "[" * 990 + "]" * 990, '{"token": ' + "[" * 990, "\\", '"', ""]
+)
+def test_a_login_that_is_nonsense_is_refused(guarded: LiveServer, body: str) -> None:
+    with guarded.client() as client:
+        answer = client.post("/login", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 401, 429)
+    assert isinstance(json.loads(answer.text)["detail"], str)
+
+
+def test_a_method_that_is_not_allowed_is_told_which_ones_are(hasty: LiveServer) -> None:
+    with hasty.client() as client:
+        answer = client.put("/v1/sessions")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+        assert client.request("PUT", "/v1/sessions/desk").headers["allow"] == "DELETE, GET, HEAD"
+
+
+def test_a_prefix_of_a_proxy_is_kept_in_addresses(hasty: LiveServer) -> None:
+    with hasty.client() as client:
+        for prefix, wanted in (("/affect", "/affect/v1/sessions/x"), ("//evil.example", "/v1/sessions/x")):
+            answer = client.post(
+                "/v1/sessions", json={"source": "demo:", "name": "x"}, headers={"x-forwarded-prefix": prefix}
+            )
+            assert answer.headers["location"] == wanted
+            assert client.delete("/v1/sessions/x").status_code == 204
+
+
+def test_many_who_send_nothing_do_not_hold_up_one_who_asks(hasty: LiveServer) -> None:
+    ends = threading.Event()
+
+    def idle() -> None:
+        while not ends.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", hasty.port)) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\n")
+                ends.wait(0.05)
+
+    idlers = [threading.Thread(target=idle) for _ in range(16)]
+    for idler in idlers:
+        idler.start()
+    try:
+        with hasty.client() as client:
+            assert {client.get("/healthz").status_code for _ in range(20)} == {200}
+    finally:
+        ends.set()
+        for idler in idlers:
+            idler.join()
