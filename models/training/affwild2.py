@@ -124,6 +124,13 @@ def read_annotations(root: Path, split: str, units: Sequence[str] = AUS_2020) ->
     return {name: _together(name, found, units) for name, found in sorted(tasks.items())}
 
 
+def has_annotations(root: Path, split: str) -> bool:
+    """Return whether `root` has a file of any task for `split`."""
+    root = annotation_root(root)
+    folders = (root / task / part for task in FOLDERS.values() for part in SPLITS[split])
+    return any(path for folder in folders for path in folder.glob("*.txt"))
+
+
 def lengths(root: Path) -> dict[str, int]:
     """Return the annotated frames by name, over every split of 2020 and 2022 that `root` has, reading all files."""
     root, found = annotation_root(root), dict[str, int]()

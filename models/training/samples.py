@@ -52,9 +52,12 @@ def _of_data_set(root: Path, recipe: Recipe) -> list[list[Recording]]:
     """Return the recordings of one data set to train on and to validate on."""
     if recipe.annotations == "2022":
         files = (root / "annotations" / affwild2.MULTI_TASK[split] for split in ("train", "validation"))
-        parts = [affwild2.read_multi_task(file, strict=False) for file in files]
+        parts: list[dict[str, affwild2.Annotation]] = [affwild2.read_multi_task(file, strict=False) for file in files]
     else:
-        parts = [affwild2.read_annotations(root, split, recipe.unit_names) for split in ("train", "validation")]
+        splits = ("train", "validation")
+        there = [split for split in splits if affwild2.has_annotations(root, split)] or splits
+        found = {split: affwild2.read_annotations(root, split, recipe.unit_names) for split in there}
+        parts = [found.get(split, {}) for split in splits]  # a further data set may have one part alone
     if recipe.fold:
         together = parts[0] | parts[1]
         held = folds({a.name: a.video for a in together.values()}, recipe.fold[1])[recipe.fold[0]]

@@ -139,7 +139,7 @@ def _deep_width(source: Path, names: list[str]) -> int:
 
 
 def _numbers(path: Path, columns: int | None) -> Floats:
-    """Return (frames, columns) of a CSV without header, a row a frame; raise `AnnotationError` by line for a wrong one."""
+    """Return (frames, columns) of a CSV without header, a row a frame; raise `AnnotationError` for a wrong line."""
     rows: list[list[float]] = []
     for line, text in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
         try:

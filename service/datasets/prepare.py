@@ -1,4 +1,4 @@
-"""`affectstream prepare`: a data set as the aligned crops, teacher values and mel columns that training reads.
+"""Prepare a data set as the aligned crops, teacher values and mel columns that training reads.
 
 The perception is the very one that serves. A data set is written in shards, each aside and then renamed, and a run that
 was stopped goes on with the shards that are missing. Shards are `.npz` files without pickles:
@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engines import weights
-from engines.errors import UserError, WeightsError
+from engines.errors import WeightsError
+from models.errors import UserError
+from models.files import written_whole
 from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame
 from service.datasets import webva
@@ -39,7 +41,10 @@ from service.perception.still import face_in_crop
 
 log = logging.getLogger(__name__)
 
-DATASETS = ("ferplus", "faces", "webva", "ravdess", "video", "affwild2", "multiterm", "multiterm-files")
+LABELLED = ("affwild", "omg-emotion", "affectnet", "raf-db", "emotionet", "disfa", "bp4d", "afew-va")
+DATASETS = (
+    "ferplus", "faces", "webva", "ravdess", "video", "affwild2", *LABELLED, "multiterm", "multiterm-files",
+)  # fmt: skip
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
@@ -57,14 +62,16 @@ class _Picture:
 
 
 class _Looker:
-    """Perception and teacher over single pictures, for several threads."""
+    """Read single pictures by perception and the teacher, from several threads."""
 
     def __init__(self, teacher: Path | None) -> None:
+        """Take the teacher's task file, or None to leave action units out."""
         self._networks = Networks()
         self._teacher = teacher
         self._own = local()
 
     def __call__(self, image: NDArray[np.uint8]) -> _Picture:
+        """Return the aligned face of `image` (height, width[, 3]), by the mean transform if no face is found."""
         unknown = np.full(len(NAMES), np.nan, np.float32)
         face = face_in_crop(self._networks, image)
         if face is None:
@@ -74,7 +81,7 @@ class _Looker:
         return _Picture(_as_source(face.crop, image), True, unknown if shapes is None else shapes)
 
     def shapes(self, image: NDArray[np.uint8], mesh: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """The teacher's values, or None."""
+        """Return the teacher's values (52,), or None without a teacher or where it sees no face."""
         if self._teacher is None:
             return None
         if not hasattr(self._own, "teacher"):
@@ -88,7 +95,7 @@ def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _as_source(crop: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey crops of grey pictures: a third of the room."""
+    """Return grey crops of grey pictures, which take a third of the room."""
     return crop[:, :, 0] if image.ndim == 2 else crop
 
 
@@ -103,13 +110,14 @@ def _mean_matrix(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool = False) -> None:
-    """Writes the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
+    """Write the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
 
-    ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); ravdess: FLAC
-    or WAV files by RAVDESS' names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
-    recording instead (`service.datasets.affwild2`), with `context` those of faces with their surroundings too;
-    multiterm adds what that system reads (`service.datasets.multiterm`). Raises `UserError` for a name or folder
-    that is not there.
+    ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); webva: see
+    `service.datasets.webva`; ravdess: FLAC or WAV files by RAVDESS' names; video: a video, or a folder of them.
+    affwild2, a folder of it, becomes folders by recording instead (`service.datasets.affwild2`), with `context` those
+    of faces with their surroundings too, and so do the sets of `service.datasets.labelled_sets`. multiterm adds what
+    that system reads (`service.datasets.multiterm`), and multiterm-files takes it from other programs' files. Raise
+    `UserError` for a name or folder that is not there, `AnnotationError` for a file that is wrong.
     """
     source, target = Path(folder), Path(out)
     if dataset not in DATASETS:
@@ -128,6 +136,10 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
         from service.datasets.feature_files import prepare_feature_files
 
         return prepare_feature_files(source, target)
+    if dataset in LABELLED:
+        from service.datasets.labelled_sets import prepare_labelled
+
+        return prepare_labelled(dataset, source, target)
     target.mkdir(parents=True, exist_ok=True)
     makers = {"ferplus": _ferplus, "faces": _faces, "webva": _webva, "ravdess": _ravdess, "video": _video}
     shards = makers[dataset]
@@ -138,14 +150,12 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
 
 
 def _write(path: Path, columns: Columns) -> None:
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as file:
-        np.savez(file, **columns)  # type: ignore[arg-type]
-    os.replace(aside, path)
+    with written_whole(path) as aside:
+        np.savez(aside, **columns)  # type: ignore[arg-type]
 
 
 def _teacher_file(folder: Path) -> Path | None:
-    """face_landmarker.task beside the data, or out of the weights store; None, said once, where there is neither."""
+    """Return face_landmarker.task beside the data or from the weights store, or None, with a warning, without it."""
     try:
         wanted = weights.entry(_TEACHER)
         for near in (folder, folder.parent):
@@ -225,7 +235,7 @@ def _webva(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """(height, width, 3) RGB. Raises `UserError` if it is not a picture."""
+    """Return (height, width, 3) RGB. Raise `UserError` if it is not a picture."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f"{path} is not a picture that can be read.")
@@ -288,7 +298,7 @@ def _ravdess(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
 
 def _mel(path: Path) -> NDArray[np.float32]:
-    """(64, columns) mel power in dB of a whole sound file at 44.1 kHz mono."""
+    """Return (64, columns) mel power in dB of a whole sound file, at 44.1 kHz mono."""
     resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
     with av.open(str(path)) as container:
         frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
