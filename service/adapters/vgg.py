@@ -1,6 +1,6 @@
 """The VGG-FACE family, live: a 96-pixel face per frame and the recurrent state of its track.
 
-Kollias and Zafeiriou (2020).
+Kollias and Zafeiriou (2021).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ SIZE = 96  # pixels
 HORIZON = {"mt-vgg-gru": 90, "av-mt-vgg-gru": 90}  # frames of a training sequence
 _HORIZON = 80  # of the others
 MEDIANS = ("cnn-", "fusion-")  # models whose paper takes medians over time
-PICTURE_HOP = 0.022  # s between columns of a sound picture (Kollias and Zafeiriou 2020, IV)
+PICTURE_HOP = 0.022  # s between columns of a sound picture (Kollias and Zafeiriou 2021, IV)
 _EPSILON = 1e-6
 
 

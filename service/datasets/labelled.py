@@ -48,6 +48,7 @@ class Labelled:
     compound: NDArray[np.int64]
 
     def __len__(self) -> int:
+        """Return the number of frames or pictures."""
         return len(self.expression)
 
 
