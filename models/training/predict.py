@@ -177,7 +177,8 @@ def _decided(
         decided = {"va": values, "expression": values.argmax(1), "au": (values > 0.5).astype(np.int64)}[task]
         sentinel = VA_SENTINEL if task == "va" else CLASS_SENTINEL
         held[task] = affwild2.hold(decided, faces.tolist(), length, sentinel)
-    return Annotation(recording.name, **held), Probabilities(faces, **shares)
+    known = Probabilities(faces, shares["va"], shares["expression"], shares["au"])
+    return Annotation(recording.name, **held), known
 
 
 def _names(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:

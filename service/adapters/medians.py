@@ -28,6 +28,5 @@ class TrackMedians:
                 found[track] = estimate
                 continue
             valence, arousal = self._medians.setdefault(track, (TrailingMedian(), TrailingMedian()))
-            values = {"valence": valence(estimate.valence), "arousal": arousal(estimate.arousal)}
-            found[track] = replace(estimate, **values)
+            found[track] = replace(estimate, valence=valence(estimate.valence), arousal=arousal(estimate.arousal))
         return found

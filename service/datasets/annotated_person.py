@@ -44,7 +44,7 @@ class AnnotatedPerson:
     def _by_crop(self, faces: Sequence[Face], frame: int) -> Face | None:
         assert self._crops is not None
         crop = cv2.imread(str(picture(self._crops.parent, self._crops.name, frame)))
-        if crop is None:  # the data set saw nobody; perception may have kept track
+        if crop is None:  # the data set has no face here; perception may still track one
             return next((face for face in faces if face.track == self._track), None)
         wanted = _small(np.ascontiguousarray(crop[..., ::-1], np.uint8))
         likeness = [float((_small(face.crop) * wanted).sum()) for face in faces]

@@ -61,7 +61,7 @@ class _Picture:
     blendshapes: NDArray[np.float32]  # (52,) NaN where unknown
 
 
-class _Looker:
+class _PictureReader:
     """Read single pictures by perception and the teacher, from several threads."""
 
     def __init__(self, teacher: Path | None) -> None:
@@ -168,9 +168,9 @@ def _teacher_file(folder: Path) -> Path | None:
         return None
 
 
-def _pictures(images: list[NDArray[np.uint8]], look: _Looker, title: str) -> Columns:
+def _pictures(images: list[NDArray[np.uint8]], reader: _PictureReader, title: str) -> Columns:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        seen = list(tqdm(pool.map(look, images), total=len(images), desc=title, leave=False))
+        seen = list(tqdm(pool.map(reader, images), total=len(images), desc=title, leave=False))
     return {
         "crops": np.stack([one.crop for one in seen]),
         "found": np.array([one.found for one in seen]),
@@ -183,12 +183,12 @@ def _ferplus(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
     path = source / "ferplus.npz" if source.is_dir() else source
     with np.load(path, allow_pickle=False) as file:
         images, votes, split = file["images"], file["votes"], file["split"]
-    look = _Looker(_teacher_file(path.parent))
+    reader = _PictureReader(_teacher_file(path.parent))
     for start in range(0, len(images), SHARD):
         rows = slice(start, min(start + SHARD, len(images)))
 
         def make(rows: slice = rows) -> Columns:
-            columns = _pictures(list(images[rows]), look, f"{rows.start}-{rows.stop} of {len(images)}")
+            columns = _pictures(list(images[rows]), reader, f"{rows.start}-{rows.stop} of {len(images)}")
             return columns | {
                 "votes": votes[rows], "split": split[rows], "index": np.arange(rows.start, rows.stop),
             }  # fmt: skip
@@ -202,12 +202,12 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
         raise UserError(f"{source} has no index.csv (file, emotion, source_name).")
     with index.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    look = _Looker(_teacher_file(source))
+    reader = _PictureReader(_teacher_file(source))
     for start in range(0, len(rows), SHARD):
         part = rows[start : start + SHARD]
 
         def make(part: list[dict[str, str]] = part) -> Columns:
-            columns = _pictures([_read(source / row["file"]) for row in part], look, source.name)
+            columns = _pictures([_read(source / row["file"]) for row in part], reader, source.name)
             return columns | {
                 "label": np.array([row["emotion"] for row in part]),
                 "name": np.array([row["source_name"] for row in part]),
@@ -218,12 +218,12 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
 def _webva(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
     rows = webva.photographs(source)
-    look = _Looker(_teacher_file(source))
+    reader = _PictureReader(_teacher_file(source))
     for start in range(0, len(rows), SHARD):
         part = rows[start : start + SHARD]
 
         def make(part: list[webva.Photograph] = part) -> Columns:
-            columns = _pictures([_read(row.path) for row in part], look, "webva")
+            columns = _pictures([_read(row.path) for row in part], reader, "webva")
             return columns | {
                 "label": np.array([EXPRESSIONS_8[row.expression] for row in part]),
                 "va": np.array([(row.valence, row.arousal) for row in part], np.float32),
@@ -248,7 +248,7 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
         if source.is_dir()
         else [source]
     )
-    look = _Looker(_teacher_file(source))
+    reader = _PictureReader(_teacher_file(source))
     networks = Networks()
     for path in paths:
 
@@ -259,7 +259,7 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
                 if not isinstance(item, Frame):
                     continue
                 for face in perception(item):
-                    values = look.shapes(item.image, face.mesh)
+                    values = reader.shapes(item.image, face.mesh)
                     if values is not None:
                         crops.append(face.crop)
                         shapes.append(values)
