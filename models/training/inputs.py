@@ -26,9 +26,10 @@ MEL_RATE = 100  # columns a second
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE = 80.0  # dB below the window's loudest cell
 DB_MEAN, DB_STD = -14.8, 19.895
-# A/V-MT-VGG-GRU
-# Eye on the left, eye on the right, nose tip, mouth corners of a frontal face, as shares of the picture's side; the paper gives none.
+# Five points of a frontal face, as shares of the picture's side: eyes from left to right, nose tip, mouth corners. The
+# paper does not give its own.
 FRONTAL = ((0.32, 0.36), (0.68, 0.36), (0.50, 0.56), (0.36, 0.74), (0.64, 0.74))
+# A/V-MT-VGG-GRU
 PICTURE_HOP = 0.022  # seconds; 96 columns are 2.1 s
 
 Floats = NDArray[np.float32]
@@ -146,7 +147,10 @@ def five_point_faces(recording: Recording, frames: NDArray[np.int64], rng: Rando
     """Return `image` (time, 3, 96, 96), each face aligned by five points; see `five_point`."""
     crops, points = recording.pictures(frames), recording.landmarks[frames]
     aligned = np.stack([align_five_points(crop, of_one) for crop, of_one in zip(crops, points, strict=True)])
-    return {"image": ((aligned.astype(np.float32) - 128) / 128).transpose(0, 3, 1, 2)}
+    images: Floats = aligned.astype(np.float32)
+    images -= 128
+    images /= 128
+    return {"image": images.transpose(0, 3, 1, 2)}
 
 
 def align_five_points(crop: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.uint8]:

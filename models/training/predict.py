@@ -171,6 +171,8 @@ def _decided(
         "au": np.full((length, len(units)), CLASS_SENTINEL),
     }
     for task, values in mean.items():
+        if task not in held:  # compound expressions have no place in the challenges' files
+            continue
         if task == "au" and values.shape[1] != len(units):  # FaceBehaviorNet: the challenge's units alone
             values = values[:, [AUS_UNION.index(unit) for unit in units]]
         shares[task] = values

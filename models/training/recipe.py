@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.errors import ModelError
-from models.labels import AUS_2020, AUS_2022, AUS_UNION
+from models.labels import AUS_2020, AUS_2022, AUS_UNION, COMPOUND_EXPRESSIONS
 from models.training.coupling import RELATIONS, TERMS
 from models.training.inputs import (
     BUILDERS,
@@ -25,14 +25,14 @@ from models.training.inputs import (
 from models.training.losses import OverUnits
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
-TASKS = ("va", "expression", "au")
+TASKS = ("va", "expression", "au", "compound")  # the last of facebehaviornet alone
 VALENCE_AROUSAL = ("mimamo", "affwildnet", "cnn-3rnn", "cnn-1rnn", "fusion-rnn", "fusion-fc", "fusion-decision")
 
 FACES_ALONE = ("mt-vgg", "mt-vgg-gru", "facebehaviornet")  # networks that read faces and nothing else
 
-Score = Literal["va", "expression_2020", "au_2020", "total_2020", "multi_task_2022"]
+Score = Literal["va", "expression_2020", "au_2020", "total_2020", "multi_task_2022", "compound_diagonal"]
 OPTIMIZERS = ("adam", "sgd")
-SCORES = ("va", "expression_2020", "au_2020", "total_2020", "multi_task_2022")
+SCORES = ("va", "expression_2020", "au_2020", "total_2020", "multi_task_2022", "compound_diagonal")
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,9 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
         yield f"also is a list of folders, not {list(recipe.also)}"
     if not recipe.tasks:
         yield f"tasks are some of {', '.join(TASKS)}; not none"
-    needed = {"va": "va", "expression_2020": "expression", "au_2020": "au"}.get(recipe.score)
+    needed = {"va": "va", "expression_2020": "expression", "au_2020": "au", "compound_diagonal": "compound"}.get(
+        recipe.score
+    )
     if needed and needed not in recipe.tasks:
         yield f"score {recipe.score} needs the task {needed}"
     for key in ("milestones", "fold", "pos_weight", "class_weight"):
@@ -256,6 +258,8 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
         yield "coupling is between the expressions and action units of facebehaviornet, which tasks must name"
     if recipe.reads == "context" and recipe.network != "descriptors":
         yield f'{recipe.network} does not read the context crop alone; descriptors does, with reads = "context"'
+    if "compound" in recipe.tasks and recipe.options.get("compounds") != len(COMPOUND_EXPRESSIONS):
+        yield f"the task compound needs facebehaviornet with options = {{ compounds = {len(COMPOUND_EXPRESSIONS)} }}"
     if recipe.alignment == "five-point" and recipe.network not in FACES_ALONE:
         yield f"alignment five-point is of {', '.join(FACES_ALONE)}; not of {recipe.network}"
     if recipe.smoothing and not recipe.network.startswith("descriptors"):

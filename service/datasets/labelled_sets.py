@@ -3,7 +3,7 @@
 `affectstream prepare NAME DIR --out OUT` writes what `service.datasets.affwild2` writes, with the labels that
 the set's reader gives: files of VA_Set, EXPR_Set (seven classes; contempt counts as not annotated) and AU_Set (the 17
 units of FaceBehaviorNet, -1 for those that the set does not have). A task that a recording has no label for has no
-file. Compound labels are read and not used in training.
+file. Compound expressions go to COMPOUND_Set.
 """
 
 import os
@@ -71,6 +71,9 @@ def write_annotations(recording: Labelled, out: Path) -> None:
         affwild2.write_va(root / "VA_Set" / part / f"{recording.name}.txt", recording.va)
     if (expression != CLASS_SENTINEL).any():
         affwild2.write_expression(root / "EXPR_Set" / part / f"{recording.name}.txt", expression)
+    if (recording.compound != CLASS_SENTINEL).any():
+        path = root / affwild2.COMPOUND_FOLDER / part / f"{recording.name}.txt"
+        affwild2.write_compound(path, recording.compound)
     if (recording.au != CLASS_SENTINEL).any():
         affwild2.write_au(root / "AU_Set" / part / f"{recording.name}.txt", recording.au)
 

@@ -244,6 +244,29 @@ def test_the_first_recurrent_layer_drops_with_the_papers_probability():
         assert found == {0.8}
 
 
+def test_facebehaviornet_is_fine_tuned_on_a_few_compound_labels(data, tmp_path):
+    """A drawn set of RAF-DB's eleven classes that follow the drawn expression, from a network trained without them."""
+    root = tmp_path / "raf-db"
+    synthetic.write(root, videos=2, seconds=2, validation=1)
+    for path in sorted(root.glob("annotations/EXPR_Set/*/*.txt")):
+        compound = affwild2.read_expression(path)
+        affwild2.write_compound(root / "annotations" / "COMPOUND_Set" / path.parent.name / path.name, compound)
+    options = {"width": 4, "fc": 64}
+    train.train(replace(RECIPE, options=options), data, tmp_path / "without", progress=False)
+    few = replace(
+        recipes.read("facebehaviornet-compound"), options=options | {"compounds": 11}, epochs=6, batch=8,
+        learning_rate=1e-3, workers=0, initial={"": str(tmp_path / "without" / "best.pt")},
+    )  # fmt: skip
+    result = train.train(few, root, tmp_path / "few", progress=False)
+    losses_of = [row["loss"] for row in result["epochs"][1:]]
+    assert losses_of[-1] < losses_of[0] - 0.1
+    start = checkpoint.read(tmp_path / "without" / "best.pt")["state_dict"]["cnn.features.0.weight"]
+    tuned = checkpoint.read(tmp_path / "few" / "best.pt")["state_dict"]["cnn.features.0.weight"]
+    assert (tuned - start).abs().max() < 0.05  # it went on from there
+    with pytest.raises(ModelError, match="the task compound needs facebehaviornet with options"):
+        recipes.made({"network": "facebehaviornet", "score": "va", "tasks": {"va": 1, "compound": 1}}, "r.toml")
+
+
 # Alignment
 
 

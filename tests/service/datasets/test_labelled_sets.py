@@ -229,6 +229,10 @@ def test_every_set_is_prepared_so_that_networks_train_on_it(tmp_path, name):
         for task, labels, missing in (("va", one.va, -5), ("expression", shown, -1), ("au", one.au, -1)):
             path = out / "annotations" / affwild2.FOLDERS[task] / part / f"{one.name}.txt"
             assert path.is_file() == (labels != missing).any()
+        path = out / "annotations" / "COMPOUND_Set" / part / f"{one.name}.txt"
+        assert path.is_file() == (one.compound != -1).any()
+        if path.is_file():
+            np.testing.assert_array_equal(affwild2.read_compound(path), one.compound)
     assert any((out / "annotations").rglob("*.txt"))
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.jpg")}
     prepare(name, tmp_path / "set", out)
