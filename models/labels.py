@@ -1,4 +1,4 @@
-"""Orders and names of the labels, defined once for training, export, serving and documentation. Imports nothing."""
+"""Define the labels' orders and names once, for training, export, serving and documentation. Imports nothing."""
 
 # The order of the Affective Behavior Analysis in-the-wild (ABAW) challenges.
 EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")

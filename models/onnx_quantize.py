@@ -1,4 +1,4 @@
-"""An ONNX network in 8-bit integers: quantised after training, with the settings that keep what faces say.
+"""Quantise an ONNX network to 8-bit integers after training, with settings that keep strong expressions.
 
 The result has QuantizeLinear and DequantizeLinear nodes, which every runtime with 8-bit arithmetic reads. Needs NNCF.
 """
@@ -22,12 +22,14 @@ def quantised(
     around_zero: bool = False,
     thorough: bool = False,
 ) -> onnx.ModelProto:
-    """`model` with ranges taken from `samples`, real inputs by name, batch first; its metadata stays. `model` is used
-    up. The nodes in `keep` stay as they are, by the names that `named` gives.
+    """Return `model` in 8-bit integers, with ranges taken from `samples`: real inputs by name, batch first.
+
+    The metadata stays; `model` itself is changed and must not be used any more. The nodes in `keep` stay as they are,
+    by the names that `named` gives.
 
     `around_zero`: signed bytes without zero points, which are all that TensorRT takes; otherwise activations get zero
     points where that uses more of a byte. `thorough`: biases are corrected layer after layer, which takes minutes.
-    Raises whatever NNCF raises for a graph that it cannot read.
+    Raise whatever NNCF raises for a graph that it cannot read.
     """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -51,20 +53,22 @@ def quantised(
     if around_zero:
         _sign(small)
     del small.metadata_props[:]
-    small.metadata_props.extend(model.metadata_props)  # what the outputs are called travels in there
+    small.metadata_props.extend(model.metadata_props)  # which holds the names of the outputs
     return small
 
 
 def named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph, every node with a name."""
+    """Return the same graph with a name for every node."""
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"
     return model
 
 
 def _sign(model: onnx.ModelProto) -> None:
-    """Makes signed bytes of the unsigned ones that NNCF gives to what is never negative. Ranges stay, in half as many
-    steps: TensorRT reads unsigned bytes as signed ones, and would cut off the upper half.
+    """Replace unsigned bytes, which NNCF gives to tensors that are never negative, by signed ones.
+
+    The ranges stay, in half as many steps. TensorRT reads unsigned bytes as signed ones, and would cut off the upper
+    half.
     """
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     pairs = {(node.input[1], node.input[2]) for node in model.graph.node if node.op_type == "QuantizeLinear"}

@@ -1,4 +1,4 @@
-"""Weights in half the room: float32 tensors of an ONNX file stored in float16 behind a Cast, and back."""
+"""Store the float32 tensors of an ONNX file in float16 behind a Cast, in half the room, and restore them."""
 
 import numpy as np
 import onnx
@@ -8,7 +8,7 @@ _SMALL = 1024  # tensors with fewer elements stay float32: norms and biases
 
 
 def halve(model: onnx.ModelProto) -> None:
-    """Stores large float32 tensors as float16 behind a Cast, which every runtime folds away at load."""
+    """Store large float32 tensors as float16 behind a Cast, which every runtime folds away at load."""
     graph = model.graph
     casts = []
     for tensor in graph.initializer:
@@ -22,7 +22,7 @@ def halve(model: onnx.ModelProto) -> None:
 
 
 def whole(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with weights that are stored in float16 and cast in float32, as quantisers want them."""
+    """Return the same graph with weights stored in float16 turned to float32, as quantisers want them."""
     halves = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
     for node in [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in halves]:
         values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Which action units go with which expression, and the zero-shot compound expressions read from them. numpy only.
+"""Relate action units to expressions, and score compound expressions from them without training. numpy only.
 
-Du, Tao and Martinez 2014, "Compound facial expressions of emotion", Table 1, as Kollias and Zafeiriou 2020 (V) use it:
-weight 1 for prototypical units, the share of observers for observational ones. The second table was counted on
+Du, Tao and Martinez 2014, "Compound facial expressions of emotion", Table 1, as Kollias and Zafeiriou 2021 (VI-B) use
+it: weight 1 for prototypical units, the share of observers for observational ones. The second table was counted on
 Aff-Wild2.
 """
 
@@ -62,12 +62,12 @@ PAIRS: dict[str, tuple[str, str]] = {
     "disgustedly surprised": ("disgust", "surprise"),
 }
 
-# Those for which a positive valence speaks.
+# Those that a positive valence makes likelier.
 PLEASANT = ("happily surprised", "happily disgusted")
 
 
 def matrix(table: Mapping[str, Mapping[int, float]]) -> NDArray[np.float64]:
-    """(rows of `table`, 17): weights by action unit, in the order of `models.labels.AUS_UNION`."""
+    """Return (rows of `table`, 17) weights by action unit, in the order of `models.labels.AUS_UNION`."""
     units = [int(name.removeprefix("AU")) for name in AUS_UNION]
     return np.array([[row.get(unit, 0.0) for unit in units] for row in table.values()])
 
@@ -75,7 +75,7 @@ def matrix(table: Mapping[str, Mapping[int, float]]) -> NDArray[np.float64]:
 def compound_scores(
     expression: NDArray[np.floating], au: NDArray[np.floating], valence: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Scores (n, 11) of the compound expressions, in RAF-DB's order; the largest is the prediction.
+    """Return scores (n, 11) of the compound expressions, in RAF-DB's order; the largest is the prediction.
 
     `expression`: (n, 7) probabilities. `au`: (n, 17) probabilities of `AUS_UNION`. `valence`: (n,). The score is the
     mean activation of the compound's action units, plus the probabilities of its two expressions, plus 1 for a
@@ -85,7 +85,7 @@ def compound_scores(
     activation = au @ weights.T / weights.sum(1)
     pairs = np.array([[EXPRESSIONS.index(name) for name in PAIRS[compound]] for compound in COMPOUND_EXPRESSIONS])
     pleasant = np.isin(COMPOUND_EXPRESSIONS, PLEASANT)
-    # Half of (sign + 1), and nothing at all where valence is exactly 0.
+    # Half of (sign + 1), and 0 where valence is exactly 0.
     positive = (np.asarray(valence) > 0).astype(np.float64)
     scores: NDArray[np.float64] = activation + expression[:, pairs].sum(2) + positive[:, None] * pleasant
     return scores

@@ -18,7 +18,9 @@ def add_commands(commands: Any, table: Print) -> None:
     """Add the commands to the command line; `table` prints rows, as JSON if its second argument is true."""
     prepare = commands.add_parser("prepare", help="aligned crops and mel columns of a data set, by the live perception")
     prepare.set_defaults(run=_prepare)
-    prepare.add_argument("dataset", help="ferplus, faces, ravdess, video, affwild2 or multiterm")
+    prepare.add_argument(
+        "dataset", help="ferplus, faces, webva, ravdess, video, affwild2, multiterm, another of the papers' sets"
+    )
     prepare.add_argument("dir", type=Path, help="the data set's folder or file")
     prepare.add_argument("--out", required=True, type=Path, metavar="DIR", help="goes on where it stopped")
     prepare.add_argument(
@@ -45,13 +47,20 @@ def add_commands(commands: Any, table: Print) -> None:
     evaluate.set_defaults(run=lambda args: _evaluate(args, table))
     evaluate.add_argument(
         "predictions",
-        help=f"{DEFAULT}, {VOICE}, a folder or file of predictions, a folder of analyze's .csv, or a checkpoint .pt",
+        help=f"{DEFAULT}, {VOICE}, a folder or file of predictions, a folder of analyze's .csv, a checkpoint .pt, "
+        "or a run's folder of folds, which are averaged",
     )
     evaluate.add_argument("annotations", type=Path, help=f"annotations ({DEFAULT} and checkpoints: the prepared data)")
     evaluate.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     evaluate.add_argument("--plots", type=Path, metavar="DIR", help="write confusions and reliability as PNG")
     evaluate.add_argument(
         "--out", type=Path, metavar="PATH", help=f"{DEFAULT}: the page to write; checkpoints: the submission's folder"
+    )
+    evaluate.add_argument(
+        "--missing",
+        choices=("count", "leave-out"),
+        default="count",
+        help="annotated frames without a prediction (-5, -1) count as predicted so, or are left out",
     )
     evaluate.add_argument("--run", type=Path, metavar="DIR", dest="training", help=f"{VOICE}: what training wrote")
     evaluate.add_argument("--sounds", type=Path, metavar="DIR", help=f"{VOICE}: the recordings, to be spoiled")
@@ -131,11 +140,11 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
     if args.predictions == VOICE:
         return _evaluate_voice(args, table)
     predictions, annotations = Path(args.predictions), args.annotations
-    if predictions.suffix == ".pt":
+    if predictions.suffix == ".pt" or any(predictions.glob("*/best.pt")):
         predictions, annotations = _submit(args, table)
         if args.split == "test":  # whose annotations nobody has
             return 0
-    found = evaluate.evaluate(predictions, annotations, args.split)
+    found = evaluate.evaluate(predictions, annotations, args.split, missing=args.missing)
     table(found.rows(), args.json)
     if not args.json:
         table(found.classes, False)

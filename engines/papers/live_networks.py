@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from engines.engine import SOUND_EMBEDDING
 from models import registry
+from models.errors import ModelError
 from models.networks import descriptors, ferplus_resnet50, inception_v3, mimamo, phase, tsav, vgg_face
 from models.networks.affwildnet import LANDMARKS, AffWildNet
 from models.networks.gru import UNITS
@@ -92,6 +93,8 @@ class LiveTSAV(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         assert isinstance(network, tsav.TSAV)
+        if not network.mask or network.streams != "both":
+            raise ModelError("TSAV without its mask or one of its streams is trained and scored; live runs the whole.")
         self.network = network
         self.picture = _Picture(inputs.CLIP_MEAN, inputs.CLIP_STD, 255.0)
 

@@ -15,9 +15,10 @@ CLASSES = 8  # FER+
 
 
 class FaceResNet50(nn.Module):
-    """The trunk; blocks are registered flat because the published names are."""
+    """Run the trunk of the network; blocks are registered flat because the published names are."""
 
     def __init__(self) -> None:
+        """Make the layers."""
         super().__init__()
         self._conv("conv1_7x7_s2", 3, 64, 7, stride=2, padding=3)
         planes_in = 64
@@ -41,7 +42,7 @@ class FaceResNet50(nn.Module):
         return out
 
     def features(self, image: Tensor) -> Tensor:
-        """(batch, 3, 224, 224) -> (batch, 2048); other sizes too, the last map is averaged whatever its size."""
+        """Return features (batch, 2048) of `image` (batch, 3, 224, 224), or of another size."""
         x = F.relu(self._apply_conv("conv1_7x7_s2", image))
         x = F.max_pool2d(x, 3, stride=2, ceil_mode=True)  # (batch, 64, 56, 56)
         for stage, blocks in BLOCKS.items():
@@ -55,14 +56,15 @@ class FaceResNet50(nn.Module):
 
 
 class FerPlusResNet50(FaceResNet50):
-    """The trunk with its FER+ classifier; 23,524,424 parameters."""
+    """Run the trunk with its FER+ classifier; 23,524,424 parameters."""
 
     def __init__(self) -> None:
+        """Make the layers."""
         super().__init__()
         self.classifier = nn.Conv2d(FEATURES, CLASSES, 1)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """`features` (batch, 2048), which MIMAMO Net reads, and `expression` (batch, 8), the FER+ logits it does not.
+        """Return `features` (batch, 2048), which MIMAMO Net reads, and `expression` (batch, 8), the FER+ logits.
 
         `image`: (batch, 3, 224, 224) float32, RGB in 0..255 less `MEAN_RGB`: the face resized to 256, its middle.
         """

@@ -16,11 +16,12 @@ BATCH_NORM_EPS = 1e-3
 
 
 class Conv(nn.Module):
-    """Convolution, batch normalisation, ReLU."""
+    """Apply a convolution, batch normalisation and ReLU."""
 
     def __init__(
         self, planes_in: int, planes: int, kernel: int | tuple[int, int], stride: int = 1, pad: bool = False
     ) -> None:
+        """Make the layers; `pad` keeps the size of the map."""
         super().__init__()
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (kernel[0] // 2, kernel[1] // 2) if pad else (0, 0)
@@ -28,13 +29,15 @@ class Conv(nn.Module):
         self.bn = nn.BatchNorm2d(planes, eps=BATCH_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, planes, height, width) of `x` (batch, planes_in, height, width)."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 class InceptionA(nn.Module):
-    """-> 224 + `pool` planes of the same size."""
+    """Give 224 + `pool` planes of the same size."""
 
     def __init__(self, planes_in: int, pool: int) -> None:
+        """Make the branches; `pool`: planes of the pooled one."""
         super().__init__()
         self.branch1x1 = Conv(planes_in, 64, 1)
         self.branch5x5_1 = Conv(planes_in, 48, 1)
@@ -45,6 +48,7 @@ class InceptionA(nn.Module):
         self.branch_pool = Conv(planes_in, pool, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the branches' outputs side by side, (batch, 224 + pool, height, width)."""
         five = self.branch5x5_2(self.branch5x5_1(x))
         three = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
         pool = self.branch_pool(F.avg_pool2d(x, 3, stride=1, padding=1))
@@ -52,9 +56,10 @@ class InceptionA(nn.Module):
 
 
 class InceptionB(nn.Module):
-    """-> 480 + `planes_in` planes of half the size."""
+    """Give 480 + `planes_in` planes of half the size."""
 
     def __init__(self, planes_in: int) -> None:
+        """Make the branches."""
         super().__init__()
         self.branch3x3 = Conv(planes_in, 384, 3, stride=2)
         self.branch3x3dbl_1 = Conv(planes_in, 64, 1)
@@ -62,14 +67,16 @@ class InceptionB(nn.Module):
         self.branch3x3dbl_3 = Conv(96, 96, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the branches' outputs side by side, (batch, 480 + planes_in, height / 2, width / 2)."""
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
         return torch.cat((self.branch3x3(x), double, F.max_pool2d(x, 3, stride=2)), dim=1)
 
 
 class InceptionC(nn.Module):
-    """768 -> 768 planes of the same size, through 7x7 convolutions split into 1x7 and 7x1 with `mid` planes."""
+    """Give 768 planes of the same size, through 7x7 convolutions split into 1x7 and 7x1 with `mid` planes."""
 
     def __init__(self, mid: int) -> None:
+        """Make the branches."""
         super().__init__()
         row, column = (1, 7), (7, 1)
         self.branch1x1 = Conv(PLANES, 192, 1)
@@ -84,6 +91,7 @@ class InceptionC(nn.Module):
         self.branch_pool = Conv(PLANES, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the branches' outputs side by side, (batch, 768, height, width)."""
         seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
         double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
         double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
@@ -92,9 +100,10 @@ class InceptionC(nn.Module):
 
 
 class InceptionV3Trunk(nn.Sequential):
-    """(batch, 3, 299, 299) -> (batch, 768, 17, 17); 8,965,856 parameters. Smaller pictures (from 75) work too."""
+    """Turn (batch, 3, 299, 299) into (batch, 768, 17, 17); 8,965,856 parameters. Pictures from 75 pixels work too."""
 
     def __init__(self) -> None:
+        """Make the layers in torchvision's order."""
         super().__init__(
             Conv(3, 32, 3, stride=2),  # (32, 149, 149)
             Conv(32, 32, 3),

@@ -17,9 +17,10 @@ SEQUENCE = 64  # face frames that the published network was trained on
 
 
 class FeatureMLP(nn.Module):
-    """Appearance features -> 256."""
+    """Turn appearance features (n, 2048) into (n, 256)."""
 
     def __init__(self) -> None:
+        """Make the layers."""
         super().__init__()
         self.mlp = nn.Sequential(
             nn.Dropout(0.3), nn.Linear(FEATURES, 256), nn.BatchNorm1d(256), nn.ReLU(),
@@ -27,12 +28,13 @@ class FeatureMLP(nn.Module):
         )  # fmt: skip
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return (n, 256) of `features` (n, 2048)."""
         out: Tensor = self.mlp(features)
         return out
 
 
 def _convolutions(planes_in: int, planes: int) -> nn.Sequential:
-    """Two 3x3 convolutions, the second of which halves the picture."""
+    """Return two 3x3 convolutions, the second of which halves the picture."""
     return nn.Sequential(
         nn.Conv2d(planes_in, planes, 3, padding=1), nn.BatchNorm2d(planes), nn.ReLU(),
         nn.Conv2d(planes, planes, 3, stride=2, padding=1), nn.BatchNorm2d(planes), nn.ReLU(),
@@ -40,9 +42,10 @@ def _convolutions(planes_in: int, planes: int) -> nn.Sequential:
 
 
 class PhaseNet(nn.Module):
-    """Phase differences of two scales -> 256."""
+    """Turn phase differences of two scales into (n, 256)."""
 
     def __init__(self) -> None:
+        """Make the layers."""
         super().__init__()
         self.conv_net = nn.ModuleList((_convolutions(24, 64), _convolutions(64 + 24, 128), _convolutions(128, 256)))
         self.dropout = nn.Dropout2d(0.2)
@@ -53,6 +56,7 @@ class PhaseNet(nn.Module):
         self.classifier = nn.Sequential(nn.Linear(256, 1), nn.BatchNorm1d(1))  # published, read by nothing
 
     def forward(self, phase_0: Tensor, phase_1: Tensor) -> Tensor:
+        """Return (n, 256) of `phase_0` (n, 24, 48, 48) and `phase_1` (n, 24, 24, 24)."""
         x = torch.cat((self.conv_net[0](phase_0), phase_1), dim=1)  # (n, 88, 24, 24)
         x = self.dropout(self.conv_net[1](x))  # (n, 128, 12, 12)
         x = self.dropout(self.conv_net[2](x))  # (n, 256, 6, 6)
@@ -61,7 +65,7 @@ class PhaseNet(nn.Module):
 
 
 class MIMAMO(nn.Module):
-    """The two streams and their recurrent head; 2,636,425 parameters.
+    """Run the two streams and their recurrent head; 2,636,425 parameters.
 
     It recurs over time (`batch_first`), which is what the paper means. With `legacy_axis` it recurs over the batch, as
     the published code does by an oversight: for parity with its weights only. `unwrap` says how `models.networks.phase`
@@ -76,6 +80,7 @@ class MIMAMO(nn.Module):
         unwrap: Unwrap = "reference",
         bidirectional: bool = True,
     ) -> None:
+        """Make the layers. Raise `TypeError` for an `unwrap` that there is not."""
         super().__init__()
         if unwrap not in get_args(Unwrap):
             raise TypeError(f"unwrap is 'reference' or 'correct', not {unwrap!r}")
@@ -94,7 +99,7 @@ class MIMAMO(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(256 if bidirectional else 128, 2), nn.BatchNorm1d(2))
 
     def transformed(self, phase_0: Tensor, phase_1: Tensor, features: Tensor) -> Tensor:
-        """What the recurrent layers read, (batch, time, 256): depends on no other frame, so it can be cached."""
+        """Return what the recurrent layers read, (batch, time, 256); it depends on no other frame and can be cached."""
         batch, time = features.shape[:2]
         spatial = self.mlp(features.flatten(0, 1))
         temporal = self.phasenet(phase_0.flatten(0, 1), phase_1.flatten(0, 1))
@@ -102,14 +107,14 @@ class MIMAMO(nn.Module):
         return out.view(batch, time, -1)
 
     def recur(self, transformed: Tensor) -> Tensor:
-        """(batch, time, 256) -> (batch, time, 2), from zero state."""
+        """Return valence and arousal (batch, time, 2) of `transformed` (batch, time, 256), from zero state."""
         batch, time = transformed.shape[:2]
         states = self.rnns(transformed)[0]  # (batch, time, 256)
         out: Tensor = self.classifier(states.flatten(0, 1))
         return out.view(batch, time, 2)
 
     def forward(self, phase_0: Tensor, phase_1: Tensor, features: Tensor) -> Tensor:
-        """Valence and arousal (batch, time, 2), not clipped; checkpoints trained on OMG may hold them the other way.
+        """Return valence and arousal (batch, time, 2), not clipped; checkpoints of OMG may hold them the other way.
 
         `phase_0`: (batch, time, 24, 48, 48), `phase_1`: (batch, time, 24, 24, 24) radians, by `models.networks.phase`.
         `features`: (batch, time, 2048) of `ferplus-resnet50`.

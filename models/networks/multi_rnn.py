@@ -8,6 +8,7 @@ a sequence's estimate is their median (`models.postprocess`).
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -159,10 +160,10 @@ class FusionDecision(_Pair):
     ) -> None:
         """Take the validation scores `ccc`. Raise `TypeError` if both networks' are 0 or below for one of the two."""
         super().__init__(width, fc, rnn_dropout)
-        weights = torch.as_tensor(ccc, dtype=torch.float32).clamp(min=0)  # (2 networks, 2)
+        weights = np.maximum(np.asarray(ccc, np.float32), 0)  # (2 networks, 2)
         if weights.shape != (2, 2) or not (weights.sum(0) > 0).all():
             raise TypeError(f"ccc is ((valence, arousal), (valence, arousal)), one of each above 0; not {ccc!r}")
-        self.register_buffer("ccc", weights)
+        self.register_buffer("ccc", torch.as_tensor(weights))
 
     def forward(self, image: Tensor, landmarks: Tensor, state: Tensor | None = None) -> dict[str, Tensor]:
         """Return `va` (batch, time, 2), raw, and `state` (batch, 8, 128); inputs as `AffWildNet` takes them."""

@@ -1,4 +1,4 @@
-"""Phase differences: how a face moved, by scale and orientation, over 13 frames.
+"""Compute phase differences: how a face moved, by scale and orientation, over 13 frames.
 
 The temporal input of MIMAMO Net (Deng, Chen, Pan and Shi 2020, as published in wtomin/MIMAMO-Net). numpy only.
 """
@@ -24,7 +24,7 @@ Unwrap = Literal["reference", "correct"]
 
 
 def grey(faces: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(frames, height, width, 3) RGB -> (frames, 48, 48) in 0..1, by the published preparation's Lanczos filter."""
+    """Return (frames, 48, 48) in 0..1 of (frames, height, width, 3) RGB, by the published Lanczos filter."""
     luma = np.rint(faces @ np.array(LUMA))  # (frames, height, width), whole numbers as in an 8 bit picture
     small: NDArray[np.float64] = _lanczos(faces.shape[1]) @ luma @ _lanczos(faces.shape[2]).T
     return np.clip(np.rint(small), 0, 255) / 255
@@ -32,7 +32,7 @@ def grey(faces: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 @cache
 def _lanczos(size: int) -> NDArray[np.float64]:
-    """(48, size) weights that resample `size` pixels, the filter widened by the ratio so that nothing aliases."""
+    """Return (48, size) weights that resample `size` pixels, the filter widened by the ratio against aliasing."""
     ratio = size / SIZE
     stretch = max(ratio, 1.0)
     distance = (np.arange(size) + 0.5 - (np.arange(SIZE)[:, None] + 0.5) * ratio) / stretch
@@ -44,7 +44,7 @@ def _lanczos(size: int) -> NDArray[np.float64]:
 def phase_differences(
     frames: NDArray[np.floating], unwrap: Unwrap = "reference"
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Inputs `phase_0` (24, 48, 48) and `phase_1` (24, 24, 24) of the network, radians, channel = band * 12 + k.
+    """Return the network's `phase_0` (24, 48, 48) and `phase_1` (24, 24, 24), radians, channel = band * 12 + k.
 
     `frames`: (13, 48, 48) grey in [0, 1], oldest first. `unwrap`: see `from_coefficients`.
     """
@@ -56,7 +56,7 @@ def phase_differences(
 def from_coefficients(
     levels: Sequence[NDArray[np.complexfloating]], unwrap: Unwrap = "reference"
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The same from cached pyramid `levels` (13, 2, size, size) and (13, 2, size / 2, size / 2).
+    """Return the same from cached pyramid `levels` (13, 2, size, size) and (13, 2, size / 2, size / 2).
 
     `unwrap` "reference" leaves falls of more than pi as they are, as the published code does and its weights expect;
     "correct" unwraps both directions. Differences themselves cannot be cached: they depend on the window's first frame.
@@ -77,7 +77,7 @@ def _differences(level: NDArray[np.complexfloating], unwrap: Unwrap) -> NDArray[
 
 
 def _unwrap_as_published(phase: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Along axis 0; fmod keeps the sign of its dividend, so that only rises of more than pi are wrapped."""
+    """Unwrap along axis 0; fmod keeps the sign of its dividend, so that only rises of more than pi are wrapped."""
     step = np.diff(phase, axis=0)
     correction = np.where(np.abs(step) < np.pi, 0, np.fmod(step + np.pi, 2 * np.pi) - np.pi - step)
     unwrapped = phase.copy()
@@ -86,7 +86,7 @@ def _unwrap_as_published(phase: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _blur(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gaussian over the last two axes with zeros beyond the edges; not normalised, because only ratios are used."""
+    """Blur the last two axes with zeros beyond the edges; not normalised, because only ratios are used."""
     offsets = np.arange(BLUR_TAPS) - BLUR_TAPS // 2
     taps = np.exp(-(offsets**2) / (2 * BLUR_SIGMA**2))
     size = x.shape[-1]

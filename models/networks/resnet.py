@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where stride or width change."""
+    """Add two 3x3 convolutions to a shortcut, which is a 1x1 convolution where stride or width change."""
 
     def __init__(self, planes_in: int, planes: int, stride: int = 1) -> None:
+        """Make the layers for `planes_in` channels in and `planes` out."""
         super().__init__()
         self.conv1 = nn.Conv2d(planes_in, planes, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -25,16 +26,17 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x`: (batch, planes_in, height, width) -> (batch, planes, height / stride, width / stride)."""
+        """Return (batch, planes, height / stride, width / stride) of `x` (batch, planes_in, height, width)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(x)) + shortcut)
 
 
 class ResNet18(nn.Module):
-    """The 18-layer trunk without its classifier: (batch, channels, height, width) -> (batch, 8 width)."""
+    """Run the 18-layer trunk without its classifier."""
 
     def __init__(self, channels: int = 3, width: int = 64) -> None:
+        """Take the channels of a picture and the width of the first layer."""
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -45,6 +47,7 @@ class ResNet18(nn.Module):
         self.layer4 = nn.Sequential(BasicBlock(4 * width, 8 * width, 2), BasicBlock(8 * width, 8 * width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return features (batch, 8 width) of `x` (batch, channels, height, width)."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean((2, 3))

@@ -1,4 +1,4 @@
-"""Complex steerable pyramid: a picture's local phase and amplitude by scale and orientation.
+"""Compute the complex steerable pyramid: a picture's local phase and amplitude by scale and orientation.
 
 Portilla and Simoncelli 2000, with the masks of tomrunia/PyTorchSteerablePyramid in closed form instead of interpolated
 tables (coefficients up to 0.6 agree within 5e-6). numpy only, so that serving can use it without torch.
@@ -17,10 +17,10 @@ LEVELS = 2  # scales in use; the first has the picture's resolution, each next o
 
 
 def coefficients(frames: NDArray[np.floating]) -> tuple[NDArray[np.complex128], ...]:
-    """Coefficients of levels 1 and 2: (frames, 2, size, size) and (frames, 2, size / 2, size / 2) complex128.
+    """Return coefficients of levels 1 and 2, complex128: (frames, 2, size, size) and (frames, 2, size / 2, size / 2).
 
     `frames`: (frames, size, size) grey in [0, 1], `size` even. Each picture is mirrored to twice its size, so that the
-    transform's periodicity sees no edges, and the first quadrant is kept.
+    periodic transform has no edges, and the first quadrant is kept.
     """
     size = frames.shape[-1]
     mirrored = np.concatenate((frames, frames[..., ::-1]), axis=-1)
@@ -38,13 +38,13 @@ def coefficients(frames: NDArray[np.floating]) -> tuple[NDArray[np.complex128], 
 
 
 def _centre(x: NDArray[T]) -> NDArray[T]:
-    """The central half of the last two axes."""
+    """Return the central half of the last two axes."""
     n = x.shape[-1]
     return x[..., n // 4 : 3 * n // 4, n // 4 : 3 * n // 4]
 
 
 def _polar(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """log2 of the radius, and the angle, of each frequency of an n x n spectrum with its origin in the middle."""
+    """Return log2 of the radius, and the angle, of each frequency of an n x n spectrum with a central origin."""
     axis = (np.arange(n) - n // 2) / (n / 2)
     x, y = np.meshgrid(axis, axis)
     radius = np.hypot(x, y)
@@ -53,7 +53,7 @@ def _polar(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _highpass(log_radius: NDArray[np.float64], shift: int) -> NDArray[np.float64]:
-    """Raised cosine that rises over the octave below 2 ** shift."""
+    """Return a raised cosine that rises over the octave below 2 ** shift."""
     rise: NDArray[np.float64] = np.sin(np.pi / 2 * np.clip(log_radius - shift + 1, 0, 1))
     return rise
 
@@ -70,7 +70,7 @@ def _initial_lowpass(n: int) -> NDArray[np.float64]:
 
 @cache
 def _masks(n: int, level: int) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """Of level 0, 1, ...: band masks (2, n', n') with n' = n / 2 ** level, and the low-pass mask of the next level."""
+    """Return a level's band masks (2, n', n'), n' = n / 2 ** level, and the low-pass mask of the next level."""
     log_radius, angle = _polar(n)
     for _ in range(level):  # the radius keeps its values when the spectrum is cropped
         log_radius, angle = _centre(log_radius), _centre(angle)

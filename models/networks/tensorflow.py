@@ -1,4 +1,4 @@
-"""AffWildNet's published TensorFlow variables as our state dict.
+"""Turn AffWildNet's published TensorFlow variables into our state dict.
 
 dkollias/Aff-Wild-models names them conv_1/weights, linear_1/weights, rnn_1/rnn/multi_rnn_cell/cell_0/gru_cell/...; give
 them as arrays by name (for example an .npz written from the checkpoint). The network is
@@ -20,7 +20,7 @@ CELL = "rnn_1/rnn/multi_rnn_cell/cell_{}/gru_cell/{}"
 
 
 def state_dict(variables: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
-    """The state dict for `variables`; raises `CheckpointError` naming the variable that is missing or misshapen."""
+    """Return the state dict for `variables`. Raise `CheckpointError` naming one that is missing or misshapen."""
     state: dict[str, NDArray[np.floating]] = {}
     for i, index in enumerate((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), start=1):
         weights = _variable(variables, f"conv_{i}/weights", 4)  # (3, 3, in, out)

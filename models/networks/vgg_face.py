@@ -13,9 +13,10 @@ STACK = (1, 1, "pool", 2, 2, "pool", 4, 4, 4, "pool", 8, 8, 8, "pool", 8, 8, 8, 
 
 
 class VGGFace(nn.Module):
-    """13 convolutions; `width` 64 is the published one (14,714,688 parameters), smaller ones train on a laptop."""
+    """Run VGG-FACE's 13 convolutions: 14,714,688 parameters at the published width."""
 
     def __init__(self, width: int = WIDTH) -> None:
+        """Take the planes of the first convolutions: 64 as published, or fewer to train on a laptop."""
         super().__init__()
         self.second_pool = 2 * width * (SIZE // 4) ** 2  # 128 x 24 x 24 = 73,728
         self.last_pool = 8 * width * (SIZE // 32) ** 2  # 512 x 3 x 3 = 4,608
@@ -37,11 +38,11 @@ class VGGFace(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def levels(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, 3, 96, 96) -> second pool (batch, 73728) and last pool (batch, 4608), flattened channel first."""
+        """Return second pool (batch, 73728) and last pool (batch, 4608) of (batch, 3, 96, 96), channel first."""
         middle = self.features[: self.through_second_pool](image)
         last = self.features[self.through_second_pool :](middle)
         return middle.flatten(1), last.flatten(1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(batch, 3, 96, 96) -> (batch, 4608)."""
+        """Return the last pool (batch, 4608) of `image` (batch, 3, 96, 96)."""
         return self.levels(image)[1]

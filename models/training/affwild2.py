@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from models.errors import AnnotationError
 from models.files import write_text
-from models.labels import AUS_2020, AUS_2022, AUS_UNION, EXPRESSIONS
+from models.labels import AUS_2020, AUS_2022, AUS_UNION, COMPOUND_EXPRESSIONS, EXPRESSIONS
 from models.metrics import CLASS_SENTINEL, VA_SENTINEL
 
 log = logging.getLogger(__name__)
 
 FOLDERS = {"va": "VA_Set", "expression": "EXPR_Set", "au": "AU_Set"}
+COMPOUND_FOLDER = "COMPOUND_Set"  # of data sets prepared in this layout; Aff-Wild2 has no compound expressions
 SPLITS = {"train": ("Train_Set", "Training_Set"), "validation": ("Validation_Set",), "test": ("Test_Set",)}
 # Files of the 2022 multi-task challenge, under `annotations`.
 MULTI_TASK = {
@@ -38,6 +39,7 @@ EXPRESSION_HEADERS = {
 }
 UNIT_SETS = {len(units): units for units in (AUS_2020, AUS_2022, AUS_UNION)}
 AU_HEADERS = {count: ",".join(f"AU{int(unit[2:])}" for unit in units) for count, units in UNIT_SETS.items()}
+COMPOUND_HEADER = ",".join(name.replace(" ", "_") for name in COMPOUND_EXPRESSIONS)
 MULTI_TASK_HEADER = "image,valence,arousal,expression,aus"
 
 Floats = NDArray[np.float32]
@@ -48,13 +50,15 @@ Ints = NDArray[np.int64]
 class Annotation:
     """Hold the labels of one person in one video, frame by frame, sentinels where there are none.
 
-    `va`: (n, 2) in [-1, 1]. `expression`: (n,) class ids. `au`: (n, units) zeros and ones.
+    `va`: (n, 2) in [-1, 1]. `expression`: (n,) class ids. `au`: (n, units) zeros and ones. `compound`: (n,) indices
+    into `models.labels.COMPOUND_EXPRESSIONS`, or None if the recording has no file of them.
     """
 
     name: str
     va: Floats
     expression: Ints
     au: Ints
+    compound: Ints | None = None
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -100,6 +104,11 @@ def read_au(path: Path) -> Ints:
     return _classes(path, _rows(path, {header: units for units, header in AU_HEADERS.items()})[0], 2)
 
 
+def read_compound(path: Path) -> Ints:
+    """Return (n,) indices into `models.labels.COMPOUND_EXPRESSIONS`. Raise `AnnotationError` by file and line."""
+    return _classes(path, _rows(path, {COMPOUND_HEADER: 1})[0], len(COMPOUND_EXPRESSIONS))[:, 0]
+
+
 def read_annotations(root: Path, split: str, units: Sequence[str] = AUS_2020) -> dict[str, Annotation]:
     """Return by name the tasks' files of `root`/VA_Set/Train_Set and so on (or of `root`/annotations), put together.
 
@@ -113,15 +122,24 @@ def read_annotations(root: Path, split: str, units: Sequence[str] = AUS_2020) ->
         "va": lambda path: read_va(path, strict=False),
         "expression": read_expression,
         "au": read_au,
+        "compound": read_compound,
     }
+    folders = FOLDERS | {"compound": COMPOUND_FOLDER}
     for task, reader in readers.items():
-        for folder in (root / FOLDERS[task] / name for name in SPLITS[split]):
+        for folder in (root / folders[task] / name for name in SPLITS[split]):
             for path in sorted(folder.glob("*.txt")):
                 tasks.setdefault(path.stem, {})[task] = reader(path)
     if not tasks:
         expected = f"{root}/VA_Set/{SPLITS[split][0]}/*.txt"
         raise AnnotationError(f"There are no {split} annotations in {root}; expected {expected}, EXPR_Set, AU_Set.")
     return {name: _together(name, found, units) for name, found in sorted(tasks.items())}
+
+
+def has_annotations(root: Path, split: str) -> bool:
+    """Return whether `root` has a file of any task for `split`."""
+    root = annotation_root(root)
+    folders = (root / task / part for task in (*FOLDERS.values(), COMPOUND_FOLDER) for part in SPLITS[split])
+    return any(path for folder in folders for path in folder.glob("*.txt"))
 
 
 def lengths(root: Path) -> dict[str, int]:
@@ -156,7 +174,11 @@ def _together(name: str, found: Mapping[str, NDArray[Any]], units: Sequence[str]
             whole[: len(found[task])] = found[task]
     if "au" in found:
         au[: len(found["au"])] = chosen_units(name, found["au"], units)
-    return Annotation(name, va, expression.astype(np.int64), au.astype(np.int64))
+    compound: Ints | None = None
+    if "compound" in found:
+        compound = np.full(length, CLASS_SENTINEL, np.int64)
+        compound[: len(found["compound"])] = found["compound"]
+    return Annotation(name, va, expression.astype(np.int64), au.astype(np.int64), compound)
 
 
 def chosen_units(name: str, au: NDArray[Any], units: Sequence[str]) -> NDArray[Any]:
@@ -277,6 +299,11 @@ def write_va(path: Path, va: NDArray[np.floating]) -> None:
 def write_expression(path: Path, expression: NDArray[np.integer], classes: int = 7) -> None:
     """Write a single-task file of (n,) class ids of 7 or 8 `classes`."""
     _write(path, EXPRESSION_HEADERS[classes], map(str, expression))
+
+
+def write_compound(path: Path, compound: NDArray[np.integer]) -> None:
+    """Write a file of (n,) indices into `models.labels.COMPOUND_EXPRESSIONS`."""
+    _write(path, COMPOUND_HEADER, map(str, compound))
 
 
 def write_au(path: Path, au: NDArray[np.integer]) -> None:

@@ -26,6 +26,9 @@ MEL_RATE = 100  # columns a second
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE = 80.0  # dB below the window's loudest cell
 DB_MEAN, DB_STD = -14.8, 19.895
+# Five points of a frontal face, as shares of the picture's side: eyes from left to right, nose tip, mouth corners. The
+# paper does not give its own.
+FRONTAL = ((0.32, 0.36), (0.68, 0.36), (0.50, 0.56), (0.36, 0.74), (0.64, 0.74))
 # A/V-MT-VGG-GRU
 PICTURE_HOP = 0.022  # seconds; 96 columns are 2.1 s
 
@@ -130,6 +133,40 @@ def _normalise(image: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[flo
     normalised -= np.asarray(mean, np.float32)
     normalised /= np.asarray(std, np.float32)
     return normalised
+
+
+def five_point(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """Return the `image` (3, 96, 96) of one frame's face, aligned by five points as Kollias and Zafeiriou 2021, IV.
+
+    The affine transform that moves eyes, nose and mouth corners onto those of a frontal face is applied to our crop.
+    """
+    return {"image": five_point_faces(recording, frames[-1:], rng)["image"][0]}
+
+
+def five_point_faces(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
+    """Return `image` (time, 3, 96, 96), each face aligned by five points; see `five_point`."""
+    crops, points = recording.pictures(frames), recording.landmarks[frames]
+    aligned = np.stack([align_five_points(crop, of_one) for crop, of_one in zip(crops, points, strict=True)])
+    images: Floats = aligned.astype(np.float32)
+    images -= 128
+    images /= 128
+    return {"image": images.transpose(0, 3, 1, 2)}
+
+
+def align_five_points(crop: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return (96, 96, 3): `crop` after the affine transform of its 68 `landmarks`' five anchors onto a frontal face.
+
+    The transform is the least-squares one of five points. Without landmarks (NaN) the crop is resized as it is.
+    """
+    if not np.isfinite(landmarks).all():
+        return np.asarray(cv2.resize(crop, (vgg_face.SIZE, vgg_face.SIZE)), np.uint8)
+    anchors = np.stack(
+        (landmarks[36:42].mean(0), landmarks[42:48].mean(0), landmarks[30], landmarks[48], landmarks[54])
+    )
+    given = np.hstack((anchors, np.ones((5, 1))))
+    matrix = np.linalg.lstsq(given, np.array(FRONTAL) * vgg_face.SIZE, rcond=None)[0].T  # (2, 3)
+    size = (vgg_face.SIZE, vgg_face.SIZE)
+    return np.asarray(cv2.warpAffine(crop, matrix, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def face(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:

@@ -27,6 +27,8 @@ def loss_of(output: Mapping[str, Tensor], labels: Mapping[str, Tensor], recipe: 
         elif task == "expression":
             share, by_class = labels.get("expression_share"), weights(recipe.class_weight)
             loss = losses.cross_entropy(output["expression"], labels["expression"], by_class, share)
+        elif task == "compound":
+            loss = losses.cross_entropy(output["compound"], labels["compound"])
         else:
             loss = losses.binary_cross_entropy(
                 output["au"], labels["au"], weights(recipe.pos_weight), over_units=recipe.au_loss

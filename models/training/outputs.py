@@ -35,7 +35,7 @@ def decide(task: str, value: Tensor, probabilities: bool) -> Tensor:
     """
     if task == "va":
         return value.clamp(-1, 1)
-    if task == "expression":
+    if task in ("expression", "compound"):
         return value.argmax(-1)
     return (value > (0.5 if probabilities else 0)).long()
 
@@ -46,7 +46,7 @@ def probability(task: str, value: Tensor, given: bool) -> Tensor:
         return value.clamp(-1, 1)
     if given:
         return value
-    return value.softmax(-1) if task == "expression" else value.sigmoid()
+    return value.sigmoid() if task == "au" else value.softmax(-1)
 
 
 def as_logits(output: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -171,13 +171,16 @@ def _decided(
         "au": np.full((length, len(units)), CLASS_SENTINEL),
     }
     for task, values in mean.items():
+        if task not in held:  # compound expressions have no place in the challenges' files
+            continue
         if task == "au" and values.shape[1] != len(units):  # FaceBehaviorNet: the challenge's units alone
             values = values[:, [AUS_UNION.index(unit) for unit in units]]
         shares[task] = values
         decided = {"va": values, "expression": values.argmax(1), "au": (values > 0.5).astype(np.int64)}[task]
         sentinel = VA_SENTINEL if task == "va" else CLASS_SENTINEL
         held[task] = affwild2.hold(decided, faces.tolist(), length, sentinel)
-    return Annotation(recording.name, **held), Probabilities(faces, **shares)
+    known = Probabilities(faces, shares["va"], shares["expression"], shares["au"])
+    return Annotation(recording.name, **held), known
 
 
 def _names(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -166,7 +166,7 @@ def _video_frames(path: Path, found: probabilities.Probabilities, times: Path, l
     if found.pictures < WHOLE * length - 1:
         raise AnnotationError(
             f"{path} counts {found.pictures} pictures, and its video is annotated for {length} frames: `analyze --fps` "
-            "left frames out. Analyze again without --fps, or score against a prepared data set, whose `times` tell "
+            "left frames out. Analyze again without --fps, or score against a prepared data set, whose `times` say "
             "which frames they are."
         )
     return found.frames

@@ -70,10 +70,10 @@ def read(path: Path, expressions: tuple[str, ...], units: tuple[str, ...]) -> Pr
     whole = np.array([person[frame] for frame in frames.tolist()]).reshape(len(frames), len(wanted))
     if len(frames) and (frames[0] < 0 or (whole[:, 2:] < 0).any() or (whole[:, 2:] > 1).any()):
         raise AnnotationError(f"{path}: frames count from 1, and probabilities lie in 0..1.")
-    parts = np.split(whole, [2, 2 + len(expressions)], axis=1)
+    va, expression, au = np.split(whole, [2, 2 + len(expressions)], axis=1)
     timed = seconds.keys() >= person.keys() and bool(person)
     times = np.array([seconds[frame] for frame in frames.tolist()]) - min(seconds.values()) if timed else None
-    return Probabilities(frames, *parts, seconds=times, pictures=pictures)
+    return Probabilities(frames, va, expression, au, times, pictures)
 
 
 def write(path: Path, found: Probabilities, expressions: tuple[str, ...], units: tuple[str, ...]) -> None:

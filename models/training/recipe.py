@@ -8,18 +8,31 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.errors import ModelError
-from models.labels import AUS_2020, AUS_2022, AUS_UNION
+from models.labels import AUS_2020, AUS_2022, AUS_UNION, COMPOUND_EXPRESSIONS
 from models.training.coupling import RELATIONS, TERMS
-from models.training.inputs import BUILDERS, Builder, Window, clip_and_sound, context_image, faces, motion, sounds
+from models.training.inputs import (
+    BUILDERS,
+    Builder,
+    Window,
+    clip_and_sound,
+    context_image,
+    faces,
+    five_point,
+    five_point_faces,
+    motion,
+    sounds,
+)
 from models.training.losses import OverUnits
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
-TASKS = ("va", "expression", "au")
+TASKS = ("va", "expression", "au", "compound")  # the last of facebehaviornet alone
 VALENCE_AROUSAL = ("mimamo", "affwildnet", "cnn-3rnn", "cnn-1rnn", "fusion-rnn", "fusion-fc", "fusion-decision")
 
-Score = Literal["va", "expression_2020", "au_2020", "total_2020", "multi_task_2022"]
+FACES_ALONE = ("mt-vgg", "mt-vgg-gru", "facebehaviornet")  # networks that read faces and nothing else
+
+Score = Literal["va", "expression_2020", "au_2020", "total_2020", "multi_task_2022", "compound_diagonal"]
 OPTIMIZERS = ("adam", "sgd")
-SCORES = ("va", "expression_2020", "au_2020", "total_2020", "multi_task_2022")
+SCORES = ("va", "expression_2020", "au_2020", "total_2020", "multi_task_2022", "compound_diagonal")
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ class Recipe:
     binary: bool = False  # distribution matching counts absent units too
     sound_window: Window = "past10"  # of tsav: what the service listens to, or the published "centred", or "truncate"
     reads: Literal["faces", "sound", "context"] = "faces"  # sound: of mt-vgg-gru; context: of descriptors
+    alignment: Literal["mesh", "five-point"] = "mesh"  # of networks that read faces alone: as served, or the paper's
     median: bool = False  # keep the papers' medians over time where the validation CCC rises with them
     utterances: bool = False  # one estimate for a recording: the mean of its sequences' medians
     smoothing: bool = (
@@ -86,6 +100,8 @@ class Recipe:
             return sounds
         if self.reads == "context":
             return context_image
+        if self.alignment == "five-point":
+            return five_point_faces if self.sequences else five_point
         if self.network == "tsav":
             return partial(clip_and_sound, window=self.sound_window)
         if self.network == "affwildnet" and not self.options.get("landmarks", True):
@@ -97,6 +113,8 @@ class Recipe:
     @property
     def needs(self) -> tuple[str, ...]:
         """Return the folders of a prepared data set that the input is made of, beside the aligned pictures."""
+        if self.alignment == "five-point":
+            return ("landmarks",)
         other = {"sound": ("mel",), "context": ("cropped",)}
         return other.get(self.reads, BUILDERS[self.network][2])
 
@@ -182,6 +200,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "sound_window": ("past10", "truncate", "centred"),
     "reads": ("faces", "sound", "context"),
     "au_loss": ("mean", "sum"),
+    "alignment": ("mesh", "five-point"),
     "relation": tuple(RELATIONS),
 }
 
@@ -212,7 +231,9 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
         yield f"also is a list of folders, not {list(recipe.also)}"
     if not recipe.tasks:
         yield f"tasks are some of {', '.join(TASKS)}; not none"
-    needed = {"va": "va", "expression_2020": "expression", "au_2020": "au"}.get(recipe.score)
+    needed = {"va": "va", "expression_2020": "expression", "au_2020": "au", "compound_diagonal": "compound"}.get(
+        recipe.score
+    )
     if needed and needed not in recipe.tasks:
         yield f"score {recipe.score} needs the task {needed}"
     for key in ("milestones", "fold", "pos_weight", "class_weight"):
@@ -237,6 +258,10 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
         yield "coupling is between the expressions and action units of facebehaviornet, which tasks must name"
     if recipe.reads == "context" and recipe.network != "descriptors":
         yield f'{recipe.network} does not read the context crop alone; descriptors does, with reads = "context"'
+    if "compound" in recipe.tasks and recipe.options.get("compounds") != len(COMPOUND_EXPRESSIONS):
+        yield f"the task compound needs facebehaviornet with options = {{ compounds = {len(COMPOUND_EXPRESSIONS)} }}"
+    if recipe.alignment == "five-point" and recipe.network not in FACES_ALONE:
+        yield f"alignment five-point is of {', '.join(FACES_ALONE)}; not of {recipe.network}"
     if recipe.smoothing and not recipe.network.startswith("descriptors"):
         yield f"smoothing is of the embeddings of descriptors; {recipe.network} has none"
     if recipe.median and not recipe.sequences:

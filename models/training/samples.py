@@ -52,9 +52,12 @@ def _of_data_set(root: Path, recipe: Recipe) -> list[list[Recording]]:
     """Return the recordings of one data set to train on and to validate on."""
     if recipe.annotations == "2022":
         files = (root / "annotations" / affwild2.MULTI_TASK[split] for split in ("train", "validation"))
-        parts = [affwild2.read_multi_task(file, strict=False) for file in files]
+        parts: list[dict[str, affwild2.Annotation]] = [affwild2.read_multi_task(file, strict=False) for file in files]
     else:
-        parts = [affwild2.read_annotations(root, split, recipe.unit_names) for split in ("train", "validation")]
+        splits = ("train", "validation")
+        there = [split for split in splits if affwild2.has_annotations(root, split)] or splits
+        found = {split: affwild2.read_annotations(root, split, recipe.unit_names) for split in there}
+        parts = [found.get(split, {}) for split in splits]  # a further data set may have one part alone
     if recipe.fold:
         together = parts[0] | parts[1]
         held = folds({a.name: a.video for a in together.values()}, recipe.fold[1])[recipe.fold[0]]
@@ -143,6 +146,8 @@ class Samples(Dataset[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tens
             usable |= annotated(a.expression, CLASS_SENTINEL)
         if "au" in tasks:
             usable |= (a.au != CLASS_SENTINEL).any(1)
+        if "compound" in tasks:
+            usable |= annotated(_compound(a), CLASS_SENTINEL)
         if self.training and self.recipe.filter:
             usable &= ~contradicts(a.va, a.expression)
         with_face = np.zeros(len(a), bool)
@@ -177,6 +182,8 @@ class Samples(Dataset[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tens
         inputs = self.recipe.builder(recording, shown, rng if self.training and self.recipe.augment else None)
         a = recording.annotation
         labels: dict[str, NDArray[Any]] = {"va": a.va[shown], "expression": a.expression[shown], "au": a.au[shown]}
+        if "compound" in self.recipe.tasks:
+            labels["compound"] = _compound(a)[shown]
         if self.histograms is not None:
             labels |= self._pseudo_labels(self.histograms, labels["va"], labels["expression"], rng)
         unusable = (sample.frames < 0) | ~usable[shown]
@@ -223,6 +230,7 @@ class Samples(Dataset[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tens
                 "va": annotated(a.va[frames], VA_SENTINEL).any(),
                 "expression": annotated(a.expression[frames], CLASS_SENTINEL).any(),
                 "au": (a.au[frames] != CLASS_SENTINEL).any(),
+                "compound": annotated(_compound(a)[frames], CLASS_SENTINEL).any(),
             }
             for task in found:
                 if known[task]:
@@ -231,6 +239,12 @@ class Samples(Dataset[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tens
             if not indices:
                 raise ModelError(f"batches: no frame to train on is annotated for {task}; leave it out of batches.")
         return {task: np.array(indices) for task, indices in found.items()}
+
+
+def _compound(annotation: affwild2.Annotation) -> NDArray[np.int64]:
+    """Return (n,) compound labels, -1 where there is none."""
+    missing = np.full(len(annotation), CLASS_SENTINEL)
+    return missing if annotation.compound is None else annotation.compound
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:

@@ -118,7 +118,7 @@ def _post_process(path: Path, network: nn.Module, validation: Samples, device: t
 def _steps_of_final(recipe: Recipe) -> int:
     """Return the steps of a run on train and validation, from the best epoch of the run that `final` names."""
     content = checkpoint.read(Path(recipe.final))
-    steps = (content.get("history") or [{}])[-1].get("steps", 0)
+    steps = int((content.get("history") or [{}])[-1].get("steps", 0))
     if not steps:
         raise ModelError(f"{recipe.final} does not say after how many steps its run was best; name a run's best.pt.")
     return math.ceil(FINAL_SHARE * steps)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models import metrics
-from models.labels import AUS_2020, AUS_UNION
+from models.labels import AUS_2020, AUS_UNION, COMPOUND_EXPRESSIONS
 from models.networks.multi_rnn import FusionDecision
 from models.postprocess import Chain, Sequences, decision_fusion, rows_of
 from models.training.outputs import decide, run
@@ -115,6 +115,9 @@ def score_of(predicted: Scored, recipe: Recipe) -> dict[str, float]:
             label, pred = label[:, columns], pred[:, columns]
         scores = metrics.au_scores(label, pred)
         parts |= {"au_f1": scores.mean_f1, "au_accuracy": scores.accuracy, "au_2020": metrics.au_2020(scores)}
+    if "compound" in predicted:
+        found, classes = predicted["compound"], len(COMPOUND_EXPRESSIONS)
+        parts["compound_diagonal"] = metrics.mean_diagonal(found["label"], found["pred"], classes)
     total = {
         "total_2020": ("va", "expression_2020", "au_2020"),
         "multi_task_2022": ("va", "expression_f1", "au_f1"),

@@ -28,10 +28,11 @@ class Descriptors:
     """Run one network on the aligned face, or the ensemble, whose other network sees the face with its surroundings."""
 
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
-        """Begin a session; `rate` is the only one of the `options` that is read."""
+        """Begin a session; `rate` and `smoothing` are read from the `options`."""
         takes = loaded.engine.inputs
         self._context = "context" in takes
         self._pacer = Pacer(options.rate or RATE)
+        self._smooth = options.smoothing != "off"
         self._state = Carried(takes["state"][1:])
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
@@ -45,12 +46,15 @@ class Descriptors:
             return None
         given: Arrays = {
             "face": np.stack([resized(face.crop, SIZE) for face in faces]),
-            "keep": np.stack([keep(t, self._state.read(face.track)) for face in faces]),
+            "keep": np.stack([self._kept(t, face) for face in faces]),
             "state": self._state.stack(faces),
         }
         if self._context:
             given["context"] = np.stack([surroundings(face) for face in faces])
         return given
+
+    def _kept(self, t: float, face: Face) -> NDArray[np.float32]:
+        return keep(t, self._state.read(face.track) if self._smooth else None)
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
         """Return an estimate for each face, from the running means up to `t` seconds."""

@@ -23,6 +23,8 @@ class ModelOptions:
         phase: "trailing" gives MIMAMO the last 13 frames; "delayed" those around the frame 6 ago, as published.
         unwrap: How MIMAMO's phases are unwrapped: "reference" as in the published code, which misses falls, or
             "correct".
+        smoothing: "own" is the model's own: running means of the embeddings of the descriptors, none elsewhere. "off"
+            takes these means away; "median" gives trailing medians of valence and arousal for `cnn-*` and `fusion-*`.
         legacy_axis: Whether MIMAMO recurs over the batch, as in the published code, so that it reads each frame alone.
     """
 
@@ -32,6 +34,7 @@ class ModelOptions:
     state: str = "carry"
     phase: str = "trailing"
     unwrap: Unwrap = "reference"
+    smoothing: str = "own"
     legacy_axis: bool = False
 
 
@@ -41,6 +44,7 @@ _CHOICES = {
     "state": ("carry", "chunk"),
     "phase": ("trailing", "delayed"),
     "unwrap": ("reference", "correct"),
+    "smoothing": ("own", "off", "median"),
     "legacy_axis": ("false", "true"),
 }
 

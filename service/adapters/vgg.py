@@ -1,6 +1,6 @@
 """The VGG-FACE family, live: a 96-pixel face per frame and the recurrent state of its track.
 
-Kollias and Zafeiriou (2020).
+Kollias and Zafeiriou (2021).
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.load import Loaded
 from service.adapters.adapter import Estimate
+from service.adapters.medians import TrackMedians
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
 from service.adapters.pacing import Carried, Pacer
@@ -23,7 +24,8 @@ RATE = 30.0  # steps per second: the networks were trained on the frames of 30 f
 SIZE = 96  # pixels
 HORIZON = {"mt-vgg-gru": 90, "av-mt-vgg-gru": 90}  # frames of a training sequence
 _HORIZON = 80  # of the others
-PICTURE_HOP = 0.022  # s between columns of a sound picture (Kollias and Zafeiriou 2020, IV)
+MEDIANS = ("cnn-", "fusion-")  # models whose paper takes medians over time
+PICTURE_HOP = 0.022  # s between columns of a sound picture (Kollias and Zafeiriou 2021, IV)
 _EPSILON = 1e-6
 
 
@@ -31,13 +33,15 @@ class VGG:
     """Run any network of the family; which inputs it has beside the face is read from its engine."""
 
     def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
-        """Begin a session; `rate` and `state` are read from the `options`."""
+        """Begin a session; `rate`, `state` and `smoothing` are read from the `options`."""
         takes = loaded.engine.inputs
         self._landmarks = "landmarks" in takes
         self._sound = "sound" in takes
         self._pacer = Pacer(options.rate or RATE)
         horizon = HORIZON.get(loaded.weights.model, _HORIZON) if options.state == "chunk" else None
         self._state = Carried(takes["state"][1:], horizon) if "state" in takes else None
+        wanted = options.smoothing == "median" and loaded.weights.model.startswith(MEDIANS)
+        self._medians = TrackMedians() if wanted else None
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """Return the inputs at `t` seconds, or None if no prediction is due.
@@ -64,7 +68,8 @@ class VGG:
         self._pacer.answered()
         if self._state is not None:
             self._state.keep(t, faces, outputs["next_state"])
-        return estimates_of(t, faces, outputs)
+        found = estimates_of(t, faces, outputs)
+        return found if self._medians is None else self._medians.smoothed(t, faces, found)
 
     def unanswered(self) -> None:
         """Allow the next request when it is due."""

@@ -1,6 +1,7 @@
-"""Aff-Wild2 into the folders that training reads (`models.training.recordings`): crops, masks, landmarks, mel columns.
+"""Prepare Aff-Wild2 as the folders that training reads: crops, masks, landmarks, mel columns, annotations.
 
-Everything comes from the perception that serves: out of the videos or, for recordings whose video is not at hand, out
+Training reads them through `models.training.recordings`. Everything comes from the perception that serves: out of the
+videos or, for recordings whose video is not at hand, out
 of the data set's own `cropped` or `cropped_aligned` pictures (then without sound). All that a video gives is written
 aside and moved into place, the landmarks last, so that a run which was stopped goes on with the videos it lacks.
 """
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from engines.errors import UserError
+from models.errors import UserError
 from models.training import affwild2
 from models.training.affwild2 import picture
 from service.adapters.descriptors import SIZE as CONTEXT_SIZE
@@ -39,20 +40,28 @@ log = logging.getLogger(__name__)
 
 JPEG_QUALITY = 95  # as the published TSAV stored its crops
 _FOLDERS, _ARRAYS = ("cropped_aligned", "masks", "cropped"), ("mel", "times", "landmarks")
-_SHOWN = 3  # names that a message tells
+_SHOWN = 3  # names that a message gives
 
 Floats = NDArray[np.float32]
 
 
 def prepare_affwild2(source: Path, out: Path, *, context: bool = False) -> None:
-    """Writes `out` from `source`; `context`: also each face with its surroundings, for `descriptors-ensemble`.
+    """Write `out` from `source`; `context`: also each face with its surroundings, for `descriptors-ensemble`.
 
-    Videos that cannot be read are named in the log and left out. Raises `UserError` where nothing can be prepared.
+    Videos that cannot be read are named in the log and left out. Raise `UserError` if nothing can be prepared.
     """
     if out.resolve() == source.resolve():
         raise UserError(f"--out {out} is the data set itself; name another folder, its pictures would be overwritten.")
     found = layout(source)
     affwild2.copy_annotations(source, out)
+    prepare_layout(found, out, context=context)
+
+
+def prepare_layout(found: Layout, out: Path, *, context: bool = False) -> None:
+    """Write the folders of all recordings of a layout that are not in `out` yet, several videos at a time.
+
+    Raise `UserError` if `out` cannot be written, or if none of the recordings has a video or pictures that can be read.
+    """
     recordings = found.recordings()
     due = {video: names for video, names in recordings.items() if not all(_ready(out, name) for name in names)}
     stop, networks = Event(), Networks()
@@ -82,12 +91,13 @@ def prepare_affwild2(source: Path, out: Path, *, context: bool = False) -> None:
 
 
 def _ready(out: Path, name: str) -> bool:
+    """Return whether a recording is in place: its landmarks are moved last."""
     return (out / "landmarks" / f"{name}.npy").is_file()
 
 
 @dataclass(frozen=True)
 class Job:
-    """One video and the people in it."""
+    """Hold one video and the people in it."""
 
     video: str
     names: list[str]
@@ -97,12 +107,12 @@ class Job:
 
     @property
     def aside(self) -> Path:
-        """Where it is written until it is whole."""
+        """Return the folder in which it is written until it is whole."""
         return self.out / f".{self.video}.part"
 
 
 def _one(job: Job, networks: Networks, stop: Event, progress: Callable[[int], object]) -> None:
-    """A video, or pictures of it, aside and then into place."""
+    """Write a video, or pictures of it, aside and then move it into place."""
     if stop.is_set():
         return
     shutil.rmtree(job.aside, ignore_errors=True)
@@ -112,7 +122,7 @@ def _one(job: Job, networks: Networks, stop: Event, progress: Callable[[int], ob
         else:
             done = [name for name in job.names if _from_pictures(job, name, networks, stop, progress)]
         if not stop.is_set():
-            _move(job, done)
+            move(job.aside, job.out, done)
     except UserError as error:
         log.warning("%s", error)
     finally:
@@ -120,10 +130,14 @@ def _one(job: Job, networks: Networks, stop: Event, progress: Callable[[int], ob
 
 
 def _from_video(job: Job, networks: Networks, stop: Event, progress: Callable[[int], object]) -> list[str]:
+    """Write what a video shows and sounds like, and return the names of its people; none if `stop` was set."""
     path = job.found.videos[job.video]
     perception, sound, times = Perception(networks), Columns(), list[float]()
     crops = job.found.crops["cropped_aligned"]
-    people = {name: (AnnotatedPerson(name, crops.get(name)), _Person(job, name)) for name in job.names}
+    people = {
+        name: (AnnotatedPerson(name, crops.get(name)), RecordingFiles(job.aside, name, context=job.context))
+        for name in job.names
+    }
     early: list[Sound] = []  # before the first picture, from which time is counted
     for item in FileSource(path, path.name, realtime=False).read(stop):
         if isinstance(item, Sound):
@@ -152,11 +166,12 @@ def _from_video(job: Job, networks: Networks, stop: Event, progress: Callable[[i
 
 
 def _from_pictures(job: Job, name: str, networks: Networks, stop: Event, progress: Callable[[int], object]) -> bool:
-    """Whether the data set has pictures of `name`."""
+    """Write what the data set's pictures of `name` show, and return whether there are any."""
     kind = next((kind for kind in CROPS if name in job.found.crops[kind]), None)
     if kind is None:
         return False
-    written, folder = _Person(job, name), job.found.crops[kind][name]
+    written = RecordingFiles(job.aside, name, context=job.context)
+    folder = job.found.crops[kind][name]
     last = max((int(path.stem) for path in folder.glob("*.jpg")), default=0)
     for index in range(last):
         if stop.is_set():
@@ -172,15 +187,16 @@ def _from_pictures(job: Job, name: str, networks: Networks, stop: Event, progres
 
 
 class Columns:
-    """Mel columns of a whole video, out of the stream that keeps the last seconds only."""
+    """Collect the mel columns of a whole video from the stream, which keeps the last seconds only."""
 
     def __init__(self) -> None:
+        """Begin a video."""
         self._mel = MelStream()
         self._taken = 0  # columns
         self._parts: list[Floats] = []
 
     def push(self, sound: Sound, start: float) -> None:
-        """Takes sound in; `start` s on its clock become 0."""
+        """Add sound; `start` seconds on its clock become 0."""
         self._mel.push(Sound(sound.samples, sound.t - start))
         first, last = max(self._taken, self._mel.oldest), self._mel.columns
         if last > self._taken:
@@ -189,7 +205,7 @@ class Columns:
             self._taken = last
 
     def power(self) -> Floats:
-        """(64, 1 + n // 441) of the n samples from time 0 on; no column for a video without sound. To be asked once."""
+        """Return (64, 1 + n // 441) of the n samples from time 0 on, no column without sound. Call it once."""
         if not self._mel.started:
             return np.zeros((MELS, 0), np.float32)
         end = self._mel.end
@@ -198,18 +214,19 @@ class Columns:
         return np.asarray(10 ** (np.concatenate(self._parts, axis=1)[:, :columns] / 10), np.float32)
 
 
-class _Person:
-    """The files of one recording, aside."""
+class RecordingFiles:
+    """Write the files of one recording into a folder, frame by frame."""
 
-    def __init__(self, job: Job, name: str) -> None:
-        self._folders = {kind: job.aside / kind for kind in _FOLDERS if kind != "cropped" or job.context}
-        self._job, self._name = job, name
+    def __init__(self, aside: Path, name: str, *, context: bool) -> None:
+        """Make the recording's folders in `aside`; `context`: also that of faces with their surroundings."""
+        self._folders = {kind: aside / kind for kind in _FOLDERS if kind != "cropped" or context}
+        self._aside, self._name = aside, name
         self._landmarks: list[Floats] = []
         for folder in self._folders.values():
             (folder / name).mkdir(parents=True)
 
     def add(self, index: int, face: Face | None, context: NDArray[np.integer] | None) -> None:
-        """Frame `index` (from 0) and, where it is wanted, the face with its surroundings."""
+        """Write frame `index` (from 0) and, if given, the face with its surroundings; `face` None leaves a gap."""
         if face is None:
             self._landmarks.append(np.full((68, 2), np.nan, np.float32))
             return
@@ -221,11 +238,11 @@ class _Person:
             _write(picture(self._folders["cropped"], self._name, index), context[..., ::-1])
 
     def finish(self, **arrays: NDArray[np.generic]) -> None:
-        """Writes the arrays, the landmarks among them."""
+        """Write the given arrays and the landmarks."""
         everything: Mapping[str, NDArray[np.generic]] = {**arrays, "landmarks": np.stack(self._landmarks)}
         for kind, array in everything.items():
-            (self._job.aside / kind).mkdir(exist_ok=True)
-            np.save(self._job.aside / kind / f"{self._name}.npy", array)
+            (self._aside / kind).mkdir(exist_ok=True)
+            np.save(self._aside / kind / f"{self._name}.npy", array)
 
 
 def _write(path: Path, image: NDArray[np.integer]) -> None:
@@ -234,11 +251,11 @@ def _write(path: Path, image: NDArray[np.integer]) -> None:
         raise OSError(f"{path.name} was not written; is the disk full?")
 
 
-def _move(job: Job, names: Sequence[str]) -> None:
-    """From aside into place; the landmarks, by which a recording counts as ready, last."""
+def move(aside: Path, out: Path, names: Sequence[str]) -> None:
+    """Move recordings from `aside` into `out`; the landmarks, by which a recording counts as ready, last."""
     for name in names:
         for kind, file in [(kind, name) for kind in _FOLDERS] + [(kind, f"{name}.npy") for kind in _ARRAYS]:
-            old, new = job.out / kind / file, job.aside / kind / file
+            old, new = out / kind / file, aside / kind / file
             if old.is_dir():
                 shutil.rmtree(old)
             if new.exists():

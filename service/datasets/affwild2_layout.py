@@ -1,10 +1,10 @@
-"""Where things lie in a folder of Aff-Wild2 as its owners distribute it: annotations, videos, cropped faces."""
+"""Find the annotations, videos and cropped faces in a folder of Aff-Wild2 as its owners distribute it."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.errors import UserError
+from models.errors import UserError
 from models.training import affwild2
 
 VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm"})
@@ -13,14 +13,14 @@ CROPS = ("cropped", "cropped_aligned")  # the data set's own pictures; the forme
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder of Aff-Wild2 holds: `frames` by annotated name, `videos` by stem, `crops` by kind and name."""
+    """Hold what a data set has: `frames` by annotated name, `videos` by stem, `crops` by kind and name."""
 
     frames: dict[str, int]
     videos: dict[str, Path]
     crops: dict[str, dict[str, Path]]
 
     def recordings(self) -> dict[str, list[str]]:
-        """Video -> names of its people; a video that nobody annotated (the test set's) has one of its own name."""
+        """Return by video the names of its people; a video without annotation (of the test set) has its own name."""
         names = {name: affwild2.video_of(name) for name in (*self.frames, *self.crops["cropped_aligned"])}
         names |= {stem: stem for stem in self.videos if stem not in names.values()}
         by_video: dict[str, list[str]] = {}
@@ -30,7 +30,7 @@ class Layout:
 
 
 def layout(source: Path) -> Layout:
-    """Raises `UserError` if `source` is not Aff-Wild2, `AnnotationError` for a file in it that is wrong."""
+    """Return what `source` holds. Raise `UserError` if it is not Aff-Wild2, `AnnotationError` for a wrong file."""
     videos: dict[str, Path] = {}
     crops: dict[str, dict[str, Path]] = {kind: {} for kind in CROPS}
     for folder, inner, files in os.walk(source):
@@ -52,7 +52,7 @@ def layout(source: Path) -> Layout:
 
 
 def _people(folder: Path) -> dict[str, Path]:
-    """Name -> folder of pictures, also where they lie in batches."""
+    """Return the folders of pictures by name, also where they lie in batches."""
     found: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
         with os.scandir(path) as entries:

@@ -1,4 +1,4 @@
-"""Which of a frame's faces an annotation of Aff-Wild2 is about.
+"""Choose which of a frame's faces an annotation of Aff-Wild2 is about.
 
 The data set's own crop of the frame says it, where it is at hand. Without it: the person who was large for longest, and
 of a video with two annotated people (`_left`, `_right`), the two largest by their places.
@@ -22,10 +22,10 @@ SIDES = ("_left", "_right")
 
 
 class AnnotatedPerson:
-    """One per annotation; sees every frame of the video, in order."""
+    """Follow the person of one annotation; give it every frame of the video, in order."""
 
     def __init__(self, name: str, crops: Path | None) -> None:
-        """`crops`: the data set's `cropped_aligned/<name>`, or None."""
+        """Take the annotation's name, and the data set's `cropped_aligned/<name>` or None."""
         self._side = next((side for side in SIDES if name.endswith(side)), None)
         self._crops = crops
         self._area: Counter[int] = Counter()  # track -> pixels, over all frames
@@ -33,7 +33,7 @@ class AnnotatedPerson:
         self._track: int | None = None
 
     def among(self, faces: Sequence[Face], frame: int, width: int) -> Face | None:
-        """The person's face in frame `frame` (from 0), `width` pixels wide; None where it is not among `faces`."""
+        """Return the person's face in frame `frame` (from 0), `width` pixels wide, or None if it is not in `faces`."""
         for face in faces:
             self._area[face.track] += round(face.box[2] * face.box[3])
         chosen = self._by_crop(faces, frame) if self._crops is not None else self._by_place(faces, width)
@@ -44,7 +44,7 @@ class AnnotatedPerson:
     def _by_crop(self, faces: Sequence[Face], frame: int) -> Face | None:
         assert self._crops is not None
         crop = cv2.imread(str(picture(self._crops.parent, self._crops.name, frame)))
-        if crop is None:  # the data set saw nobody; perception may have kept track
+        if crop is None:  # the data set has no face here; perception may still track one
             return next((face for face in faces if face.track == self._track), None)
         wanted = _small(np.ascontiguousarray(crop[..., ::-1], np.uint8))
         likeness = [float((_small(face.crop) * wanted).sum()) for face in faces]
@@ -68,7 +68,7 @@ def _middle(face: Face) -> float:
 
 
 def _small(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """A crop of any size in (16, 16, 3) coarse colours of mean 0 and length 1."""
+    """Return a crop of any size as (16, 16, 3) coarse colours of mean 0 and length 1."""
     coarse = cv2.resize(crop, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
     centred = coarse - coarse.mean()
     return np.asarray(centred / max(float(np.linalg.norm(centred)), 1e-6), np.float64)

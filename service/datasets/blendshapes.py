@@ -1,4 +1,4 @@
-"""The teacher of the action units: MediaPipe Face Landmarker's 478 points and 52 blendshapes, for data preparation.
+"""Run the teacher of the action units, MediaPipe Face Landmarker, for data preparation: 478 points, 52 blendshapes.
 
 Apache-2.0 (Google). The task file is a zip of TFLite files; landmark subset and names as in MediaPipe's
 face_blendshapes_graph. Runs in float32: bf16 moves the blendshapes by up to 0.1.
@@ -40,9 +40,10 @@ _MIN_PRESENCE = 0.5
 
 
 class Blendshapes:
-    """`task`: path of face_landmarker.task. One thread at a time."""
+    """Run the task's two networks; use one object from one thread at a time."""
 
     def __init__(self, task: Path) -> None:
+        """Take the path of face_landmarker.task. Raise `OSError` or `KeyError` if it is not that file."""
         config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(task) as archive:
             models = [
@@ -52,7 +53,7 @@ class Blendshapes:
             self._points, self._shapes = (core().compile_model(model, "CPU", config) for model in models)
 
     def __call__(self, image: NDArray[np.uint8], mesh: NDArray[np.floating]) -> NDArray[np.float32] | None:
-        """(52,) in 0..1 in the order of `NAMES`, or None where the teacher sees no face.
+        """Return (52,) in 0..1 in the order of `NAMES`, or None where the teacher sees no face.
 
         image: (height, width, 3) RGB; mesh: (468, 3) pixels, where the face is.
         """
@@ -72,7 +73,7 @@ class Blendshapes:
 
 
 def _to_input(roi: Roi) -> NDArray[np.float64]:
-    """(2, 3), picture -> the network's input."""
+    """Return the (2, 3) transform from the picture to the network's input."""
     scale = _SIZE / roi.side
     c, s = np.cos(roi.angle) * scale, np.sin(roi.angle) * scale
     linear = np.array([[c, s], [-s, c]])

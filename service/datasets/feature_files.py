@@ -56,9 +56,8 @@ def prepare_feature_files(source: Path, out: Path) -> None:
         for modality, x in found.items():
             arrays[modality][: len(x)] = x
         with written_whole(out / "multiterm" / f"{name}.npz") as aside:
-            np.savez_compressed(
-                aside, extractor=np.array(EXTRACTOR), **{key: x.astype(np.float32) for key, x in arrays.items()}
-            )
+            halves = {key: x.astype(np.float32) for key, x in arrays.items()}
+            np.savez_compressed(aside, extractor=np.array(EXTRACTOR), **halves)  # type: ignore[arg-type]
         done += 1
     if not done:
         raise UserError(f"{source} has no {', '.join(f'{folder}/NAME.csv' for folder in _FOLDERS)} of any recording.")
@@ -71,8 +70,8 @@ def read_features(source: Path, name: str) -> dict[str, Floats]:
         found |= read_openface(path)
     if (path := source / "openpose" / f"{name}.csv").is_file():
         found["pose"] = _numbers(path, MODALITIES["pose"])
-    if (path := _deep_file(source, name)) is not None:
-        found["deep"] = _deep(path)
+    if (deep := _deep_file(source, name)) is not None:
+        found["deep"] = _deep(deep)
     return found
 
 
@@ -139,7 +138,7 @@ def _deep_width(source: Path, names: list[str]) -> int:
 
 
 def _numbers(path: Path, columns: int | None) -> Floats:
-    """Return (frames, columns) of a CSV without header, a row a frame; raise `AnnotationError` by line for a wrong one."""
+    """Return (frames, columns) of a CSV without header, a row a frame; raise `AnnotationError` for a wrong line."""
     rows: list[list[float]] = []
     for line, text in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
         try:

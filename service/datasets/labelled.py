@@ -7,8 +7,9 @@ and names pictures or videos; it opens no picture. Expressions are indices into 
 """
 
 import csv
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -22,6 +23,8 @@ from models.metrics import CLASS_SENTINEL, VA_SENTINEL
 EXPRESSIONS_8 = (*EXPRESSIONS, "contempt")
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".wmv"})
+
+STILLS = 10_000  # pictures of one recording
 
 Split = Literal["train", "validation", "test"]
 Table = Iterator[tuple[int, dict[str, str]]]
@@ -45,6 +48,7 @@ class Labelled:
     compound: NDArray[np.int64]
 
     def __len__(self) -> int:
+        """Return the number of frames or pictures."""
         return len(self.expression)
 
 
@@ -137,3 +141,51 @@ def need(path: Path, what: str) -> Path:
     if not path.exists():
         raise AnnotationError(f"{path} does not exist; expected {what} there.")
     return path
+
+
+def split_of(subject: str, validation: float = 0.2) -> Split:
+    """Return train or validation for a set without an official split, by the hash of the subject or video.
+
+    The share `validation` is for validation, the same on every machine.
+    """
+    share = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4]) / 2**32
+    return "validation" if share < validation else "train"
+
+
+def stills(name: str, split: Split, rows: Sequence["Still"]) -> list[Labelled]:
+    """Return pictures that share a split as recordings of at most `STILLS` pictures each."""
+    found = []
+    for number, start in enumerate(range(0, len(rows), STILLS)):
+        part = rows[start : start + STILLS]
+        found.append(
+            labelled(
+                f"{name}_{split}_{number:03}",
+                split,
+                [row.path for row in part],
+                length=len(part),
+                va=np.array([row.va for row in part], np.float32),
+                expression=np.array([row.expression for row in part]),
+                au={unit: np.array([row.au.get(unit, CLASS_SENTINEL) for row in part]) for unit in AUS_UNION},
+                compound=np.array([row.compound for row in part]),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Still:
+    """Hold one labelled picture; labels that are missing hold the sentinels, and `au` lacks their units."""
+
+    path: Path
+    va: tuple[float, float] = (VA_SENTINEL, VA_SENTINEL)
+    expression: int = CLASS_SENTINEL
+    au: Mapping[str, int] = field(default_factory=dict)
+    compound: int = CLASS_SENTINEL
+
+
+def lines(path: Path) -> list[str]:
+    """Return the lines of a text file. Raise `AnnotationError` if it cannot be read."""
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path} cannot be read as text: {error}.") from error

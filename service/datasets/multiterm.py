@@ -1,7 +1,7 @@
-"""What multi-term boosting reads, added to recordings: `multiterm/<name>.npz`, made by the code that serves.
+"""Add to recordings what multi-term boosting reads: `multiterm/<name>.npz`, made by the code that serves.
 
-Out of the videos; or, where a video is not at hand, out of the data set's aligned pictures, which tell of action units
-and deep features but not of head, gaze and body. Arrays by modality, (slots, features) float32 at 30 slots a second
+Out of the videos; or, where a video is not at hand, out of the data set's aligned pictures, which give action units
+and deep features but not head, gaze and body. Arrays by modality, (slots, features) float32 at 30 slots a second
 from the first frame on, NaN where unknown; `extractor` names the weights that the deep features come from. Recordings
 that have their file are skipped, so that a run which was stopped goes on.
 """
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engines import weights
-from engines.errors import UserError
+from models.errors import UserError
+from models.files import written_whole
 from models.multiterm.live_windows import slot_of
 from models.training import affwild2
 from models.training.recordings import FPS
@@ -41,16 +42,17 @@ Seen = Iterator[tuple[float, dict[str, Face | None]]]  # frame by frame: seconds
 
 
 class Person:
-    """The features of one person, frame by frame, through the serving code."""
+    """Collect the features of one person, frame by frame, through the serving code."""
 
     def __init__(self, engine: FeatureEngine) -> None:
+        """Take the engine of the feature networks."""
         self._engine = engine
         self._features = FrameFeatures(read_names(weights.path(FACE)).aus)
         self._slots: list[Slot] = []
         self._length = 0  # slots
 
     def add(self, t: float, face: Face | None) -> None:
-        """The frame at `t` seconds, with the person's face or None."""
+        """Add the frame at `t` seconds, with the person's face or None."""
         self._length = slot_of(t) + 1
         faces = [] if face is None else [replace(face, track=0)]  # one person, whatever perception called the face
         inputs = self._features.ask(t, faces)
@@ -58,7 +60,7 @@ class Person:
             self._slots += self._features.read(t, faces, self._engine(inputs))[0]
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """(slots, features) by modality; empty if the person was never seen."""
+        """Return (slots, features) by modality; nothing if the person was never seen."""
         if not self._slots:
             return {}
         out = {name: np.full((self._length, len(x)), np.nan) for name, x in self._slots[0].row.items()}
@@ -69,9 +71,9 @@ class Person:
 
 
 def prepare_multiterm(source: Path, out: Path) -> None:
-    """Writes `out`/multiterm from `source`, a folder of Aff-Wild2 or one that was prepared from it; they may be one.
+    """Write `out`/multiterm from `source`, a folder of Aff-Wild2 or one that was prepared from it; they may be one.
 
-    Raises `UserError` where nothing can be prepared.
+    Raise `UserError` if nothing can be prepared.
     """
     found = layout(source)
     if out.resolve() != source.resolve():
@@ -127,7 +129,7 @@ def _in_video(found: Layout, path: Path, names: list[str], networks: Networks) -
 
 
 def _in_pictures(found: Layout, names: list[str], networks: Networks) -> Seen:
-    """At 30 a second; without the frame around them, so that nothing is taken for head, gaze and body."""
+    """Yield pictures at 30 a second, without the frame around them, so that head, gaze and body stay unknown."""
     for name in names:
         folder = found.crops["cropped_aligned"].get(name)
         last = 0 if folder is None else max((int(path.stem) for path in folder.glob("*.jpg")), default=0)
@@ -145,7 +147,5 @@ def _file(out: Path, name: str) -> Path:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    aside.replace(path)
+    with written_whole(path) as aside:
+        np.savez_compressed(aside, **arrays)  # type: ignore[arg-type]

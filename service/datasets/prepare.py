@@ -1,4 +1,4 @@
-"""`affectstream prepare`: a data set as the aligned crops, teacher values and mel columns that training reads.
+"""Prepare a data set as the aligned crops, teacher values and mel columns that training reads.
 
 The perception is the very one that serves. A data set is written in shards, each aside and then renamed, and a run that
 was stopped goes on with the shards that are missing. Shards are `.npz` files without pickles:
@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engines import weights
-from engines.errors import UserError, WeightsError
+from engines.errors import WeightsError
+from models.errors import UserError
+from models.files import written_whole
 from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame
 from service.datasets import webva
@@ -39,7 +41,10 @@ from service.perception.still import face_in_crop
 
 log = logging.getLogger(__name__)
 
-DATASETS = ("ferplus", "faces", "webva", "ravdess", "video", "affwild2", "multiterm", "multiterm-files")
+LABELLED = ("affwild", "omg-emotion", "affectnet", "raf-db", "emotionet", "disfa", "bp4d", "afew-va")
+DATASETS = (
+    "ferplus", "faces", "webva", "ravdess", "video", "affwild2", *LABELLED, "multiterm", "multiterm-files",
+)  # fmt: skip
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
@@ -56,15 +61,17 @@ class _Picture:
     blendshapes: NDArray[np.float32]  # (52,) NaN where unknown
 
 
-class _Looker:
-    """Perception and teacher over single pictures, for several threads."""
+class _PictureReader:
+    """Read single pictures by perception and the teacher, from several threads."""
 
     def __init__(self, teacher: Path | None) -> None:
+        """Take the teacher's task file, or None to leave action units out."""
         self._networks = Networks()
         self._teacher = teacher
         self._own = local()
 
     def __call__(self, image: NDArray[np.uint8]) -> _Picture:
+        """Return the aligned face of `image` (height, width[, 3]), by the mean transform if no face is found."""
         unknown = np.full(len(NAMES), np.nan, np.float32)
         face = face_in_crop(self._networks, image)
         if face is None:
@@ -74,7 +81,7 @@ class _Looker:
         return _Picture(_as_source(face.crop, image), True, unknown if shapes is None else shapes)
 
     def shapes(self, image: NDArray[np.uint8], mesh: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """The teacher's values, or None."""
+        """Return the teacher's values (52,), or None without a teacher or where it sees no face."""
         if self._teacher is None:
             return None
         if not hasattr(self._own, "teacher"):
@@ -88,7 +95,7 @@ def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _as_source(crop: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey crops of grey pictures: a third of the room."""
+    """Return grey crops of grey pictures, which take a third of the room."""
     return crop[:, :, 0] if image.ndim == 2 else crop
 
 
@@ -103,13 +110,14 @@ def _mean_matrix(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool = False) -> None:
-    """Writes the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
+    """Write the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
 
-    ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); ravdess: FLAC
-    or WAV files by RAVDESS' names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
-    recording instead (`service.datasets.affwild2`), with `context` those of faces with their surroundings too;
-    multiterm adds what that system reads (`service.datasets.multiterm`). Raises `UserError` for a name or folder
-    that is not there.
+    ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); webva: see
+    `service.datasets.webva`; ravdess: FLAC or WAV files by RAVDESS' names; video: a video, or a folder of them.
+    affwild2, a folder of it, becomes folders by recording instead (`service.datasets.affwild2`), with `context` those
+    of faces with their surroundings too, and so do the sets of `service.datasets.labelled_sets`. multiterm adds what
+    that system reads (`service.datasets.multiterm`), and multiterm-files takes it from other programs' files. Raise
+    `UserError` for a name or folder that is not there, `AnnotationError` for a file that is wrong.
     """
     source, target = Path(folder), Path(out)
     if dataset not in DATASETS:
@@ -128,6 +136,10 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
         from service.datasets.feature_files import prepare_feature_files
 
         return prepare_feature_files(source, target)
+    if dataset in LABELLED:
+        from service.datasets.labelled_sets import prepare_labelled
+
+        return prepare_labelled(dataset, source, target)
     target.mkdir(parents=True, exist_ok=True)
     makers = {"ferplus": _ferplus, "faces": _faces, "webva": _webva, "ravdess": _ravdess, "video": _video}
     shards = makers[dataset]
@@ -138,14 +150,12 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
 
 
 def _write(path: Path, columns: Columns) -> None:
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as file:
-        np.savez(file, **columns)  # type: ignore[arg-type]
-    os.replace(aside, path)
+    with written_whole(path) as aside:
+        np.savez(aside, **columns)  # type: ignore[arg-type]
 
 
 def _teacher_file(folder: Path) -> Path | None:
-    """face_landmarker.task beside the data, or out of the weights store; None, said once, where there is neither."""
+    """Return face_landmarker.task beside the data or from the weights store, or None, with a warning, without it."""
     try:
         wanted = weights.entry(_TEACHER)
         for near in (folder, folder.parent):
@@ -158,9 +168,9 @@ def _teacher_file(folder: Path) -> Path | None:
         return None
 
 
-def _pictures(images: list[NDArray[np.uint8]], look: _Looker, title: str) -> Columns:
+def _pictures(images: list[NDArray[np.uint8]], reader: _PictureReader, title: str) -> Columns:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        seen = list(tqdm(pool.map(look, images), total=len(images), desc=title, leave=False))
+        seen = list(tqdm(pool.map(reader, images), total=len(images), desc=title, leave=False))
     return {
         "crops": np.stack([one.crop for one in seen]),
         "found": np.array([one.found for one in seen]),
@@ -173,12 +183,12 @@ def _ferplus(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
     path = source / "ferplus.npz" if source.is_dir() else source
     with np.load(path, allow_pickle=False) as file:
         images, votes, split = file["images"], file["votes"], file["split"]
-    look = _Looker(_teacher_file(path.parent))
+    reader = _PictureReader(_teacher_file(path.parent))
     for start in range(0, len(images), SHARD):
         rows = slice(start, min(start + SHARD, len(images)))
 
         def make(rows: slice = rows) -> Columns:
-            columns = _pictures(list(images[rows]), look, f"{rows.start}-{rows.stop} of {len(images)}")
+            columns = _pictures(list(images[rows]), reader, f"{rows.start}-{rows.stop} of {len(images)}")
             return columns | {
                 "votes": votes[rows], "split": split[rows], "index": np.arange(rows.start, rows.stop),
             }  # fmt: skip
@@ -192,12 +202,12 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
         raise UserError(f"{source} has no index.csv (file, emotion, source_name).")
     with index.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    look = _Looker(_teacher_file(source))
+    reader = _PictureReader(_teacher_file(source))
     for start in range(0, len(rows), SHARD):
         part = rows[start : start + SHARD]
 
         def make(part: list[dict[str, str]] = part) -> Columns:
-            columns = _pictures([_read(source / row["file"]) for row in part], look, source.name)
+            columns = _pictures([_read(source / row["file"]) for row in part], reader, source.name)
             return columns | {
                 "label": np.array([row["emotion"] for row in part]),
                 "name": np.array([row["source_name"] for row in part]),
@@ -208,12 +218,12 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
 def _webva(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
     rows = webva.photographs(source)
-    look = _Looker(_teacher_file(source))
+    reader = _PictureReader(_teacher_file(source))
     for start in range(0, len(rows), SHARD):
         part = rows[start : start + SHARD]
 
         def make(part: list[webva.Photograph] = part) -> Columns:
-            columns = _pictures([_read(row.path) for row in part], look, "webva")
+            columns = _pictures([_read(row.path) for row in part], reader, "webva")
             return columns | {
                 "label": np.array([EXPRESSIONS_8[row.expression] for row in part]),
                 "va": np.array([(row.valence, row.arousal) for row in part], np.float32),
@@ -225,7 +235,7 @@ def _webva(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """(height, width, 3) RGB. Raises `UserError` if it is not a picture."""
+    """Return (height, width, 3) RGB. Raise `UserError` if it is not a picture."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f"{path} is not a picture that can be read.")
@@ -238,7 +248,7 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
         if source.is_dir()
         else [source]
     )
-    look = _Looker(_teacher_file(source))
+    reader = _PictureReader(_teacher_file(source))
     networks = Networks()
     for path in paths:
 
@@ -249,7 +259,7 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
                 if not isinstance(item, Frame):
                     continue
                 for face in perception(item):
-                    values = look.shapes(item.image, face.mesh)
+                    values = reader.shapes(item.image, face.mesh)
                     if values is not None:
                         crops.append(face.crop)
                         shapes.append(values)
@@ -288,7 +298,7 @@ def _ravdess(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
 
 def _mel(path: Path) -> NDArray[np.float32]:
-    """(64, columns) mel power in dB of a whole sound file at 44.1 kHz mono."""
+    """Return (64, columns) mel power in dB of a whole sound file, at 44.1 kHz mono."""
     resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
     with av.open(str(path)) as container:
         frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]

@@ -1,5 +1,7 @@
 """Scores from files are those of the frames in them, with intervals by video; wrong files are named."""
 
+import json
+
 import numpy as np
 import pytest
 from golden import networks
@@ -10,6 +12,7 @@ from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
 from models.training import affwild2, evaluate, plots, prediction_files, probabilities
 from models.training.affwild2 import Annotation
 from models.training.probabilities import Probabilities
+from service.cli import main
 from service.publish.table import COLUMNS
 
 PARTS = {"a": slice(0, 150), "b_left": slice(150, 300), "b_right": slice(300, 450), "c": slice(450, 600)}
@@ -244,3 +247,16 @@ def test_the_papers_other_measures_are_among_the_scores(folders, arrays):
     assert scores["expression_diagonal"] == pytest.approx((counts.diagonal() / counts.sum(1)).mean())
     assert scores["expression_recall"] == pytest.approx(scores["expression_diagonal"])
     assert scores["au_afa"] == pytest.approx(scores["au_2020"])
+
+
+def test_the_command_line_leaves_missing_predictions_out_if_so_asked(folders, capsys):
+    given, root = folders
+    path = given / "VA_Set" / "a.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join((lines[0], *["-5,-5"] * 20, *lines[21:])) + "\n")
+    scores = []
+    for missing in ("count", "leave-out"):
+        assert main(["evaluate", str(given), str(root), "--missing", missing, "--json"]) == 0
+        rows = {row["score"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+        scores.append(rows["va"])
+    assert scores[1] > scores[0] + 0.1

@@ -13,6 +13,7 @@ from models.networks import inception_v3
 from models.networks.descriptors import SMOOTHING, Descriptors, smooth
 from models.training import affwild2, evaluate, inputs, predict, samples, synthetic, train
 from models.training import recipe as recipes
+from service.cli import main
 
 torch.set_num_threads(1)
 
@@ -143,6 +144,9 @@ def test_predict_averages_the_folds_that_one_recipe_trains(data, tmp_path):
     mean = affwild2.read_va(tmp_path / "together" / "VA_Set" / "v0.txt")
     np.testing.assert_allclose(mean, np.mean(found, axis=0), atol=2e-3)  # files hold three decimals
     assert np.isfinite(evaluate.evaluate(tmp_path / "together", data, rounds=2).scores["va"][0])
+    assert main(["evaluate", str(tmp_path / "run"), str(data), "--out", str(tmp_path / "cli"), "--json"]) == 0
+    again = affwild2.read_va(tmp_path / "cli" / "VA_Set" / "v0.txt")
+    np.testing.assert_array_equal(again, mean)
     other = replace(recipe, folds=0, learning_rate=1e-4)
     train.train(other, data, tmp_path / "run" / "other", progress=False)
     with pytest.raises(ModelError, match="other recipes than the folds of one"):

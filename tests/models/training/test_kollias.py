@@ -11,7 +11,7 @@ from models import checkpoint, metrics, postprocess, relations
 from models.errors import ModelError
 from models.labels import AUS_2020, AUS_UNION, EXPRESSIONS
 from models.postprocess import WHOLE, Chain, Sequences
-from models.training import affwild2, coupling, evaluate, losses, predict, samples, synthetic, train
+from models.training import affwild2, coupling, evaluate, inputs, losses, predict, samples, synthetic, train
 from models.training import recipe as recipes
 from models.training.task_batches import TaskBatches
 
@@ -242,6 +242,53 @@ def test_the_first_recurrent_layer_drops_with_the_papers_probability():
         network = models.create(name, width=2, fc=8)
         found = {m.dropout for m in network.modules() if isinstance(m, torch.nn.GRU) and m.num_layers == 2}
         assert found == {0.8}
+
+
+def test_facebehaviornet_is_fine_tuned_on_a_few_compound_labels(data, tmp_path):
+    """A drawn set of RAF-DB's eleven classes that follow the drawn expression, from a network trained without them."""
+    root = tmp_path / "raf-db"
+    synthetic.write(root, videos=2, seconds=2, validation=1)
+    for path in sorted(root.glob("annotations/EXPR_Set/*/*.txt")):
+        compound = affwild2.read_expression(path)
+        affwild2.write_compound(root / "annotations" / "COMPOUND_Set" / path.parent.name / path.name, compound)
+    options = {"width": 4, "fc": 64}
+    train.train(replace(RECIPE, options=options), data, tmp_path / "without", progress=False)
+    few = replace(
+        recipes.read("facebehaviornet-compound"), options=options | {"compounds": 11}, epochs=6, batch=8,
+        learning_rate=1e-3, workers=0, initial={"": str(tmp_path / "without" / "best.pt")},
+    )  # fmt: skip
+    result = train.train(few, root, tmp_path / "few", progress=False)
+    losses_of = [row["loss"] for row in result["epochs"][1:]]
+    assert losses_of[-1] < losses_of[0] - 0.1
+    start = checkpoint.read(tmp_path / "without" / "best.pt")["state_dict"]["cnn.features.0.weight"]
+    tuned = checkpoint.read(tmp_path / "few" / "best.pt")["state_dict"]["cnn.features.0.weight"]
+    assert (tuned - start).abs().max() < 0.05  # it went on from there
+    with pytest.raises(ModelError, match="the task compound needs facebehaviornet with options"):
+        recipes.made({"network": "facebehaviornet", "score": "va", "tasks": {"va": 1, "compound": 1}}, "r.toml")
+
+
+# Alignment
+
+
+def test_five_point_alignment_moves_the_anchors_onto_a_frontal_face(data, tmp_path):
+    points = synthetic.landmarks(0.2, 0.3, 0.0)
+    turned = (points - 56) @ np.array([[0.9, 0.2], [-0.2, 0.9]]) + (60, 52)  # an affine motion of the whole face
+    crop = np.zeros((112, 112, 3), np.uint8)
+    for x, y in (turned[36:42].mean(0), turned[42:48].mean(0)):
+        crop[round(y) - 2 : round(y) + 3, round(x) - 2 : round(x) + 3] = 255
+    aligned = inputs.align_five_points(crop, turned)
+    assert aligned.shape == (96, 96, 3)
+    for (x, y), half in zip(np.array(inputs.FRONTAL[:2]) * 96, (slice(0, 48), slice(48, 96)), strict=True):
+        rows, columns = np.nonzero(aligned[:, half, 0] > 128)
+        assert abs(rows.mean() - y) < 4
+        assert abs(columns.mean() + half.start - x) < 4
+    unseen = inputs.align_five_points(crop, np.full((68, 2), np.nan))
+    assert unseen.shape == (96, 96, 3)
+    recipe = replace(RECIPE, network="mt-vgg", alignment="five-point", stride=12)
+    result = train.train(recipe, data, tmp_path, progress=False)
+    assert np.isfinite(result["score"])
+    with pytest.raises(ModelError, match="alignment five-point is of mt-vgg, mt-vgg-gru, facebehaviornet; not of tsav"):
+        recipes.made({"network": "tsav", "score": "va", "alignment": "five-point"}, "r.toml")
 
 
 # 1(d) baselines

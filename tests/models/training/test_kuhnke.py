@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import models
+from engines.papers.live_networks import LiveTSAV
 from models import checkpoint
 from models.errors import ModelError
 from models.labels import EXPRESSIONS
@@ -165,3 +166,9 @@ def test_action_units_are_decided_at_half_of_the_probability():
     logits = torch.tensor([[-0.01, 0.01, 0.49, 0.51]])
     assert decide("au", logits, probabilities=False).tolist() == [[0, 1, 1, 1]]  # 0.622, where the raw 0.5 lies
     assert decide("au", logits.sigmoid(), probabilities=True).tolist() == [[0, 1, 1, 1]]
+
+
+def test_an_ablation_is_refused_live_with_a_sentence():
+    for options in ({"mask": False}, {"streams": "aural"}):
+        with pytest.raises(ModelError, match="TSAV without its mask or one of its streams is trained and scored"):
+            LiveTSAV(models.create("tsav", width=2, **options))
