@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import UserError
+from service.capture.limits import max_pixels
 from service.capture.names import printable
 from service.capture.still import decode_still
 
@@ -75,6 +76,7 @@ class StillProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                env={**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": str(max_pixels())},
                 start_new_session=True,  # Ctrl-C is the parent's; the child ends with its pipe
                 bufsize=0,
             )
