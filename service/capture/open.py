@@ -65,7 +65,9 @@ def _file_and_options(text: str) -> tuple[Path, dict[str, str]]:
     if text.startswith("//"):  # file:///absolute/path, the form of a URL
         host, slash, rest = text[2:].partition("/")
         if host.lower() not in ("", "localhost"):
-            raise UserError(f"file://{printable(host)}/… is on another machine; copy the file here, or serve it by HTTP.")
+            raise UserError(
+                f"file://{printable(host)}/… is on another machine; copy the file here, or serve it by HTTP."
+            )
         whole = slash + rest
         if not _exists(whole):
             head, options = _options(whole, {"loop", "rotate"}) if "?" in whole else (whole, {})

@@ -60,8 +60,8 @@ async def answer_offer(connection: RTCPeerConnection, text: str) -> str:
         await connection.setLocalDescription(await connection.createAnswer())
     except OperationError:
         raise NotAcceptable(
-            f"no offered codec is taken: the offer sends {_codecs(description)}; offer VP8 or H.264 for video (baseline, "
-            "main or high profile, such as profile-level-id=42e01f with packetization-mode=1), Opus for audio"
+            f"no offered codec is taken: the offer sends {_codecs(description)}; offer VP8 or H.264 for video "
+            "(baseline, main or high, such as profile-level-id=42e01f with packetization-mode=1), Opus for audio"
         ) from None
     except _PARSER_ERRORS as error:
         raise UserError(f"the SDP offer cannot be followed ({type(error).__name__}: {error})") from None
@@ -104,19 +104,21 @@ def ice_username(connection: RTCPeerConnection) -> str | None:
 
 
 def ice_servers(urls: list[str]) -> list[RTCIceServer]:
-    """Return the STUN and TURN servers of `urls`: `stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT][?transport=udp|tcp]`.
+    """Return the STUN and TURN servers that `urls` name.
 
-    Raises `UserError` for anything else.
+    Each is `stun:HOST[:PORT]` or `turn:USER:PASSWORD@HOST[:PORT][?transport=udp|tcp]`. Raises `UserError` for anything
+    else, without the text, which may hold a password.
     """
     servers = []
-    for url in urls:
+    for number, url in enumerate(urls, 1):
         match = ICE_SERVER.fullmatch(url)
         plain = match["scheme"] + match["address"] if match else url
         try:
             parse_stun_turn_uri(plain)
         except ValueError:
             raise UserError(
-                f"ICE server {plain!r} is not understood; write stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT"
+                f"ICE server number {number} is not understood; write stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT, "
+                "with @ and : in the password percent-encoded"
             ) from None
         servers.append(
             RTCIceServer(plain, username=match["username"], credential=match["credential"])
@@ -127,7 +129,7 @@ def ice_servers(urls: list[str]) -> list[RTCIceServer]:
 
 
 def _sent_kinds(description: SessionDescription) -> list[str]:
-    """Return the kinds of media that the offer sends; everything that is neither sound nor picture counts as sent."""
+    """Return the kinds of media that the offer sends; what is neither sound nor picture counts as sent."""
     return [media.kind for media in description.media if media.direction not in ("recvonly", "inactive")]
 
 

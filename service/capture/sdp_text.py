@@ -1,8 +1,8 @@
 """Changes to SDP on its way to and from aiortc, which knows less than its decoders do.
 
-aiortc takes H.264 of the baseline profile and packetization mode 1 only; FFmpeg decodes main and high as well, and mode 0
-is a part of mode 1. So such an offer is shown to aiortc as baseline, and the answer names what was offered. Media that
-the peer rejected itself (port 0) are left out for aiortc and rejected in the answer.
+aiortc takes H.264 of the baseline profile and packetization mode 1 only; FFmpeg decodes main and high as well, and mode
+0 is a part of mode 1. So such an offer is shown to aiortc as baseline, and the answer names what was offered. Media
+that the peer rejected itself (port 0) are left out for aiortc and rejected in the answer.
 """
 
 import re
@@ -51,7 +51,7 @@ def answered(answer: str, shown: Shown) -> str:
 
 
 def _as_baseline(section: str, parameters: dict[str, str]) -> str:
-    """Return a medium of an offer, unchanged if it has a codec that aiortc knows; else its H.264 as baseline, mode 1."""
+    """Return a medium of an offer, its H.264 shown as baseline, mode 1, if it has no codec that aiortc knows."""
     payloads = re.findall(r"(?mi)^a=rtpmap:(\d+) H264/90000", section)
     if re.search(r"(?mi)^a=rtpmap:\d+ VP8/90000", section):
         return section
@@ -82,9 +82,11 @@ def _is_baseline(parameters: str) -> bool:
 
 def _restored(section: str, parameters: dict[str, str]) -> str:
     for payload, text in parameters.items():
-        line = f"a=fmtp:{payload} {text}" if text else None
-        pattern = _PARAMETERS.format(payload) + (r"" if line else r"\r?\n")
-        section = re.sub(pattern, lambda _, line=line: line or "", section)
+        match = re.search(_PARAMETERS.format(payload) + r"\r?\n", section)
+        if match is not None and text:
+            section = section[: match.start(1)] + text + section[match.end(1) :]
+        elif match is not None:
+            section = section[: match.start()] + section[match.end() :]
     return section
 
 

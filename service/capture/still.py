@@ -92,7 +92,9 @@ def decode_still(path: Path) -> NDArray[np.uint8]:
         try:
             image = _by_pillow(picture)
         except Exception as error:  # Pillow's decoders raise whatever they stumble over
-            raise UserError(f"is damaged: its {picture.format} data cannot be decoded ({type(error).__name__})") from error
+            raise UserError(
+                f"is damaged: its {picture.format} data cannot be decoded ({type(error).__name__})"
+            ) from error
     return to_8_bit(image)
 
 

@@ -91,7 +91,7 @@ class StillProcess:
         answer: dict[str, Any] = json.loads(line)
         if "shape" in answer:
             pixels = np.empty(answer["shape"], np.uint8)
-            rest = memoryview(pixels).cast("B")
+            rest = pixels.data.cast("B")
             while rest:
                 some = self._some(child, min(len(rest), 1 << 20), deadline)
                 rest[: len(some)] = some
@@ -155,7 +155,7 @@ def main() -> None:
             out.write(json.dumps({"error": f"cannot be decoded ({type(error).__name__})"}).encode() + b"\n")
         else:
             out.write(json.dumps({"shape": image.shape}).encode() + b"\n")
-            pixels = memoryview(image).cast("B")
+            pixels = image.data.cast("B")
             while pixels:
                 pixels = pixels[out.write(pixels) or 0 :]
 

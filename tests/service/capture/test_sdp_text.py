@@ -36,7 +36,10 @@ def answer_to(change: "dict[str, str]", codec: str = "video/H264", extra: str = 
 @pytest.mark.parametrize("mode", ["0", "1"])
 def test_every_profile_that_decodes_is_taken_and_answered_as_it_was_offered(profile: str, mode: str) -> None:
     answer = answer_to(
-        {"profile-level-id=[0-9a-f]{6}": f"profile-level-id={profile}", "packetization-mode=1": f"packetization-mode={mode}"}
+        {
+            "profile-level-id=[0-9a-f]{6}": f"profile-level-id={profile}",
+            "packetization-mode=1": f"packetization-mode={mode}",
+        }
     )
     parameters = re.findall(r"a=fmtp:\d+ (.*profile-level-id.*)", answer)
     assert parameters
@@ -65,7 +68,7 @@ def test_the_answer_asks_for_a_start_bitrate(codec: str) -> None:
 def test_a_medium_that_the_peer_rejected_is_skipped_and_rejected_in_its_place() -> None:
     rejected = "m=video 0 UDP/TLS/RTP/SAVPF 120\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\na=mid:9\r\n"
     answer = answer_to({r"(?m)^(?=m=video)": rejected.replace("\\", "")}, "video/VP8")
-    assert [line.split()[:2] for line in answer.splitlines() if line.startswith("m=")][0] == ["m=video", "0"]
+    assert next(line.split()[:2] for line in answer.splitlines() if line.startswith("m=")) == ["m=video", "0"]
     assert len(re.findall("(?m)^m=", answer)) == 3
 
 
@@ -87,7 +90,9 @@ def test_an_offer_that_aiortc_understands_is_not_touched() -> None:
     assert answered("v=0\r\nm=audio 9 X 0\r\n", shown) == "v=0\r\nm=audio 9 X 0\r\n"
 
 
-@pytest.mark.parametrize("text", ["", "m=", "m=video 0 ", "m=video 0 x\nm=", "\0", "m=video 9 x 1\na=rtpmap:1 H264/90000"])
+@pytest.mark.parametrize(
+    "text", ["", "m=", "m=video 0 ", "m=video 0 x\nm=", "\0", "m=video 9 x 1\na=rtpmap:1 H264/90000"]
+)
 def test_nonsense_gets_a_sentence(text: str) -> None:
     async def scenario() -> None:
         connection = RTCPeerConnection(RTCConfiguration([]))

@@ -246,7 +246,10 @@ def test_the_child_ends_with_its_parent(tmp_path: Path, portrait: Array) -> None
 
 
 def test_films_are_no_pictures(tmp_path: Path) -> None:
-    for name, head in {"a.mp4": b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "a.wav": b"RIFF\0\0\0\0WAVEfmt "}.items():
+    for name, head in {
+        "a.mp4": b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41",
+        "a.wav": b"RIFF\0\0\0\0WAVEfmt ",
+    }.items():
         (tmp_path / name).write_bytes(head + bytes(100))
         assert kind_of(tmp_path / name) is None
 

@@ -53,7 +53,7 @@ def test_a_film_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: py
     path = write_pictures(tmp_path / "a.mkv", [np.zeros((200, 300, 3), np.uint8)] * 2)
     assert items_of(path)
     monkeypatch.setenv(limits.VARIABLE, "0.05")
-    with pytest.raises(UserError, match="300x200 pixels are more than 0.05 million"):
+    with pytest.raises(UserError, match=r"300x200 pixels are more than 0\.05 million"):
         open_source(str(path))
 
 

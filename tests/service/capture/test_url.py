@@ -234,6 +234,42 @@ class HalfFile(QuietFiles):
         self.wfile.write(data[: len(data) // 2])
 
 
+class MidStream(QuietFiles):
+    """A live transport stream that is joined five seconds before its next key frame, at its own speed."""
+
+    def do_GET(self) -> None:
+        data = (Path(self.directory) / self.path[1:]).read_bytes()
+        packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+        tables = packets[:3]  # what is in the stream
+        begin = len(packets) // 12  # of 12 s, with key frames at 0 and 6
+        self.send_response(200)
+        self.end_headers()
+        try:
+            self.wfile.write(b"".join(tables))
+            for at in range(begin, len(packets), 10):
+                self.wfile.write(b"".join(packets[at : at + 10]))
+                time.sleep(12 / len(packets) * 10)
+        except OSError:
+            return
+
+
+def test_a_stream_is_waited_for_until_its_key_frame_comes_and_that_is_said(tmp_path: Path) -> None:
+    command = (
+        "ffmpeg -v error -y -f lavfi -i testsrc=s=320x180:r=25 -t 12 -c:v libx264 -preset ultrafast -g 150 "
+        f"-keyint_min 150 -sc_threshold 0 -b:v 600k -maxrate 600k -bufsize 100k {tmp_path}/clip.ts"
+    )
+    subprocess.run(command.split(), check=True)
+    with (
+        http_server(functools.partial(MidStream, directory=str(tmp_path))) as address,
+        Watcher(f"{address}/clip.ts") as watcher,
+    ):
+        watcher.wait_for_media(5)
+    said = [item for item in watcher.items if isinstance(item, StateChange)]
+    assert [item.state for item in said[:3]] == [State.CONNECTING, State.CONNECTING, State.LIVE]
+    assert "waiting for" in said[1].detail
+    assert "key frame" in said[1].detail
+
+
 class NoRanges(QuietFiles):
     """Says a file's length, but gives it only from its beginning."""
 
@@ -273,9 +309,7 @@ class Chunked(QuietFiles):
 
 @pytest.mark.parametrize("server", [NoRanges, UntilClosed, Chunked, QuietFiles])
 @pytest.mark.parametrize("name", ["clip.webm", "clip.ts"])
-def test_a_recording_without_a_duration_ends_by_itself(
-    tmp_path: Path, server: type[QuietFiles], name: str
-) -> None:
+def test_a_recording_without_a_duration_ends_by_itself(tmp_path: Path, server: type[QuietFiles], name: str) -> None:
     """A browser's MediaRecorder writes such WebM, and cameras write such transport streams."""
     webm = name.endswith("webm")
     write_clip(
