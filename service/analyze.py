@@ -22,12 +22,18 @@ from service.publish.export import open_export
 from service.runtime import Runtime
 
 # Names that promise a picture: what is not one is counted as unreadable, not as left out.
-PICTURES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .webp .tif .tiff .ppm .pgm .pbm .pnm .gif .jp2 .j2k .jpf .jpx .heic .heif "
-    ".hif .avif".split()
-)
+# fmt: off
+PICTURES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".gif", ".jp2", ".j2k", ".jpf", ".jpx", ".heic", ".heif", ".hif", ".avif",
+})
+# fmt: on
 # Files that begin like a picture and are something else: raw camera data behind a thumbnail, films of JPEG pictures.
-_NO_PICTURES = frozenset(".cr2 .nef .arw .dng .orf .rw2 .pef .srw .mjpg .mjpeg".split())
+# fmt: off
+_NO_PICTURES = frozenset({
+    ".cr2", ".nef", ".arw", ".dng", ".orf", ".rw2", ".pef", ".srw", ".mjpg", ".mjpeg",
+})
+# fmt: on
 _MAY_MOVE = frozenset({"GIF", "AVIF"})  # kinds that FFmpeg plays, if one is given alone
 _NAMED = 5  # files that were left out are named, so many of them
 TICK_SLACK = 1e-6  # s; a frame that lies on a tick but for rounding counts as on it

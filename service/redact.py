@@ -24,14 +24,20 @@ _BEGINNING = re.compile(
     r"\b(?:[a-z][a-z0-9+.-]*://|(?:rtsps?|rtmps?|https?|rediss?|srt|udp|ftps?|turns?|stuns?|mqtts?|amqps?):/?(?=\S))",
     re.IGNORECASE,
 )
-_WORDS = frozenset(
-    "a amp api asp av avi axis back bin c cam camera cameras cgi ch chan channel channels chunklist clip clips d dash "
-    "demo desk door entrance example f feed film file files flv front h hd hevc hls html i image images img index "
-    "interface isapi jpeg jpg k kitchen lab left live lobby low m main manifest master media medium mjpeg mjpg mkv mov "
-    "movie mp mpd mpeg mpegts ms nphmotionjpeg office ogg onvif p play player playlist preview profile profiles public "
-    "realmonitor record recording right room s sample sd sdp smil snapshot src static stream streaming streams sub t "
-    "test thumb track trackid ts tv u ucast unicast v vid video videos videostream view vod wav web webcam webm".split()
-)
+# fmt: off
+_WORDS = frozenset({
+    "a", "amp", "api", "asp", "av", "avi", "axis", "back", "bin", "c", "cam", "camera", "cameras", "cgi", "ch",
+    "chan", "channel", "channels", "chunklist", "clip", "clips", "d", "dash", "demo", "desk", "door", "entrance",
+    "example", "f", "feed", "film", "file", "files", "flv", "front", "h", "hd", "hevc", "hls", "html", "i", "image",
+    "images", "img", "index", "interface", "isapi", "jpeg", "jpg", "k", "kitchen", "lab", "left", "live", "lobby",
+    "low", "m", "main", "manifest", "master", "media", "medium", "mjpeg", "mjpg", "mkv", "mov", "movie", "mp", "mpd",
+    "mpeg", "mpegts", "ms", "nphmotionjpeg", "office", "ogg", "onvif", "p", "play", "player", "playlist", "preview",
+    "profile", "profiles", "public", "realmonitor", "record", "recording", "right", "room", "s", "sample", "sd",
+    "sdp", "smil", "snapshot", "src", "static", "stream", "streaming", "streams", "sub", "t", "test", "thumb",
+    "track", "trackid", "ts", "tv", "u", "ucast", "unicast", "v", "vid", "video", "videos", "videostream", "view",
+    "vod", "wav", "web", "webcam", "webm",
+})
+# fmt: on
 _PIECES = re.compile(r"[A-Za-z]+|[0-9]+|[^A-Za-z0-9]+")
 # The name of a recording at the end of a path is no secret, as long as it is made of words and short numbers.
 _RECORDING = re.compile(
@@ -92,8 +98,9 @@ def check_address(url: str) -> None:
 
 def traced(error: BaseException) -> str:
     """Return the kind of `error` and where it was raised, for logs, without its words, which may quote an address."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " < ".join([type(error).__name__, *(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in frames[::-1])])
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    places = [f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in frames]
+    return " < ".join([type(error).__name__, *places])
 
 
 def _user_may_end_later(match: re.Match[str]) -> bool:
@@ -127,11 +134,14 @@ def _shown(match: re.Match[str]) -> str:
 
 def _segment(segment: str) -> str:
     """Return a segment of a path if it is made of known words, short numbers and single separators; else the mask."""
-    plain = len(segment) <= 48 and all(
-        len(piece) == 1 or piece.lower() in _WORDS if piece.isalpha() else len(piece) <= 4 if piece.isdigit() else piece in ".-_"
-        for piece in _PIECES.findall(segment)
-    )
+    plain = len(segment) <= 48 and all(map(_is_plain, _PIECES.findall(segment)))
     return segment if plain else _MASK
+
+
+def _is_plain(piece: str) -> bool:
+    if piece.isalpha():
+        return len(piece) == 1 or piece.lower() in _WORDS
+    return len(piece) <= 4 if piece.isdigit() else piece in ".-_"
 
 
 def _pair(pair: str) -> str:

@@ -1,7 +1,7 @@
 """A portrait whose mouth, brows and lids move: a picture warped by a written course of expressions.
 
-Each expression is a field that says how far every pixel of the face comes from its place in the portrait, made once of a
-few smooth movements: the mouth line bends, the lips meet or part, the brows rise or draw together, the lids close. A
+Each expression is a field that says how far every pixel of the face comes from its place in the portrait, made once of
+a few smooth movements: the mouth line bends, the lips meet or part, the brows rise or draw together, the lids close. A
 frame is a mixture of two fields and one remapping. The course depends on time alone, so that the demo is the same every
 time.
 """

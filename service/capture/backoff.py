@@ -1,5 +1,7 @@
-"""How long to wait before trying again: exponential back-off with full jitter, so that a hundred sessions that lost one
-server do not come back all at once (Brooker, "Exponential Backoff And Jitter", 2015).
+"""How long to wait before trying again: exponential back-off with full jitter.
+
+The jitter keeps a hundred sessions that lost one server from coming back all at once (Brooker, "Exponential Backoff And
+Jitter", 2015).
 """
 
 import random
@@ -10,7 +12,7 @@ HEALTHY = 10.0  # seconds of health after which the next trouble starts from FIR
 
 
 class Backoff:
-    """Waits that double in bound with each failure."""
+    """Gives waits whose bound doubles with each failure."""
 
     def __init__(self, first: float = FIRST, last: float = LAST) -> None:
         self._first = first
@@ -18,12 +20,12 @@ class Backoff:
         self._failures = 0
 
     def next(self) -> float:
-        """Seconds to wait after one more failure: uniform from 0 to the bound, a tenth of the bound at least."""
+        """Return seconds to wait after one more failure, uniform between a tenth of the bound and the bound."""
         bound = min(self._last, self._first * 2 ** min(self._failures, 32))
         self._failures += 1
         return random.uniform(bound / 10, bound)
 
     def lasted(self, seconds: float) -> None:
-        """The connection was healthy for `seconds` before it failed."""
+        """Note that the connection was healthy for `seconds` before it failed; 10 s or more reset the bound."""
         if seconds >= HEALTHY:
             self._failures = 0

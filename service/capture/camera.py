@@ -32,15 +32,20 @@ _STEP = 1e-3  # seconds, the least distance between frames
 class Device(Protocol):
     """Declares what is used of `cv2.VideoCapture`."""
 
-    def isOpened(self) -> bool: ...  # noqa: N802
+    def isOpened(self) -> bool:  # noqa: N802
+        """Return whether the camera is open."""
 
-    def read(self) -> tuple[bool, NDArray[np.uint8]]: ...
+    def read(self) -> tuple[bool, NDArray[np.uint8]]:
+        """Return whether a picture came, and the picture (h, w, 3) BGR or (h, w) grey."""
 
-    def get(self, prop: int, /) -> float: ...
+    def get(self, prop: int, /) -> float:
+        """Return the value of a property, 0 where the driver has none."""
 
-    def set(self, prop: int, value: float, /) -> bool: ...
+    def set(self, prop: int, value: float, /) -> bool:
+        """Ask for the value of a property and return whether the driver took it."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Close the camera."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""From media time, which jumps when streams restart and drifts with the sender's clock, to session time, which rises."""
+"""The session clock: media time, which jumps and drifts, becomes session time, which rises."""
 
 from collections import deque
 
@@ -28,7 +28,7 @@ class Timeline:
             self._candidates.clear()
 
     def believed(self, offset: float) -> bool:
-        """Return whether `_AGREE` stamps in a row agree on `offset`, the newest's; counts it as a new timeline if so."""
+        """Return whether `_AGREE` stamps in a row agree on `offset`, the newest's, and count a new timeline if so."""
         if self._candidates and abs(self._candidates[-1] - offset) > _NEAR:
             metrics.CLOCK_CORRECTIONS.labels("outlier").inc(len(self._candidates))
             self._candidates.clear()

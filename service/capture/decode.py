@@ -47,14 +47,14 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
     in_a_row = 0
     seen = not live  # whether a picture was decoded
     broken: av.error.FFmpegError | None = None
-    packets = media.container.demux(streams)
+    packets = _packets(media)
     while live or in_a_row <= _DAMAGED_IN_A_ROW:
         try:
             packet = next(packets, None)
         except _DAMAGED as error:
             if live and in_a_row > _DAMAGED_IN_A_ROW:
                 raise  # the container itself, not its pictures, cannot be followed any more
-            packets = media.container.demux(streams)  # an iterator that raised is spent
+            packets = _packets(media)  # an iterator that raised is spent
             in_a_row += 1
             media.damage.note(error)
             continue
@@ -94,6 +94,15 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
     yield from sound.flush()
     if broken is not None:
         raise broken
+
+
+def _packets(media: Media) -> Iterator[av.Packet]:
+    """Yield the packets of the streams in use. Raises `av.error.FFmpegError` for trouble of any kind."""
+    streams = [stream for stream in (media.video, media.audio) if stream is not None]
+    try:
+        yield from media.container.demux(streams)
+    except IndexError as error:  # of the binding, where a damaged container changes its streams
+        raise av.error.EOFError(0, "the streams of the container changed") from error
 
 
 def _usable(

@@ -1,4 +1,7 @@
-"""Interlaced pictures to whole ones: two half pictures of two moments woven into one show comb teeth on all that moves."""
+"""Interlaced pictures to whole ones.
+
+The two fields of such a picture are of two moments; woven into one they show a comb on all that moves.
+"""
 
 from collections.abc import Iterator
 from fractions import Fraction

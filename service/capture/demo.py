@@ -26,7 +26,7 @@ _SYLLABLES = 4.0  # syllables/s, about the rate of speech
 
 
 class DemoSource:
-    """The moving portrait at 640x360 and 30 frames/s with sound; every frame depends on its number only."""
+    """Shows the moving portrait at 640x360 and 30 frames/s with sound; every frame depends on its number only."""
 
     label = "demo:"
 
@@ -40,7 +40,7 @@ class DemoSource:
         self._frames = seconds * RATE
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
-        """Frames with the sound up to each; see `Source.read`."""
+        """Yield frames with the sound up to each; see `Source.read`."""
         yield StateChange(State.LIVE, f"Demo: {WIDTH}x{HEIGHT} at {RATE} frames/s with synthetic sound")
         voice = demo_voice()
         step = SAMPLE_RATE // RATE
@@ -75,7 +75,7 @@ def demo_picture(portrait: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
 
 def demo_voice() -> NDArray[np.float32]:
-    """(264600,) float32 in [-1, 1]: six seconds of vowel-like syllables and a pause, to be repeated without a seam."""
+    """Return (264600,) float32 in [-1, 1]: six seconds of vowel-like syllables and a pause that loop seamlessly."""
     t = np.arange(_VOICE_SECONDS * SAMPLE_RATE) / SAMPLE_RATE
     tone = np.zeros_like(t)
     for harmonic in range(1, int(4000 / _PITCH)):

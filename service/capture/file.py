@@ -66,9 +66,7 @@ class FileSource:
             if stop.is_set():
                 return
             if not came:
-                raise UserError(
-                    f"Nothing in {printable(self._path)} can be decoded: {trouble(media)}. Is it a video?"
-                )
+                raise UserError(f"Nothing in {printable(self._path)} can be decoded: {trouble(media)}. Is it a video?")
             if not self._loop:
                 yield StateChange(State.ENDED, end)
                 return

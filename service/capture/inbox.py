@@ -1,4 +1,4 @@
-"""Between the capture thread and the session thread: nothing queues, nothing blocks, every loss is counted."""
+"""The place between the capture thread and the session thread; it holds one frame, blocks no one and counts losses."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ _CONTIGUOUS = 1.5 / SAMPLE_RATE  # seconds: chunks that follow each other within
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What came since the last `take`: apply `states`, then `sounds`, then `frame`."""
+    """Holds what came since the last `take`: apply `states`, then `sounds`, then `frame`."""
 
     frame: Frame | None
     sounds: tuple[Sound, ...]  # those that arrived before the frame, in order, consecutive chunks joined
@@ -23,7 +23,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Where in the ring a chunk of sound lies."""
+    """Says where in the ring a chunk of sound lies."""
 
     start: int  # samples
     count: int
@@ -31,7 +31,7 @@ class _Chunk:
 
 
 class Inbox:
-    """Newest frame wins; sound keeps its order within `sound_seconds`; state changes are never lost.
+    """Keeps the newest frame, the last `sound_seconds` of sound in order, and every state change.
 
     `put` is called by the capture thread and never waits; `take` by the session thread.
     """
@@ -46,7 +46,7 @@ class Inbox:
         self.dropped_samples = 0
 
     def put(self, item: Item) -> None:
-        """Takes `item` in; a frame that nobody took yet gives way to a newer one."""
+        """Add `item`; a frame that was not taken yet is replaced by a newer one, and counted as dropped."""
         with self._changed:
             if isinstance(item, Frame):
                 if self._frame is not None:
@@ -65,7 +65,7 @@ class Inbox:
             self._changed.notify()
 
     def wait(self, timeout: float) -> None:
-        """Waits for a frame or a state change, `timeout` seconds at most."""
+        """Wait for a frame or a state change, `timeout` seconds at most."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while self._frame is None and not any(isinstance(item, StateChange) for item in self._before):
@@ -74,7 +74,7 @@ class Inbox:
                     break
 
     def take(self, timeout: float) -> Arrival:
-        """Waits for a frame or a state change, `timeout` seconds at most, and returns all that arrived up to it.
+        """Wait for a frame or a state change, `timeout` seconds at most, and return all that arrived up to it.
 
         At the time-out, what sound there is comes without a frame; the arrival may be empty.
         """
@@ -87,7 +87,7 @@ class Inbox:
         return Arrival(frame, sounds, tuple(item for item in taken if isinstance(item, StateChange)))
 
     def _joined(self, chunks: list[_Chunk]) -> list[Sound]:
-        """The chunks' samples, one `Sound` for each uninterrupted run."""
+        """Return the chunks' samples, one `Sound` for each uninterrupted run."""
         sounds: list[Sound] = []
         run: list[_Chunk] = []
         for chunk in chunks:
@@ -103,7 +103,7 @@ class Inbox:
         return Sound(self._ring.read(run[0].start, run[-1].start + run[-1].count), run[0].t)
 
     def _forget_overwritten(self) -> None:
-        """Counts and forgets what the ring overwrote; a chunk that lost its head goes as a whole."""
+        """Count and remove the chunks that the ring overwrote, also where only a part was overwritten."""
         for waiting in (self._before, self._after):
             lost = [item for item in waiting if isinstance(item, _Chunk) and item.start < self._ring.start]
             for chunk in lost:

@@ -1,4 +1,4 @@
-"""What capture hands on: pictures and sound on one session clock, and the state of the source."""
+"""The items that capture yields: pictures and sound on one session clock, and changes of the source's state."""
 
 import time
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ SAMPLE_RATE = 44_100  # Hz, mono; the rate of TSAV's sound branch (Kuhnke et al.
 
 
 class State(StrEnum):
-    """Where a source stands. Sent on by capture at each change."""
+    """Names the states of a source; capture yields a `StateChange` at each change."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -23,7 +23,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One decoded picture."""
+    """Holds one decoded picture."""
 
     image: NDArray[np.uint8]  # (height, width, 3) RGB, upright; not written to after it was handed on
     t: float  # seconds on the session clock; never goes back within a session
@@ -33,7 +33,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Consecutive mono samples at `SAMPLE_RATE`."""
+    """Holds consecutive mono samples at `SAMPLE_RATE`."""
 
     samples: NDArray[np.float32]  # (n,) in [-1, 1]
     t: float  # seconds on the session clock of samples[0]
@@ -41,7 +41,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """The source went into `state`; `detail` is a sentence for people (credentials already redacted)."""
+    """Says that the source went into `state`; `detail` is a sentence for people without credentials."""
 
     state: State
     detail: str = ""

@@ -1,6 +1,7 @@
 """Sound of several channels to one, without the loss that averaging brings where a wire turned one of them over."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,12 @@ class MonoMixer:
         """Whether a channel is turned over now."""
         return bool((self._signs < 0).any())
 
-    def __call__(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (n,) float32 of `channels` (m, n) float32 at `SAMPLE_RATE`, the next n samples of the stream."""
+    def __call__(self, sound: NDArray[Any]) -> NDArray[np.float32]:
+        """Return (n,) float32 of `sound` (channels, n), floats at `SAMPLE_RATE`, the next n samples of the stream."""
+        channels = np.asarray(sound, np.float32)
         count, length = channels.shape
         if count == 1:
-            return np.ascontiguousarray(channels[0], np.float32)
+            return np.ascontiguousarray(channels[0])
         if self._energy is None or len(self._energy) != count:
             self._energy, self._product = np.zeros(count), np.zeros(count)
             self._signs = self._before = np.ones(count, np.float32)

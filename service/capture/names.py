@@ -4,9 +4,9 @@ from pathlib import Path
 
 
 def printable(name: str | Path) -> str:
-    """Return `name` as text that every file, terminal and JSON reader takes.
+    r"""Return `name` as text that every file, terminal and JSON reader takes.
 
-    Bytes of a name that are not UTF-8 are shown as `\\xNN`, and so are control characters.
+    Bytes of a name that are not UTF-8 are shown as `\xNN`, and so are control characters.
     """
     text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -65,7 +65,9 @@ def _file_and_options(text: str) -> tuple[Path, dict[str, str]]:
     if text.startswith("//"):  # file:///absolute/path, the form of a URL
         host, slash, rest = text[2:].partition("/")
         if host.lower() not in ("", "localhost"):
-            raise UserError(f"file://{printable(host)}/… is on another machine; copy the file here, or serve it by HTTP.")
+            raise UserError(
+                f"file://{printable(host)}/… is on another machine; copy the file here, or serve it by HTTP."
+            )
         whole = slash + rest
         if not _exists(whole):
             head, options = _options(whole, {"loop", "rotate"}) if "?" in whole else (whole, {})
@@ -73,20 +75,37 @@ def _file_and_options(text: str) -> tuple[Path, dict[str, str]]:
             return (Path(head) if _exists(head) else Path(unquote(head))), options
         return Path(whole), {}
     if _exists(text):
-        return Path(text).expanduser(), {}
+        return _at_home(Path(text)), {}
     head, mark, query = text.rpartition("?")
     if mark and _exists(head):
-        return Path(head).expanduser(), _options(f"?{query}", {"loop", "rotate"})[1]
+        return _at_home(Path(head)), _options(f"?{query}", {"loop", "rotate"})[1]
     head, options = _options(text, {"loop", "rotate"})
     if not head:
         raise UserError("file: needs a path: file:clip.mp4.")
-    return Path(head).expanduser(), options
+    return _at_home(Path(head)), options
+
+
+def readings(text: str) -> set[Path]:
+    """Return every path that a source may open whose part after `file:` is `text`, for checks of what is allowed."""
+    if text.startswith("//"):
+        _, slash, rest = text[2:].partition("/")
+        text = slash + rest
+    names = {text, text.partition("?")[0], text.rpartition("?")[0] or text}
+    return {_at_home(Path(name)) for name in names | {unquote(name) for name in names}}
+
+
+def _at_home(path: Path) -> Path:
+    """Return `path` with "~" replaced by the user's home, or as it is where there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _exists(name: str) -> bool:
     try:
-        return bool(name) and Path(name).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # too long, a null byte, or an unknown user after "~"
+        return bool(name) and _at_home(Path(name)).exists()
+    except (OSError, ValueError):  # too long, or a null byte
         return False
 
 

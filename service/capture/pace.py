@@ -1,4 +1,4 @@
-"""Recordings at the speed at which they happened."""
+"""The pace of recordings: items are handed on at the speed at which they happened."""
 
 import threading
 import time
@@ -10,12 +10,12 @@ class Pace:
     """Holds items back until their time has come, by the monotonic clock; late ones are not waited for."""
 
     def __init__(self, realtime: bool) -> None:
-        """Without `realtime` nothing is held back."""
+        """Hold nothing back unless `realtime`."""
         self._realtime = realtime
         self._origin: float | None = None  # monotonic seconds at t = 0
 
     def wait(self, t: float, stop: threading.Event) -> bool:
-        """Returns when `t` has come; false, at once, when `stop` is set."""
+        """Return true once session time `t` has come; return false at once when `stop` is set."""
         if self._realtime:
             now = time.monotonic()
             if self._origin is None or now - self._origin - t > _LATE:

@@ -110,7 +110,7 @@ def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
 
 
 def upright(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return `image` (h, w, 3) as the nine numbers of a display matrix say, to the nearest quarter turn, mirrored or not.
+    """Return `image` (h, w, 3) turned to the nearest quarter and mirrored as the nine numbers of a display matrix say.
 
     A point (p, q) goes to x = a p + c q, y = b p + d q; `matrix` is a, b, u, c, d, v, x, y, w (ISO 14496-12).
     """

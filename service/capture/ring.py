@@ -1,4 +1,4 @@
-"""Samples by absolute position in a preallocated ring: the newest are kept, the oldest overwritten."""
+"""Samples by absolute position in a preallocated ring buffer, in which the newest overwrite the oldest."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,25 +7,25 @@ from service.capture.media import SAMPLE_RATE
 
 
 class SampleRing:
-    """The last `seconds` of a sample stream. Positions count all samples ever written; not thread-safe."""
+    """Keeps the last `seconds` of a sample stream. Positions count all samples ever written; not thread-safe."""
 
     def __init__(self, seconds: float, rate: int = SAMPLE_RATE) -> None:
-        """Allocates `seconds` * `rate` float32 samples at once."""
+        """Allocate `seconds` * `rate` float32 samples at once."""
         self._data = np.zeros(max(1, round(seconds * rate)), np.float32)
         self.end = 0  # position after the newest sample
 
     @property
     def capacity(self) -> int:
-        """How many samples are kept."""
+        """The number of samples that are kept."""
         return len(self._data)
 
     @property
     def start(self) -> int:
-        """Position of the oldest sample still there."""
+        """The position of the oldest sample that is still kept."""
         return max(0, self.end - len(self._data))
 
     def write(self, samples: NDArray[np.float32]) -> int:
-        """Appends `samples` (n,) and returns the position of the first of them."""
+        """Append `samples` (n,) and return the position of the first of them."""
         first, size = self.end, len(self._data)
         self.end += len(samples)
         kept = samples[-size:]
@@ -36,7 +36,7 @@ class SampleRing:
         return first
 
     def read(self, start: int, end: int) -> NDArray[np.float32]:
-        """A copy (end - start,) of the samples from position `start` up to `end`.
+        """Return a copy (end - start,) of the samples from position `start` up to `end`.
 
         Raises `IndexError` where they are not written yet, or overwritten.
         """

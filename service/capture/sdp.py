@@ -1,4 +1,4 @@
-"""What WebRTC clients say in SDP: offers, fragments with late ICE candidates, and the codecs answered with."""
+"""The SDP of WebRTC clients: offers and their answers, fragments with late ICE candidates, and ICE servers."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from aiortc.exceptions import OperationError
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
-from engines.errors import UserError
+from models.errors import UserError
+from service.capture.sdp_text import answered, shown_to_aiortc
 
 CODECS = frozenset({"video/h264", "video/vp8", "video/rtx", "audio/opus"})
 ICE_SERVER = re.compile(r"(?P<scheme>turns?:)(?P<username>[^:@]+):(?P<credential>[^@]+)@(?P<address>.+)")
@@ -18,12 +19,12 @@ _PARSER_ERRORS = (ValueError, LookupError, AttributeError, TypeError, AssertionE
 
 
 class NotAcceptable(UserError):
-    """406: a valid offer, but not one that this service can take."""
+    """Report a valid offer (HTTP 406) that this service cannot take."""
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """A trickle-ice-sdpfrag (RFC 8840): candidates found after the offer was sent."""
+    """Holds a trickle-ice-sdpfrag (RFC 8840): candidates found after the offer was sent."""
 
     username: str | None  # ice-ufrag; tells to which ICE session the candidates belong
     candidates: tuple[RTCIceCandidate, ...]
@@ -31,11 +32,13 @@ class Fragment:
 
 
 async def answer_offer(connection: RTCPeerConnection, text: str) -> str:
-    """SDP answer, with all ICE candidates, to the SDP offer `text`, which `connection` then follows.
+    """Return the SDP answer, with all ICE candidates, to the SDP offer `text`, which `connection` then follows.
 
-    Raises `UserError` for what is not SDP and `NotAcceptable` for an offer without exactly one picture and at most one
-    sound to receive, in codecs other than H.264, VP8 and Opus.
+    Raises `UserError` for what is not SDP and `NotAcceptable` for an offer that sends more than one picture or one
+    sound, or neither, or in codecs other than H.264, VP8 and Opus. Media that the peer rejected itself do not count.
     """
+    shown = shown_to_aiortc(text)
+    text = shown.text
     try:
         description = SessionDescription.parse(text)
         kinds = _sent_kinds(description)
@@ -56,14 +59,17 @@ async def answer_offer(connection: RTCPeerConnection, text: str) -> str:
         await connection.setRemoteDescription(RTCSessionDescription(text, "offer"))
         await connection.setLocalDescription(await connection.createAnswer())
     except OperationError:
-        raise NotAcceptable("no offered codec is taken; offer H.264 or VP8 for video, Opus for audio") from None
+        raise NotAcceptable(
+            f"no offered codec is taken: the offer sends {_codecs(description)}; offer VP8 or H.264 for video "
+            "(baseline, main or high, such as profile-level-id=42e01f with packetization-mode=1), Opus for audio"
+        ) from None
     except _PARSER_ERRORS as error:
         raise UserError(f"the SDP offer cannot be followed ({type(error).__name__}: {error})") from None
-    return connection.localDescription.sdp
+    return answered(connection.localDescription.sdp, shown)
 
 
 def read_fragment(text: str) -> Fragment:
-    """Raises `UserError` for what is not a trickle-ice-sdpfrag."""
+    """Return the trickle-ice-sdpfrag `text` as a `Fragment`. Raises `UserError` for what is not one."""
     username: str | None = None
     mid: str | None = None
     line_index = -1
@@ -92,25 +98,27 @@ def read_fragment(text: str) -> Fragment:
 
 
 def ice_username(connection: RTCPeerConnection) -> str | None:
-    """The ufrag of the peer's offer."""
+    """Return the ICE user fragment of the peer's offer; None if it has none."""
     match = re.search(r"^a=ice-ufrag:(\S+)", connection.remoteDescription.sdp, re.MULTILINE)
     return match[1] if match else None
 
 
 def ice_servers(urls: list[str]) -> list[RTCIceServer]:
-    """STUN and TURN servers: `stun:HOST[:PORT]`, `turn:USER:PASSWORD@HOST[:PORT][?transport=udp|tcp]`.
+    """Return the STUN and TURN servers that `urls` name.
 
-    Raises `UserError` for anything else.
+    Each is `stun:HOST[:PORT]` or `turn:USER:PASSWORD@HOST[:PORT][?transport=udp|tcp]`. Raises `UserError` for anything
+    else, without the text, which may hold a password.
     """
     servers = []
-    for url in urls:
+    for number, url in enumerate(urls, 1):
         match = ICE_SERVER.fullmatch(url)
         plain = match["scheme"] + match["address"] if match else url
         try:
             parse_stun_turn_uri(plain)
         except ValueError:
             raise UserError(
-                f"ICE server {plain!r} is not understood; write stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT"
+                f"ICE server number {number} is not understood; write stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT, "
+                "with @ and : in the password percent-encoded"
             ) from None
         servers.append(
             RTCIceServer(plain, username=match["username"], credential=match["credential"])
@@ -121,5 +129,20 @@ def ice_servers(urls: list[str]) -> list[RTCIceServer]:
 
 
 def _sent_kinds(description: SessionDescription) -> list[str]:
-    """Kinds of media that the offer wants to send; everything that is neither sound nor picture counts as sent."""
+    """Return the kinds of media that the offer sends; what is neither sound nor picture counts as sent."""
     return [media.kind for media in description.media if media.direction not in ("recvonly", "inactive")]
+
+
+def _codecs(description: SessionDescription) -> str:
+    """Return what the offer would send in, for people: `H264 (profile 6e001f, packetization mode 1), opus`."""
+    names = []
+    for media in description.media:
+        for codec in media.rtp.codecs:
+            name = codec.mimeType.partition("/")[2]
+            if name.lower() == "rtx":
+                continue
+            if name.lower() == "h264":
+                profile = codec.parameters.get("profile-level-id", "not named")
+                name += f" (profile {profile}, packetization mode {codec.parameters.get('packetization-mode', 0)})"
+            names.append(name)
+    return ", ".join(dict.fromkeys(names))[:300] or "nothing"

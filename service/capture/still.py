@@ -75,7 +75,15 @@ def decode_still(path: Path) -> NDArray[np.uint8]:
     kind = kind_of_bytes(data[:_HEAD])
     if kind is None:
         raise UserError("is not a picture of a kind that can be read")
-    picture = _header(data, kind)
+    try:
+        picture = _header(data, kind)
+    except UserError:
+        # Pillow does not know every header, such as that of a TIFF of three floats a pixel. OpenCV checks the size
+        # itself, against the limit that `still_process` sets.
+        image = _by_opencv(data) if kind in _BY_OPENCV else None
+        if image is None:
+            raise
+        return to_8_bit(image)
     refused = too_large(*picture.size)
     if refused is not None:
         raise UserError(f"is too large: {refused}")
@@ -84,7 +92,9 @@ def decode_still(path: Path) -> NDArray[np.uint8]:
         try:
             image = _by_pillow(picture)
         except Exception as error:  # Pillow's decoders raise whatever they stumble over
-            raise UserError(f"is damaged: its {picture.format} data cannot be decoded ({type(error).__name__})") from error
+            raise UserError(
+                f"is damaged: its {picture.format} data cannot be decoded ({type(error).__name__})"
+            ) from error
     return to_8_bit(image)
 
 

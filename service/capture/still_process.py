@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import UserError
+from service.capture.limits import max_pixels
 from service.capture.names import printable
 from service.capture.still import decode_still
 
@@ -75,6 +76,7 @@ class StillProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                env={**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": str(max_pixels())},
                 start_new_session=True,  # Ctrl-C is the parent's; the child ends with its pipe
                 bufsize=0,
             )
@@ -89,7 +91,7 @@ class StillProcess:
         answer: dict[str, Any] = json.loads(line)
         if "shape" in answer:
             pixels = np.empty(answer["shape"], np.uint8)
-            rest = memoryview(pixels).cast("B")
+            rest = pixels.data.cast("B")
             while rest:
                 some = self._some(child, min(len(rest), 1 << 20), deadline)
                 rest[: len(some)] = some
@@ -153,7 +155,7 @@ def main() -> None:
             out.write(json.dumps({"error": f"cannot be decoded ({type(error).__name__})"}).encode() + b"\n")
         else:
             out.write(json.dumps({"shape": image.shape}).encode() + b"\n")
-            pixels = memoryview(image).cast("B")
+            pixels = image.data.cast("B")
             while pixels:
                 pixels = pixels[out.write(pixels) or 0 :]
 

@@ -75,9 +75,10 @@ def _graph(frame: VideoFrame) -> Graph:
 def cube(transfer: ColorTrc, primaries: int) -> str:
     """Return the text of a .cube file: signal values of `transfer` and `primaries` (H.273) to BT.709's, all in 0..1."""
     steps = np.linspace(0.0, 1.0, _SIZE)
-    blue, green, red = np.meshgrid(steps, steps, steps, indexing="ij")  # red runs fastest
-    signal = np.stack([red.ravel(), green.ravel(), blue.ravel()], axis=1)
-    lines = "\n".join("%.5f %.5f %.5f" % tuple(row) for row in to_sdr(signal, transfer, primaries))
+    signal = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)[
+        :, ::-1
+    ]  # red runs fastest
+    lines = "\n".join(f"{red:.5f} {green:.5f} {blue:.5f}" for red, green, blue in to_sdr(signal, transfer, primaries))
     return f"LUT_3D_SIZE {_SIZE}\n{lines}\n"
 
 

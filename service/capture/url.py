@@ -125,7 +125,8 @@ class UrlSource:
                         give(StateChange(State.ENDED, ending(media, clock)))
                         return
                     if recorded:
-                        give(StateChange(State.FAILED, f"Nothing at {self.label} can be decoded: {_undecodable(media)}"))
+                        reason = f"Nothing at {self.label} can be decoded: {_undecodable(media)}"
+                        give(StateChange(State.FAILED, reason))
                         return
                 reason = "the stream ended" if opened is not None else "nothing came that can be decoded"
             except UserError as error:

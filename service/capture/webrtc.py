@@ -16,7 +16,6 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-import numpy as np
 from aiortc import MediaStreamTrack, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, AudioResampler, VideoFrame
@@ -47,7 +46,7 @@ class _Picture:
 
 
 class WebRtcSource:
-    """Pictures and sound of one aiortc peer connection, from its making to its end.
+    """Yields the pictures and sound of one aiortc peer connection, from its making to its end.
 
     Made on the event loop before the offer is set, so that no track is missed. Ends when the peer says so, its
     connection fails, nothing comes from it for `GONE_AFTER` seconds, or `close` is called; `on_end` is called then.
@@ -77,7 +76,7 @@ class WebRtcSource:
 
     @property
     def label(self) -> str:
-        """`webrtc:` and the kind of client."""
+        """The kind of client that the constructor was given, such as `whip:`."""
         return self._label
 
     @property
@@ -86,7 +85,7 @@ class WebRtcSource:
         return self._over is not None
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
-        """See `Source.read`. The peer is let go when the reader leaves."""
+        """Yield items as `Source.read` says, and close the connection when the reader leaves."""
         try:
             yield from self._items(stop)
         finally:
@@ -94,7 +93,7 @@ class WebRtcSource:
                 asyncio.run_coroutine_threadsafe(self.close("closed on this side"), self._loop)
 
     async def close(self, why: str = "closed on this side") -> None:
-        """Ends the connection and, with it, `read`; returns when both are done. On the event loop; repeatable."""
+        """End the connection and `read`, and return when both are done. Call it on the event loop, once or more."""
         if self._closed is None:
             self._closed = asyncio.ensure_future(self._close(why))
         await asyncio.shield(self._closed)
@@ -193,7 +192,7 @@ class WebRtcSource:
         return time.perf_counter() - self._heard
 
     async def _watch(self) -> None:
-        while await self.silent_for() < GONE_AFTER:
+        while await self.silent_for() < GONE_AFTER:  # noqa: ASYNC110  # no event tells of silence
             await asyncio.sleep(WATCH_EVERY)
         await self.close(f"nothing came from the peer for {GONE_AFTER:.0f} s")
 
@@ -222,7 +221,7 @@ class WebRtcSource:
 
 
 class _Resampler:
-    """Decoded sound of any rate and layout to mono float32 at `SAMPLE_RATE`, without overlaps."""
+    """Converts decoded sound of any rate and layout to mono float32 at `SAMPLE_RATE`, without overlaps."""
 
     def __init__(self) -> None:
         self._resampler: AudioResampler | None = None

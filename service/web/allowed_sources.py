@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from models.errors import UserError
+from service.capture.open import readings
 from service.redact import redact
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+", re.IGNORECASE)  # two letters at least: "C:" is a drive
@@ -50,9 +51,9 @@ def _within(source: str, pattern: str) -> bool:
     if scheme in _PLAIN:
         return _PLAIN[scheme].fullmatch(rest) is not None and allowed_rest in ("", rest.partition("?")[0])
     if scheme == "file":
-        # A "?" begins the options, unless there is a file of that very name: both readings must lie within.
-        return all(
-            not allowed_rest or _path(r).is_relative_to(_path(allowed_rest)) for r in (rest, rest.partition("?")[0])
+        # A "?" begins the options, unless there is a file of that very name: all readings must lie within.
+        return not allowed_rest or all(
+            reading.resolve().is_relative_to(_path(allowed_rest)) for reading in readings(rest)
         )
     return _url_within(scheme, source, pattern)
 

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -31,13 +32,12 @@ def write_tracks(
 ) -> Path:
     """Write several sound tracks (or pictures, each a track of ten equal frames), of which one is marked as default."""
     with av.open(str(path), "w") as out:
-        tracks = []
+        tracks: list[Any] = []
         for picture in pictures:
             video = out.add_stream("ffv1", rate=10)
             video.height, video.width, video.pix_fmt = *picture.shape[:2], "bgr0"
             tracks.append(video)
-        for _ in sounds:
-            tracks.append(out.add_stream("pcm_s16le", rate=16_000, layout="mono"))
+        tracks += [out.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in sounds]
         for number, track in enumerate(tracks):
             track.disposition = Disposition.default if number == default else Disposition(0)
         for video, picture in zip(tracks, pictures, strict=False):

@@ -11,13 +11,13 @@ _CHECK = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.reposit
 
 
 class RtspServer:
-    """Serves one clip (H.264, with `sound` AAC too) on loopback."""
+    """Serves one clip (H.264, with `sound` AAC too) on loopback; with `udp` it refuses TCP."""
 
-    def __init__(self, clip: Path, *, sound: bool) -> None:
+    def __init__(self, clip: Path, *, sound: bool, udp: bool = False) -> None:
         """Skips the test where GStreamer's server is not installed."""
         if not Path(_PYTHON).exists() or subprocess.run([_PYTHON, "-c", _CHECK], capture_output=True).returncode:
             pytest.skip("needs gir1.2-gst-rtsp-server-1.0 and python3-gi of Debian, which are not on this machine")
-        self._arguments = [str(clip)], (["sound"] if sound else [])
+        self._arguments = [str(clip)], [*(["sound"] if sound else []), *(["udp"] if udp else [])]
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
         self.url = ""

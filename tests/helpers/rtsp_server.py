@@ -3,7 +3,8 @@
     /usr/bin/python3 rtsp_server.py CLIP.mp4 PORT
 
 serves the clip at rtsp://127.0.0.1:PORT/clip, to each client from its start and at its own speed, and says so in a line
-on its standard output. CLIP holds H.264, and AAC if SOUND is given as a third argument.
+on its standard output. CLIP holds H.264, and AAC if SOUND is given as a third argument; with UDP as the last one, the
+server refuses TCP with status 461, as some cameras do.
 """
 
 import sys
@@ -11,19 +12,22 @@ import sys
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 
 def main() -> None:
     """Serves until it is killed."""
-    clip, port, *sound = sys.argv[1:]
+    clip, port, *options = sys.argv[1:]
     Gst.init(None)
     launch = f'filesrc location="{clip}" ! qtdemux name=d d.video_0 ! queue ! h264parse ! rtph264pay name=pay0 pt=96'
-    if sound:
+    if "sound" in options:
         launch += " d.audio_0 ! queue ! aacparse ! rtpmp4gpay name=pay1 pt=97"
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(f"( {launch} )")
+    if "udp" in options:
+        factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)

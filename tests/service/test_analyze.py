@@ -10,6 +10,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from helpers.clips import beep, write_clip
+from helpers.encode import write_pictures
 from helpers.sources import demo_items
 from jsonschema import Draft202012Validator
+from PIL import Image
 
 from service.analyze import analyze, events_of_recording
 from service.capture.media import Frame
@@ -86,7 +89,7 @@ def test_csv_has_openface_names_and_units(runtime: Runtime, clip: Path, tmp_path
     assert float(row["pose_Ry"]) == pytest.approx(-math.radians(event["faces"][0]["head_pose"]["yaw"]), abs=1e-3)
     assert float(row["valence"]) == pytest.approx(event["faces"][0]["valence"], abs=1e-3)
     intensities = {name: float(cell) for name, cell in row.items() if name.endswith("_r") and cell}
-    assert intensities == {f"{name}_r": x for name, x in event["faces"][0]["intensities"].items()}
+    assert intensities == {f"{name}_r": x for name, x in (event["faces"][0].get("intensities") or {}).items()}
 
 
 def test_parquet_reads_back(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
@@ -135,6 +138,93 @@ def test_pictures_of_a_folder_are_independent(runtime: Runtime, portrait: Any, t
     validator = Draft202012Validator(event_schema())
     for event in events:
         validator.validate(event)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_folder_of_everything_is_analysed_and_what_is_left_out_is_named(
+    runtime: Runtime, portrait: Any, tmp_path: Path, suffix: str
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    png = cv2.imencode(".png", cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))[1].tobytes()
+    bomb = bytearray(cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes())
+    at = bomb.index(b"\xff\xc0")
+    bomb[at + 5 : at + 9] = (30_000).to_bytes(2, "big") * 2
+    (folder / "a.png").write_bytes(png)
+    (folder / "b_no_suffix").write_bytes(png)
+    (folder / os.fsdecode(b"c\xfc.png")).write_bytes(png)
+    (folder / "d_lies.jpg").write_bytes(png)
+    Image.fromarray(portrait).save(folder / "e.gif")
+    Image.fromarray(portrait).save(folder / "f.avif")
+    (folder / "g_bomb.jpg").write_bytes(bomb)
+    (folder / "h_dangling.png").symlink_to(folder / "gone.png")
+    os.mkfifo(folder / "i_pipe.png")
+    (folder / "j_words.png").write_text("no picture")
+    (folder / "k_folder.jpg").mkdir()
+    (folder / "l_notes.txt").write_text("no picture")
+    (folder / "m_film.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
+    outcome = analyze(runtime, str(folder), tmp_path / f"x{suffix}", quiet=True)
+    assert outcome.ending == "complete"
+    assert outcome.events == 10
+    assert outcome.with_face == 6
+    assert outcome.details[-2:] == [
+        "4 of 10 pictures could not be read",
+        "left out 3 that are no pictures: k_folder.jpg, l_notes.txt, m_film.mp4",
+    ]
+    for name, words in {
+        "g_bomb.jpg": "more than 64 million",
+        "h_dangling.png": "a link to a file that is not there",
+        "i_pipe.png": "a pipe",
+        "j_words.png": "not a picture",
+    }.items():
+        assert any(detail.startswith(name) and words in detail for detail in outcome.details)
+    if suffix == ".parquet":
+        assert "c\\xfc.png" in pyarrow.parquet.read_table(tmp_path / "x.parquet").column("file").to_pylist()
+    elif suffix == ".csv":
+        assert "c\\xfc.png" in (tmp_path / "x.csv").read_text()
+    else:
+        events = lines(tmp_path / "x.jsonl")
+        assert [event["reasons"] for event in events] == [[]] * 6 + [["unreadable"]] * 4
+        assert events[2]["file"] == "c\\xfc.png"
+        validator = Draft202012Validator(event_schema())
+        for event in events:
+            validator.validate(event)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    assert main(["analyze", str(tmp_path / "x.png"), "--out", str(tmp_path / "x.jsonl")]) == 2
+    assert "is not a file" in capfd.readouterr().err
+
+
+def test_sound_at_1_hz_makes_no_day_of_events(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_clip(tmp_path / "voice.wav", size=None, sound=beep(1.0, at=0.5), sound_codec="pcm_s16le")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"fmt ") + 12
+    data[at : at + 4] = (1).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert main(["analyze", str(path), "--out", str(tmp_path / "x.jsonl")]) == 2
+    assert "1 Hz is not between" in capfd.readouterr().err
+
+
+def test_what_was_done_to_the_pictures_is_told(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:
+    squeezed = cv2.resize(portrait, (384, 512), interpolation=cv2.INTER_AREA)
+    path = write_pictures(tmp_path / "a.mp4", [squeezed] * 3, aspect=Fraction(4, 3))
+    outcome = analyze(runtime, str(path), tmp_path / "x.jsonl", quiet=True)
+    assert outcome.details[-1] == "Pictures: 384x512 stretched to 512x512 with square pixels"
+    assert lines(tmp_path / "x.jsonl")[0]["image_size"] == [512, 512]
+
+
+def test_a_squeezed_face_is_read_as_the_face_that_it_is(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:
+    whole = write_pictures(tmp_path / "a.mkv", [portrait] * 5)
+    squeezed = cv2.resize(portrait, (256, 512), interpolation=cv2.INTER_AREA)
+    values = []
+    for path in (whole, write_pictures(tmp_path / "b.mkv", [squeezed] * 5, aspect=Fraction(2))):
+        analyze(runtime, str(path), tmp_path / "x.jsonl", quiet=True)
+        values.append(lines(tmp_path / "x.jsonl")[-1]["faces"][0])
+    assert values[1]["valence"] == pytest.approx(values[0]["valence"], abs=0.04)
+    assert values[1]["aus"]["AU12"] == pytest.approx(values[0]["aus"]["AU12"], abs=0.04)
+    assert values[1]["head_pose"]["yaw"] == pytest.approx(values[0]["head_pose"]["yaw"], abs=1.5)
 
 
 def test_one_picture(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:

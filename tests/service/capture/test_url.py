@@ -3,6 +3,7 @@
 import functools
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +19,10 @@ from helpers.clips import beep, picture, write_clip
 from helpers.rtsp import RtspServer
 
 from service import metrics
+from service.capture.inbox import Inbox
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.open import open_source
+from service.capture.reader import Reader
 from service.capture.source import Timeouts
 
 PATIENCE = 30.0  # seconds after which a test gives up waiting
@@ -189,6 +192,31 @@ def http_server(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]
         server.server_close()
 
 
+@pytest.mark.parametrize("transport", ["", "?transport=auto", "?transport=udp"])
+def test_a_camera_that_refuses_tcp_is_read_over_udp(tmp_path: Path, transport: str) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=20.0)
+    server = RtspServer(clip, sound=False, udp=True)
+    server.start()
+    try:
+        with Watcher(server.url + transport) as watcher:
+            watcher.wait_for_media(20)
+        assert watcher.states[:2] == [State.CONNECTING, State.LIVE]
+    finally:
+        server.stop()
+
+
+def test_a_camera_that_refuses_tcp_is_not_read_where_tcp_was_asked_for(tmp_path: Path) -> None:
+    server = RtspServer(write_clip(tmp_path / "clip.mp4", seconds=20.0), sound=False, udp=True)
+    server.start()
+    try:
+        with Watcher(f"{server.url}?transport=tcp") as watcher:
+            watcher.wait_for(lambda items: len(items) >= 2)
+        assert watcher.frames == []
+        assert "trying again" in watcher.items[1].detail  # type: ignore[union-attr]
+    finally:
+        server.stop()
+
+
 class QuietFiles(SimpleHTTPRequestHandler):
     """A folder, without the log."""
 
@@ -204,6 +232,172 @@ class HalfFile(QuietFiles):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data[: len(data) // 2])
+
+
+class MidStream(QuietFiles):
+    """A live transport stream that is joined five seconds before its next key frame, at its own speed."""
+
+    def do_GET(self) -> None:
+        data = (Path(self.directory) / self.path[1:]).read_bytes()
+        packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+        tables = packets[:3]  # what is in the stream
+        begin = len(packets) // 12  # of 12 s, with key frames at 0 and 6
+        self.send_response(200)
+        self.end_headers()
+        try:
+            self.wfile.write(b"".join(tables))
+            for at in range(begin, len(packets), 10):
+                self.wfile.write(b"".join(packets[at : at + 10]))
+                time.sleep(12 / len(packets) * 10)
+        except OSError:
+            return
+
+
+def test_a_stream_is_waited_for_until_its_key_frame_comes_and_that_is_said(tmp_path: Path) -> None:
+    command = (
+        "ffmpeg -v error -y -f lavfi -i testsrc=s=320x180:r=25 -t 12 -c:v libx264 -preset ultrafast -g 150 "
+        f"-keyint_min 150 -sc_threshold 0 -b:v 600k -maxrate 600k -bufsize 100k {tmp_path}/clip.ts"
+    )
+    subprocess.run(command.split(), check=True)
+    with (
+        http_server(functools.partial(MidStream, directory=str(tmp_path))) as address,
+        Watcher(f"{address}/clip.ts") as watcher,
+    ):
+        watcher.wait_for_media(5)
+    said = [item for item in watcher.items if isinstance(item, StateChange)]
+    assert [item.state for item in said[:3]] == [State.CONNECTING, State.CONNECTING, State.LIVE]
+    assert "waiting for" in said[1].detail
+    assert "key frame" in said[1].detail
+
+
+class NoRanges(QuietFiles):
+    """Says a file's length, but gives it only from its beginning."""
+
+    def do_GET(self) -> None:
+        data = (Path(self.directory) / self.path[1:]).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class UntilClosed(QuietFiles):
+    """Says no length: the answer ends with the connection (HTTP/1.0)."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write((Path(self.directory) / self.path[1:]).read_bytes())
+
+
+class Chunked(QuietFiles):
+    """Says no length, but marks the end (HTTP/1.1)."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        data = (Path(self.directory) / self.path[1:]).read_bytes()
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for at in range(0, len(data), 10_000):
+            piece = data[at : at + 10_000]
+            self.wfile.write(b"%x\r\n" % len(piece) + piece + b"\r\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("server", [NoRanges, UntilClosed, Chunked, QuietFiles])
+@pytest.mark.parametrize("name", ["clip.webm", "clip.ts"])
+def test_a_recording_without_a_duration_ends_by_itself(tmp_path: Path, server: type[QuietFiles], name: str) -> None:
+    """A browser's MediaRecorder writes such WebM, and cameras write such transport streams."""
+    webm = name.endswith("webm")
+    write_clip(
+        tmp_path / name, seconds=4.0, codec="libvpx" if webm else "libx264", options={"live": "1"} if webm else {}
+    )
+    with http_server(functools.partial(server, directory=str(tmp_path))) as address:
+        items = list(open_source(f"{address}/{name}", realtime=False, timeouts=QUICK).read(threading.Event()))
+    assert sum(isinstance(item, Frame) for item in items) == 100
+    assert [item.state for item in items if isinstance(item, StateChange)] == [
+        State.CONNECTING,
+        State.LIVE,
+        State.ENDED,
+    ]
+
+
+def test_a_recording_of_unknown_length_plays_at_its_own_speed(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.webm", seconds=3.0, codec="libvpx", options={"live": "1"})
+    with (
+        http_server(functools.partial(Chunked, directory=str(tmp_path))) as address,
+        Watcher(f"{address}/clip.webm") as watcher,
+    ):
+        watcher.wait_for_state(State.ENDED)
+    frames = watcher.frames
+    assert len(frames) == 75
+    assert frames[-1].entered - frames[0].entered > 0.9 * (frames[-1].t - frames[0].t)
+
+
+def test_an_index_at_the_end_behind_a_server_without_ranges_is_said_and_final(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", size=(640, 360), seconds=40.0, sound=beep(40.0, at=1.0))
+    assert path.stat().st_size > 500_000  # more than FFmpeg keeps in memory
+    with http_server(functools.partial(NoRanges, directory=str(tmp_path))) as address:
+        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=QUICK).read(threading.Event()))
+    assert isinstance(items[-1], StateChange)
+    assert items[-1].state is State.FAILED
+    assert "faststart" in items[-1].detail
+
+
+def test_hls_loses_no_frames_although_it_comes_in_bursts(tmp_path: Path) -> None:
+    """A live playlist whose segments of 2 s appear one after the other, read as a session does, newest frame first."""
+    command = (
+        "ffmpeg -v error -re -f lavfi -i testsrc=s=160x90:r=25 -t 60 -c:v libx264 -preset ultrafast -g 50 "
+        f"-f hls -hls_time 2 -hls_list_size 4 -hls_flags delete_segments {tmp_path}/live.m3u8"
+    )
+    with subprocess.Popen(command.split()) as sender:
+        try:
+            while not (tmp_path / "live.m3u8").exists():
+                assert sender.poll() is None
+                time.sleep(0.1)
+            with http_server(functools.partial(QuietFiles, directory=str(tmp_path))) as address:
+                inbox = Inbox()
+                reader = Reader(open_source(f"{address}/live.m3u8"), inbox)
+                reader.start()
+                times: list[float] = []
+                while len(times) < 200:
+                    arrival = inbox.take(PATIENCE)
+                    assert arrival.frame is not None or arrival.states
+                    if arrival.frame is not None:
+                        times.append(arrival.frame.t)
+                reader.stop()
+        finally:
+            sender.kill()
+    assert inbox.dropped_frames <= 20  # of 200; without pacing 50 of each 50 but the last few
+    assert np.median(np.diff(times)) == pytest.approx(0.04, abs=0.002)
+
+
+class NoFirstBoundary(BaseHTTPRequestHandler):
+    """A camera whose answer begins with a picture, not with the boundary before it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(200):
+            jpeg = cv2.imencode(".jpg", picture(number, 160, 96)[:, :, ::-1])[1].tobytes()
+            head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            try:
+                self.wfile.write(head.encode() + jpeg + b"\r\n--frame\r\n")
+            except OSError:
+                return
+            time.sleep(0.05)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_motion_jpeg_without_a_first_boundary_is_read() -> None:
+    with http_server(NoFirstBoundary) as address, Watcher(f"{address}/camera") as watcher:
+        watcher.wait_for_media(10)
+    assert watcher.frames[-1].image.shape == (96, 160, 3)
 
 
 class Motion(BaseHTTPRequestHandler):
