@@ -18,7 +18,7 @@ def add_commands(commands: Any, table: Print) -> None:
     """Add the commands to the command line; `table` prints rows, as JSON if its second argument is true."""
     prepare = commands.add_parser("prepare", help="aligned crops and mel columns of a data set, by the live perception")
     prepare.set_defaults(run=_prepare)
-    prepare.add_argument("dataset", help="ferplus, faces, ravdess, video, affwild2 or multiterm")
+    prepare.add_argument("dataset", help="ferplus, faces, webva, ravdess, video, affwild2 or multiterm")
     prepare.add_argument("dir", type=Path, help="the data set's folder or file")
     prepare.add_argument("--out", required=True, type=Path, metavar="DIR", help="goes on where it stopped")
     prepare.add_argument(
@@ -35,9 +35,12 @@ def add_commands(commands: Any, table: Print) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help=f"prepared data ({DEFAULT}: with ferplus and faces in it; {VOICE}: with ravdess)",
+        help=f"prepared data ({DEFAULT}: with ferplus, faces and webva in it; {VOICE}: with ravdess)",
     )  # fmt: skip
     train.add_argument("--out", type=Path, metavar="DIR", help="checkpoints, log and plot")
+    train.add_argument(
+        "--start", type=Path, metavar="DIR", help=f"{DEFAULT}: the weights to start from, faceres-deep.json and .bin"
+    )
     train.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     train.add_argument("--json", action="store_true")
 
@@ -92,7 +95,9 @@ def _train(args: argparse.Namespace, table: Print) -> int:
         raise UserError(f"train {args.recipe}: name the prepared data with --data and a folder for the run with --out")
     _check_device(args.device)
     if args.recipe == DEFAULT:
-        table([face_mt.main(args.data, args.out, device=args.device)], args.json)
+        if args.device != "cpu":
+            raise UserError(f"train {DEFAULT} runs on the CPU; leave --device away")
+        table([face_mt.main(args.data, args.out, start=args.start)], args.json)
         return 0
     if args.recipe == VOICE:
         table(voice_export.main(args.data, args.out), args.json)

@@ -20,7 +20,7 @@ OPSET = 18
 def write(
     served: nn.Module, name: str, sample: Tensor, outputs: Sequence[str], facts: dict[str, Any], out: Path
 ) -> None:
-    """Writes `served`, whose input `name` is like `sample` with any batch, to `out`, whole or not at all."""
+    """Write `served`, whose input `name` is like `sample` with any batch, to `out`, whole or not at all."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch about its own insides
         program = torch.onnx.export(

@@ -4,8 +4,10 @@ The perception is the very one that serves. A data set is written in shards, eac
 was stopped goes on with the shards that are missing. Shards are `.npz` files without pickles:
 
 `crops` (n, 112, 112[, 3]) uint8 · `found` (n,) bool, false where no mesh was found and the crop was aligned by the mean
-transform · `blendshapes` (n, 52) float32, NaN where the teacher saw no face, and `blendshape_names` · FER+: `votes`,
-`split`, `index` · pictures: `name`, `label` · video: `t` seconds · RAVDESS: `mel` (n, 64, columns) dB, `length`, and
+transform · `blendshapes` (n, 52) float32, NaN where the teacher saw no face, and `blendshape_names` · where OpenFace's
+files are at hand, `openface` (n, 17) float32 intensities and `openface_names` · `yaw` (n,) degrees, NaN where no mesh
+was found · FER+: `votes`, `split`, `index` · pictures: `name`, `label` · webva: `valence` and `arousal` too · video: `t`
+seconds · RAVDESS: `mel` (n, 64, columns) dB, `length`, and
 `emotion`, `intensity`, `actor` from the file names.
 """
 
@@ -26,6 +28,7 @@ from tqdm import tqdm
 
 from engines import weights
 from engines.errors import UserError, WeightsError
+from models.face_mt.openface import OpenFace
 from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame
 from service.datasets import webva
@@ -42,6 +45,8 @@ log = logging.getLogger(__name__)
 DATASETS = ("ferplus", "faces", "webva", "ravdess", "video", "affwild2", "multiterm", "multiterm-files")
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
+_OPENFACE = "openface-au"  # folder of OpenFace 1's files, beside the data
+_SHARP_SIDE = 192  # pixels that small pictures are enlarged to before OpenFace's features are taken
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
 _MEAN_SCALE, _MEAN_ROLL, _MEAN_SHIFT = 97.67, -0.0067, (7.54, 14.48)
 _MEL_SECONDS = 6.0  # longest RAVDESS file is 5.3 s
@@ -54,24 +59,51 @@ class _Picture:
     crop: NDArray[np.uint8]
     found: bool
     blendshapes: NDArray[np.float32]  # (52,) NaN where unknown
+    openface: NDArray[np.float32]  # (17,) likewise; empty without OpenFace's files
+    yaw: float  # degrees, NaN where unknown
 
 
 class _Looker:
-    """Perception and teacher over single pictures, for several threads."""
+    """Perception and teachers over single pictures, for several threads."""
 
-    def __init__(self, teacher: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._networks = Networks()
-        self._teacher = teacher
+        self._teacher = _teacher_file(folder)
+        self._openface = _openface(folder)
         self._own = local()
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Name the units of `openface`."""
+        return () if self._openface is None else self._openface.units
 
     def __call__(self, image: NDArray[np.uint8]) -> _Picture:
         unknown = np.full(len(NAMES), np.nan, np.float32)
         face = face_in_crop(self._networks, image)
         if face is None:
             crop = aligned_crop(_as_rgb(image), _mean_matrix(image))
-            return _Picture(_as_source(crop, image), False, unknown)
+            silent = np.full(len(self.units), np.nan, np.float32)
+            return _Picture(_as_source(crop, image), False, unknown, silent, np.nan)
         shapes = self.shapes(_as_rgb(image), face.mesh)
-        return _Picture(_as_source(face.crop, image), True, unknown if shapes is None else shapes)
+        return _Picture(
+            _as_source(face.crop, image),
+            True,
+            unknown if shapes is None else shapes,
+            self.intensities(_as_rgb(image), face.landmarks),
+            face.head_pose.yaw,
+        )
+
+    def intensities(self, image: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return OpenFace's intensities of the face whose 68 `points` were found; NaN where its shape cannot be."""
+        if self._openface is None:
+            return np.empty(0, np.float32)
+        factor = max(_SHARP_SIDE / max(image.shape[:2]), 1.0)
+        if factor > 1:
+            image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
+        try:
+            return self._openface(image, points * factor).astype(np.float32)
+        except np.linalg.LinAlgError:
+            return np.full(len(self.units), np.nan, np.float32)
 
     def shapes(self, image: NDArray[np.uint8], mesh: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """The teacher's values, or None."""
@@ -105,8 +137,8 @@ def _mean_matrix(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool = False) -> None:
     """Writes the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
 
-    ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); ravdess: FLAC
-    or WAV files by RAVDESS' names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
+    ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); webva: pictures
+    in images/ with an index.csv (file, expression, valence, arousal); ravdess: FLAC or WAV files by RAVDESS' names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
     recording instead (`service.datasets.affwild2`), with `context` those of faces with their surroundings too;
     multiterm adds what that system reads (`service.datasets.multiterm`). Raises `UserError` for a name or folder
     that is not there.
@@ -158,6 +190,15 @@ def _teacher_file(folder: Path) -> Path | None:
         return None
 
 
+def _openface(folder: Path) -> OpenFace | None:
+    """Return OpenFace's predictors where their folder lies beside the data. Raise `ModelError` for damaged files."""
+    for near in (folder, folder.parent):
+        if (near / _OPENFACE).is_dir():
+            return OpenFace(near / _OPENFACE)
+    log.warning("OpenFace's units are left out: there is no folder %s beside the data", _OPENFACE)
+    return None
+
+
 def _pictures(images: list[NDArray[np.uint8]], look: _Looker, title: str) -> Columns:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(tqdm(pool.map(look, images), total=len(images), desc=title, leave=False))
@@ -166,14 +207,19 @@ def _pictures(images: list[NDArray[np.uint8]], look: _Looker, title: str) -> Col
         "found": np.array([one.found for one in seen]),
         "blendshapes": np.stack([one.blendshapes for one in seen]),
         "blendshape_names": np.array(NAMES),
-    }
+        "yaw": np.array([one.yaw for one in seen], np.float32),
+    } | _openface_columns([one.openface for one in seen], look)
+
+
+def _openface_columns(values: list[NDArray[np.float32]], look: _Looker) -> Columns:
+    return {"openface": np.stack(values), "openface_names": np.array(look.units)} if look.units else {}
 
 
 def _ferplus(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
     path = source / "ferplus.npz" if source.is_dir() else source
     with np.load(path, allow_pickle=False) as file:
         images, votes, split = file["images"], file["votes"], file["split"]
-    look = _Looker(_teacher_file(path.parent))
+    look = _Looker(path.parent)
     for start in range(0, len(images), SHARD):
         rows = slice(start, min(start + SHARD, len(images)))
 
@@ -192,7 +238,7 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
         raise UserError(f"{source} has no index.csv (file, emotion, source_name).")
     with index.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    look = _Looker(_teacher_file(source))
+    look = _Looker(source)
     for start in range(0, len(rows), SHARD):
         part = rows[start : start + SHARD]
 
@@ -208,7 +254,7 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
 def _webva(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
     rows = webva.photographs(source)
-    look = _Looker(_teacher_file(source))
+    look = _Looker(source)
     for start in range(0, len(rows), SHARD):
         part = rows[start : start + SHARD]
 
@@ -238,13 +284,13 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
         if source.is_dir()
         else [source]
     )
-    look = _Looker(_teacher_file(source))
+    look = _Looker(source)
     networks = Networks()
     for path in paths:
 
         def make(path: Path = path) -> Columns:
             perception = Perception(networks)
-            crops, shapes, times = [], [], []
+            crops, shapes, times, units, yaws = [], [], [], [], []
             for item in FileSource(path, path.name, realtime=False).read(Event()):
                 if not isinstance(item, Frame):
                     continue
@@ -254,12 +300,15 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
                         crops.append(face.crop)
                         shapes.append(values)
                         times.append(face.t)
+                        units.append(look.intensities(item.image, face.landmarks))
+                        yaws.append(face.head_pose.yaw)
             if not crops:
                 raise UserError(f"No face was found in {path}.")
             return {
                 "crops": np.stack(crops), "found": np.ones(len(crops), bool), "blendshapes": np.stack(shapes),
                 "blendshape_names": np.array(NAMES), "t": np.array(times), "name": np.full(len(crops), path.stem),
-            }  # fmt: skip
+                "yaw": np.array(yaws, np.float32),
+            } | _openface_columns(units, look)  # fmt: skip
 
         yield path.stem, make
 
