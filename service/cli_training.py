@@ -39,7 +39,7 @@ def add_commands(commands: Any, table: Print) -> None:
     )  # fmt: skip
     train.add_argument("--out", type=Path, metavar="DIR", help="checkpoints, log and plot")
     train.add_argument(
-        "--start", type=Path, metavar="DIR", help=f"{DEFAULT}: the weights to start from, faceres-deep.json and .bin"
+        "--start", type=Path, metavar="FILE", help=f"{DEFAULT}: face-mt.onnx of face-mt-2, to start from"
     )
     train.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     train.add_argument("--json", action="store_true")

@@ -5,12 +5,13 @@ generator that is handed in, so that a run can be repeated.
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from models.face_mt.network import CROP, INPUT, LEFT, TOP, face_weights, standardise
+from models.face_mt.network import CROP, INPUT, WINDOW, face_weights, resampling, standardise
 from models.face_mt.occluders import Bank, cover
 
 ROTATION = 9.0  # degrees, standard deviation
@@ -18,12 +19,13 @@ SCALE = 0.08  # log scale, standard deviation
 SHEAR = 0.06  # standard deviation: stands for a little yaw
 SHIFT = 3.0  # pixels of the 112 crop, standard deviation
 DARKEST = 0.15  # smallest gain of the light
-FAULTY = 0.8  # share of the batches in which some faces are small, and of those in which some are out of focus
 
 
 def _grid(n: int, generator: Generator) -> Tensor:
-    """Return random sampling positions (n, 97, 97, 2) in the crop, in grid_sample's -1..1."""
-    centre = torch.tensor([LEFT, TOP]) + INPUT / 2
+    """Return random sampling positions (n, 64, 64, 2) in the crop, in grid_sample's -1..1."""
+    x0, y0, x1, y1 = WINDOW
+    half = torch.tensor([(x1 - x0) / 2, (y1 - y0) / 2])
+    centre = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2])
     normal = torch.randn(n, 6, generator=generator)
     angle = normal[:, 0] * math.radians(ROTATION)
     scale = torch.exp(normal[:, 1] * SCALE)
@@ -33,8 +35,8 @@ def _grid(n: int, generator: Generator) -> Tensor:
     theta[:, 0, 0] *= 1 + normal[:, 3] * SHEAR
     mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
     theta[:, :, 0] *= mirror[:, None]
-    line = torch.arange(INPUT) + 0.5 - INPUT / 2
-    square = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(1, -1, 2)
+    line = (torch.arange(INPUT) + 0.5) / INPUT * 2 - 1
+    square = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(1, -1, 2) * half
     positions = square @ theta.transpose(1, 2) + (centre + normal[:, 4:6] * SHIFT)[:, None]
     return (positions / CROP * 2 - 1).reshape(n, INPUT, INPUT, 2)
 
@@ -114,19 +116,24 @@ def occluded(grey: Tensor, shapes: Bank, share: float, generator: Generator) -> 
 
 
 def view(grey: Tensor, generator: Generator) -> Tensor:
-    """Return (n, 1, 97, 97) standardised views of (n, 112, 112) pictures, moved, mirrored and spoiled."""
+    """Return (n, 1, 64, 64) standardised views of (n, 112, 112) pictures, moved, mirrored and spoiled."""
     x = _surround(grey[:, None].float(), _grid(len(grey), generator), generator)
-    if torch.rand(1, generator=generator) < FAULTY:
-        x = _some(x, _coarse(x, generator), 0.25, generator)
-    if torch.rand(1, generator=generator) < FAULTY:
-        x = _some(x, _blur(x, generator), 0.25, generator)
+    x = _some(x, _coarse(x, generator), 0.2, generator)
+    x = _some(x, _blur(x, generator), 0.2, generator)
     return standardise(_light(x, generator), face_weights(INPUT))
 
 
 def exact_view(grey: Tensor) -> Tensor:
-    """Return (n, 1, 97, 97) of (n, 112, 112) luminance as the exported graph computes it."""
-    part = grey[:, TOP : TOP + INPUT, LEFT : LEFT + INPUT].float()
-    return standardise(part[:, None], face_weights(INPUT))
+    """Return (n, 1, 64, 64) of (n, 112, 112) luminance as the exported graph computes it."""
+    rows, columns = _resampling()
+    return standardise((rows @ grey.float() @ columns)[:, None], face_weights(INPUT))
+
+
+@cache
+def _resampling() -> tuple[Tensor, Tensor]:
+    x0, y0, x1, y1 = WINDOW
+    rows, columns = (resampling(CROP, low, high, INPUT) for low, high in ((y0, y1), (x0, x1)))
+    return torch.from_numpy(rows), torch.from_numpy(columns).T.contiguous()
 
 
 def _surround(source: Tensor, grid: Tensor, generator: Generator) -> Tensor:

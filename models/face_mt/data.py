@@ -2,7 +2,7 @@
 
 A prepared folder holds `*.npz` shards without pickles. Each has `crops` (n, 112, 112[, 3]) uint8, `found` (n,) bool (a
 mesh was found; the others were aligned by the mean transform), and what its source knows: `votes` (n, 10) and `split`
-(n,) for FER+; `label`, `valence`, `arousal` (n,) for webva; `label` (n,) for labelled pictures; `name` (n,). What the
+(n,) for FER+; `label` (n,) and `va` (n, 2) for webva; `label` (n,) for labelled pictures; `name` (n,). What the
 teachers of the action units gave is in `blendshapes` (n, 52) with `blendshape_names`, and `openface` (n, 17) with
 `openface_names`.
 """
@@ -141,7 +141,7 @@ def webva(folder: Path) -> Faces:
         split=webva_split(len(label)),
         expression=smooth,
         weight=np.ones(len(label)),
-        affect=np.stack([columns["valence"], columns["arousal"]], 1),
+        affect=columns["va"],
     )
 
 

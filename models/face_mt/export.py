@@ -39,7 +39,7 @@ def load(path: Path) -> tuple[FaceNetwork, dict[str, Any]]:
     """Return the network of a checkpoint, in evaluation mode, and what else the checkpoint says."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     c = state["config"]
-    config = Config(tuple(c["aus"]), int(c["first"]), tuple(c["widths"]), int(c["expressions"]), float(c["dropout"]))
+    config = Config(tuple(c["aus"]), tuple(c["widths"]), tuple(c["blocks"]), int(c["expressions"]), float(c["dropout"]))
     network = FaceNetwork(config)
     network.load_state_dict(state["network"])
     return network.eval(), state

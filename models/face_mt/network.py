@@ -1,31 +1,30 @@
-"""The face network: a MobileNet over the aligned face, with one head for each task.
+"""The face network: a small residual network over the aligned face, with one head for each task.
 
 The picture goes in as perception hands it on, (N, 112, 112, 3) uint8. The graph itself turns it to luminance (FER+ is
-grey, cameras are not), keeps the part between brows and chin pixel by pixel, and standardises it, so that brightness
-and contrast of the camera matter little and nothing has to be remembered outside the graph. What is served is the mean
-over the face and its mirror image. MobileNet: Howard et al. 2017; multi-task heads: Kollias et al. 2021.
+grey, cameras are not), keeps the part between brows and chin at the resolution that FER+ has, and standardises it, so
+that brightness and contrast of the camera matter little and nothing has to be remembered outside the graph. What is
+served is the mean over the face and its mirror image. Residual blocks: He et al. 2016; squeeze and excitation: Hu et
+al. 2018; multi-task heads: Kollias et al. 2021.
 """
 
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 CROP = 112  # pixels, side of the aligned crop
-INPUT = 97  # pixels, side of what the network sees; 97, 49, 25, 13, 7, 4: every stride pads alike on both sides
-LEFT, TOP = 8, 13  # corner of that part in the crop: brows, eyes, nose, mouth, chin
+INPUT = 64  # pixels, side of what the network sees: an interocular distance of about 26 px, a little over FER+'s own
+WINDOW = (12.0, 22.0, 100.0, 110.0)  # x0, y0, x1, y1 of the crop: brows, eyes, nose, mouth, chin
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 STD_FLOOR = 8.0  # grey levels: a flat picture is not blown up to noise
 FACE_SIGMA = 0.25  # of the picture's side
 LIMIT = 4.0  # standard deviations
-GREY_STD = 55.0  # grey levels of a standard deviation, for the weights that start from pictures of 0..255
-STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
-WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
-CELL_BLOCK = 11  # the block before which the grid of 7x7 cells is taken: where on the face a unit moves matters
-UNIT_CELLS, UNIT_CHANNELS, UNIT_HIDDEN = 7, 24, 160
+UNIT_CELLS, UNIT_CHANNELS, UNIT_HIDDEN = 4, 24, 128  # where on the face a unit moves matters: a coarse map is kept
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,10 @@ class Config:
     """Hold the size of the network; `aus` names the action units in the order of the outputs."""
 
     aus: tuple[str, ...]
-    first: int = 32
-    widths: tuple[int, ...] = WIDTHS
+    widths: tuple[int, ...] = (32, 64, 160, 320)
+    blocks: tuple[int, ...] = (1, 2, 3, 2)
     expressions: int = 8  # labels.EXPRESSIONS and contempt, which is served as `other`
-    dropout: float = 0.3
+    dropout: float = 0.2
 
 
 class Answers(NamedTuple):
@@ -50,55 +49,82 @@ class Answers(NamedTuple):
     occlusion: Tensor  # (N,) logit
 
 
-class Trunk(nn.Module):
-    """MobileNet v1 with its norms folded into the convolutions, as its weights were published."""
+class Block(nn.Module):
+    """Applies two 3x3 convolutions, squeeze and excitation, and the shortcut."""
 
-    def __init__(self, first: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, inner: int, outer: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, first, 3, 2, 1)
-        inner = (first, *widths[:-1])
-        self.depthwise = nn.ModuleList(
-            nn.Conv2d(n, n, 3, stride, 1, groups=n) for n, stride in zip(inner, STRIDES, strict=True)
+        self.conv1 = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outer)
+        self.conv2 = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outer)
+        self.squeeze = nn.Conv2d(outer, max(8, outer // 8), 1)
+        self.excite = nn.Conv2d(max(8, outer // 8), outer, 1)
+        same = stride == 1 and inner == outer
+        self.shortcut: nn.Module = (
+            nn.Identity()
+            if same
+            else nn.Sequential(
+                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
+                nn.Conv2d(inner, outer, 1, bias=False),
+                nn.BatchNorm2d(outer),
+            )
         )
-        self.pointwise = nn.ModuleList(nn.Conv2d(n, m, 1) for n, m in zip(inner, widths, strict=True))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cells (N, c, 7, 7) before the last stride and the last grid (N, d, 4, 4) of (N, 1, 97, 97)."""
-        x = cells = F.relu6(self.conv1(x))
-        for block, (depthwise, pointwise) in enumerate(zip(self.depthwise, self.pointwise, strict=True)):
-            if block == CELL_BLOCK:
-                cells = x
-            x = F.relu6(pointwise(F.relu6(depthwise(x))))
-        return cells, x
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, outer, H, W) of (N, inner, H, W), or half the size."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(y.mean((2, 3), keepdim=True)))))
+        return F.relu(y * gate + self.shortcut(x))
 
 
 class FaceNetwork(nn.Module):
-    """Reads (N, 1, 97, 97) standardised luminance and gives `Answers`."""
+    """Reads (N, 1, 64, 64) standardised luminance and gives `Answers`."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.trunk = Trunk(config.first, config.widths)
-        cells, width, k = config.widths[CELL_BLOCK - 1], config.widths[-1], len(config.aus)
-        self.norm = nn.LayerNorm(width)
+        self.settled = False  # whether the norms keep their means and deviations in training too
+        first = config.widths[0]
+        self.stem = nn.Sequential(nn.Conv2d(1, first, 5, 2, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU())
+        blocks: list[nn.Module] = []
+        inner = first
+        for stage, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for i in range(count):
+                blocks.append(Block(inner, width, 2 if i == 0 and stage > 0 else 1))
+                inner = width
+        last = config.blocks[-1]
+        self.body = nn.Sequential(*blocks[:-last])  # to a grid of 8x8 cells
+        self.top = nn.Sequential(*blocks[-last:])
         self.dropout = nn.Dropout(config.dropout)
-        self.expression = nn.Linear(width, config.expressions)
-        self.affect = nn.Linear(width, 4)
-        self.local = nn.Conv2d(cells, UNIT_CHANNELS, 1)
-        self.hidden = nn.Linear(width + UNIT_CHANNELS * UNIT_CELLS**2, UNIT_HIDDEN)
-        self.units = nn.Linear(UNIT_HIDDEN, 2 * k)
+        self.expression = nn.Linear(inner, config.expressions)
+        self.affect = nn.Linear(inner, 4)
+        self.local = nn.Sequential(
+            nn.Conv2d(config.widths[-2], UNIT_CHANNELS, 1, bias=False), nn.BatchNorm2d(UNIT_CHANNELS), nn.ReLU()
+        )
+        self.hidden = nn.Linear(inner + UNIT_CHANNELS * UNIT_CELLS**2, UNIT_HIDDEN)
+        self.units = nn.Linear(UNIT_HIDDEN, 2 * len(config.aus))
         self.occlusion = nn.Linear(UNIT_HIDDEN, 1)
-        for head in (self.expression, self.affect, self.units, self.occlusion):
+        for head in (self.affect, self.units, self.occlusion):
             nn.init.normal_(head.weight, 0.0, 0.01)
             nn.init.zeros_(head.bias)
 
+    def train(self, mode: bool = True) -> "FaceNetwork":
+        """Set the mode; norms of a `settled` network stay as they are."""
+        super().train(mode)
+        if self.settled:
+            for part in self.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
+        return self
+
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the heads read: the whole face (N, width) and the part for units and occlusion (N, 160)."""
-        cells, grid = self.trunk(x)
-        whole = self.norm(grid.float().mean((2, 3)))
-        local = F.adaptive_avg_pool2d(F.relu(self.local(cells).float()), UNIT_CELLS).flatten(1)
-        hidden = F.relu(self.hidden(torch.cat([self.dropout(whole), local], 1)).float())
-        return whole, hidden
+        """Return what the heads read: the whole face (N, width) and the part for units and occlusion (N, 128)."""
+        cells = self.body(self.stem(x))
+        whole = self.top(cells).mean((2, 3)).float()
+        local = F.adaptive_avg_pool2d(self.local(cells), UNIT_CELLS).float().flatten(1)
+        return whole, F.relu(self.hidden(torch.cat([self.dropout(whole), local], 1)).float())
 
     def answers(self, whole: Tensor, hidden: Tensor) -> Answers:
         """Return the answers to `features`."""
@@ -129,6 +155,15 @@ def _halves(features: Tensor) -> Tensor:
     return features.reshape(2, -1, features.shape[1]).mean(0)
 
 
+def resampling(size: int, start: float, stop: float, target: int) -> NDArray[np.float32]:
+    """Return (target, size) weights that average `start`..`stop` of `size` pixels into `target` pixels by area."""
+    edges = np.linspace(start, stop, target + 1)
+    low, high = edges[:-1, None], edges[1:, None]
+    pixel = np.arange(size)[None]
+    overlap = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0.0, None)
+    return cast(NDArray[np.float32], (overlap / overlap.sum(1, keepdims=True)).astype(np.float32))
+
+
 @cache
 def face_weights(size: int) -> Tensor:
     """Return (size, size) weights that sum to 1: a bell, so that hair and background count little."""
@@ -145,17 +180,22 @@ def standardise(x: Tensor, weights: Tensor) -> Tensor:
 
 
 class View(nn.Module):
-    """Turns (N, 112, 112, 3) uint8 RGB into what the network sees, (N, 1, 97, 97) float32."""
+    """Turns (N, 112, 112, 3) uint8 RGB into what the network sees, (N, 1, 64, 64) float32."""
 
+    rows: Tensor
+    columns: Tensor
     luma: Tensor
     weights: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        x0, y0, x1, y1 = WINDOW
+        self.register_buffer("rows", torch.from_numpy(resampling(CROP, y0, y1, INPUT)))
+        self.register_buffer("columns", torch.from_numpy(resampling(CROP, x0, x1, INPUT)).T.contiguous())
         self.register_buffer("luma", torch.tensor(LUMA))
         self.register_buffer("weights", face_weights(INPUT))
 
     def forward(self, face: Tensor) -> Tensor:
         """Return the standardised luminance of the faces."""
-        part = face[:, TOP : TOP + INPUT, LEFT : LEFT + INPUT].float()
-        return standardise((part @ self.luma)[:, None], self.weights)
+        grey = (face.float() * self.luma).sum(-1)  # (N, 112, 112)
+        return standardise((self.rows @ grey @ self.columns)[:, None], self.weights)

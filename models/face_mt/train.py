@@ -1,9 +1,10 @@
 """`affectstream train face-mt`: the default face network out of prepared folders, repeatably and resumably.
 
-First the network learns expressions from FER+'s votes and units from the teachers. Then five copies learn valence,
-arousal and expressions from the web faces that people rated, with all the rest mixed in, each without another fifth of
-them. What is served is the mean of the five copies' weights (Wortsman et al. 2022); what each said of the fifth that it
-never saw calibrates it. A killed run goes on from its last part; a loss that is not a number ends it.
+The start is a network that knows FER+'s expressions: the release face-mt-2, or a first stage that learns them here.
+Then five copies learn valence, arousal and expressions from the web faces that people rated, and the units of both
+teachers, with FER+ mixed in, each without another fifth of the rated faces. What is served is the mean of the five
+copies' weights (Wortsman et al. 2022); what each said of the fifth that it never saw calibrates it. A killed run goes on
+from its last part; a loss that is not a number ends it.
 """
 
 import copy
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 PART = 100  # steps between two checkpoints, which are also where chance begins anew
 GRADIENT_NORM = 2.0
 WARM = 0.06  # share of the steps in which the learning rate rises
-HEADS = 2.0  # learning rate of the heads over that of the trunk
+HEADS = 5.0  # learning rate of the heads that begin anew over that of the rest
 FIRST = "first"  # name of the stage before webva
 
 
@@ -55,19 +56,19 @@ class Options:
 
     data: str  # folder of the prepared sets ferplus, faces and webva
     out: str
-    start: str | None  # folder of the weights to start from; None: from nothing
-    first_steps: int = 2200
+    start: str | None  # the release to start from, an ONNX file; None: the first stage begins from nothing
+    first_steps: int = 20_000
     first_mix: tuple[int, int, int] = (52, 0, 12)  # pictures of FER+, webva and faces in a batch
-    fold_steps: int = 500
-    fold_mix: tuple[int, int, int] = (28, 28, 8)
-    first_rate: float = 8e-4  # peak of the learning rate
-    fold_rate: float = 6e-4
+    fold_steps: int = 400
+    fold_mix: tuple[int, int, int] = (24, 32, 8)
+    first_rate: float = 1e-3  # peak of the learning rate
+    fold_rate: float = 1e-3
     weight_decay: float = 0.05
     average: float = 0.995  # decay of the weight average, per step
-    frozen: int = 2  # blocks of the trunk that stay as they started, where there is a start
-    first: int = 32  # channels of the first layer ...
-    widths: tuple[int, ...] = Config.widths  # ... and of the blocks
-    dropout: float = 0.3
+    frozen: int = 1  # blocks after the stem that stay as they started, in the folds
+    widths: tuple[int, ...] = Config.widths
+    blocks: tuple[int, ...] = Config.blocks
+    dropout: float = 0.2
     seed: int = 1
 
 
@@ -81,7 +82,7 @@ def train(options: Options, data: Sets) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     _same(options, out / "options.json")
     rows = np.flatnonzero(data.webva.split == TRAIN)
-    first = _stage(options, data, FIRST, rows[:0], None)
+    first = _started(options) if options.start is not None else _stage(options, data, FIRST, rows[:0], None)
     networks, said = [], []
     for fold in range(FOLDS):
         unseen = rows[fold_of(rows) == fold]
@@ -94,10 +95,15 @@ def train(options: Options, data: Sets) -> Path:
     _write_arrays(out / "held_out.npz", {k: np.concatenate([one[k] for one in said]) for k in said[0]})
     mean = copy.deepcopy(networks[0])
     states = [network.state_dict() for network in networks]
-    mean.load_state_dict({key: torch.stack([s[key] for s in states]).mean(0) for key in states[0]})
+    mean.load_state_dict({key: _mean([s[key] for s in states]) for key in states[0]})
     best = out / "best.pt"
     _save(best, checkpoint(mean, training_prior(data.ferplus)))
     return best
+
+
+def _mean(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of tensors; of whole numbers, which count batches, the first."""
+    return torch.stack(tensors).mean(0) if tensors[0].dtype.is_floating_point else tensors[0]
 
 
 def _same(options: Options, path: Path) -> None:
@@ -119,11 +125,13 @@ def _sources(data: Sets, rated: NDArray[np.int64]) -> list[Source]:
 
 
 def _new(options: Options) -> FaceNetwork:
-    """Return a network whose trunk starts from the published weights, where there are any."""
-    config = Config(action_units.UNITS, options.first, options.widths, dropout=options.dropout)
-    network = FaceNetwork(config)
-    if options.start is not None:
-        start.load(network.trunk, start.read(Path(options.start)))
+    return FaceNetwork(Config(action_units.UNITS, options.widths, options.blocks, dropout=options.dropout))
+
+
+def _started(options: Options) -> FaceNetwork:
+    """Return the network with the weights of the release to start from."""
+    network = _new(options)
+    start.load(network, start.read(Path(str(options.start))))
     return network
 
 
@@ -140,7 +148,7 @@ def _stage(
     first = before is None
     mix, steps = (options.first_mix, options.first_steps) if first else (options.fold_mix, options.fold_steps)
     rate = options.first_rate if first else options.fold_rate
-    run = _Run(options, network, rate)
+    run = _Run(options, network, rate, 0 if first else options.frozen)
     run.resume(path.with_suffix(".run"))
     spread = unit_spread([data.webva, data.faces])
     for part in range(run.step // PART, math.ceil(steps / PART)):
@@ -168,20 +176,20 @@ def _stage(
 class _Run:
     """Network, weight average and optimizer of one stage."""
 
-    def __init__(self, options: Options, network: FaceNetwork, rate: float) -> None:
+    def __init__(self, options: Options, network: FaceNetwork, rate: float, frozen: int) -> None:
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: FaceNetwork = copy.deepcopy(network).eval()
         self.step = 0
         self._rate, self._decay = rate, options.average
-        trunk = self.network.trunk
-        if options.start is not None and options.frozen:
-            for part in (trunk.conv1, *trunk.depthwise[: options.frozen], *trunk.pointwise[: options.frozen]):
+        if frozen:
+            for part in (self.network.stem, *self.network.body[:frozen]):
                 part.requires_grad_(False)
+        heads = [network.affect, network.units, network.occlusion]
+        above = {id(p) for head in heads for p in head.parameters()}
         self._learning = [p for p in self.network.parameters() if p.requires_grad]
-        below = {id(p) for p in trunk.parameters()}
         groups = [
-            {"params": [p for p in self._learning if id(p) in below], "factor": 1.0},
-            {"params": [p for p in self._learning if id(p) not in below], "factor": HEADS},
+            {"params": [p for p in self._learning if id(p) not in above], "factor": 1.0},
+            {"params": [p for p in self._learning if id(p) in above], "factor": HEADS},
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options.weight_decay)
 
@@ -206,7 +214,10 @@ class _Run:
     def _remember(self, progress: float) -> None:
         """Move the average towards the network, faster in the beginning."""
         for a, b in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-            a.lerp_(b, 1 - (self._decay if progress > WARM else 0.9))
+            if a.dtype.is_floating_point:
+                a.lerp_(b, 1 - (self._decay if progress > WARM else 0.9))
+            else:
+                a.copy_(b)
 
     def save(self, path: Path) -> None:
         """Write everything that going on needs."""
@@ -251,7 +262,7 @@ def checkpoint(network: FaceNetwork, prior: NDArray[np.float64]) -> dict[str, An
 def main(data: Path, out: Path, *, start: Path | None = None, seed: int = 1, **changes: Any) -> dict[str, float]:
     """Train on the prepared sets `data`/ferplus, faces and webva into `out`, and write what can be served.
 
-    `start`: folder of the weights to start from. The files are `face-mt.onnx` and, with the extra `quantize`,
+    `start`: `face-mt.onnx` of face-mt-2, to start from. The files are `face-mt.onnx` and, with the extra `quantize`,
     `face-mt-int8.onnx`. Called again with the same arguments it goes on where it was stopped. Raises `ModelError` or
     `FileNotFoundError`.
     """
