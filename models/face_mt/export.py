@@ -1,9 +1,10 @@
-"""From a checkpoint to the ONNX file that is served: preprocessing, network, mirror image, calibration, one graph.
+"""From a checkpoint to the ONNX file that is served: preprocessing, network, calibration, one graph.
 
 Input `face` (N, 112, 112, 3) uint8 RGB. Outputs: `expression` (N, 8) probabilities under a balanced prior;
 `valence_arousal` and `std` (N, 2); `aus` (N, k) logits that a unit is present; `intensities` (N, k) 0 to 5 and
 `intensity_std` (N, k); `occluded` (N, 1) probability that nose or mouth is covered. The names of classes and units and
-the figures behind the calibration travel in the file's metadata. Weights are stored in float16, computed in float32.
+the figures behind the calibration travel in the file's metadata. Weights of convolutions are stored in bytes with a
+scale for each channel, others in float16; all is computed in float32.
 """
 
 from pathlib import Path
@@ -115,7 +116,7 @@ class Served(nn.Module):
 
     def forward(self, face: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of `OUTPUTS`."""
-        y = self.network.mirrored(self.view(face))
+        y = self.network(self.view(face))
         return (
             torch.softmax(y.logits / self.temperature, 1),
             y.va,
@@ -136,4 +137,4 @@ def export(network: FaceNetwork, calibration: Calibration, version: str, facts: 
         "std_scale": [round(v, 6) for v in calibration.std_scale],
     }
     sample = torch.zeros(2, CROP, CROP, 3, dtype=torch.uint8)
-    onnx_file.write(Served(network, calibration), INPUT, sample, OUTPUTS, facts, out)
+    onnx_file.write(Served(network, calibration), INPUT, sample, OUTPUTS, facts, out, in_bytes=True)

@@ -2,9 +2,8 @@
 
 The picture goes in as perception hands it on, (N, 112, 112, 3) uint8. The graph itself turns it to luminance (FER+ is
 grey, cameras are not), keeps the part between brows and chin at the resolution that FER+ has, and standardises it, so
-that brightness and contrast of the camera matter little and nothing has to be remembered outside the graph. What is
-served is the mean over the face and its mirror image. Residual blocks: He et al. 2016; squeeze and excitation: Hu et
-al. 2018; multi-task heads: Kollias et al. 2021.
+that brightness and contrast of the camera matter little and nothing has to be remembered outside the graph.
+Residual blocks: He et al. 2016; squeeze and excitation: Hu et al. 2018; multi-task heads: Kollias et al. 2021.
 """
 
 from dataclasses import dataclass
@@ -119,16 +118,13 @@ class FaceNetwork(nn.Module):
                     part.eval()
         return self
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the heads read: the whole face (N, width) and the part for units and occlusion (N, 128)."""
+    def forward(self, x: Tensor) -> Answers:
+        """Return the answers for the faces."""
         cells = self.body(self.stem(x))
         whole = self.top(cells).mean((2, 3)).float()
         local = F.adaptive_avg_pool2d(self.local(cells), UNIT_CELLS).float().flatten(1)
-        return whole, F.relu(self.hidden(torch.cat([self.dropout(whole), local], 1)).float())
-
-    def answers(self, whole: Tensor, hidden: Tensor) -> Answers:
-        """Return the answers to `features`."""
         whole = self.dropout(whole)
+        hidden = F.relu(self.hidden(torch.cat([whole, local], 1)).float())
         affect, units = self.affect(whole).float(), self.units(hidden).float()
         k = len(self.config.aus)
         return Answers(
@@ -139,20 +135,6 @@ class FaceNetwork(nn.Module):
             units[:, k:].clamp(-3.0, 1.5),
             self.occlusion(hidden).float()[:, 0],
         )
-
-    def forward(self, x: Tensor) -> Answers:
-        """Return the answers for the faces as they are."""
-        return self.answers(*self.features(x))
-
-    def mirrored(self, x: Tensor) -> Answers:
-        """Return the answers to the mean of the features of each face and its mirror image, as they are served."""
-        whole, hidden = self.features(torch.cat([x, x.flip(3)]))
-        return self.answers(_halves(whole), _halves(hidden))
-
-
-def _halves(features: Tensor) -> Tensor:
-    """Return the mean (N, d) of the two halves of (2N, d)."""
-    return features.reshape(2, -1, features.shape[1]).mean(0)
 
 
 def resampling(size: int, start: float, stop: float, target: int) -> NDArray[np.float32]:

@@ -18,8 +18,8 @@ from models.labels import EXPRESSIONS
 from models.onnx_quantize import quantised
 
 SAMPLES = 300  # faces that the ranges are taken from
-# Parts of the names of the weights that stay in float: the first layer, of which all others are made.
-_FLOAT = ("conv1",)
+# Parts of the names of the weights that stay in float: the gates, and the first layers, of which all others are made.
+_FLOAT = ("squeeze", "excite", "stem", "body.0")
 
 
 def _calibration(data: Sets) -> NDArray[np.uint8]:
@@ -36,7 +36,7 @@ def quantise(weights: Path, data: Sets, out: Path) -> dict[str, float]:
     """Write the 8-bit version of `weights` to `out`; return its differences on FER+ validation and webva's test."""
     faces = np.repeat(_calibration(data)[..., None], 3, axis=3)
     model = onnx.load(str(weights))
-    small = _pooled(_packed(quantised(model, {"face": faces}, _float_nodes(model), thorough=True)))
+    small = _pooled(_by_lines(_packed(quantised(model, {"face": faces}, _float_nodes(model), thorough=True))))
     onnx.checker.check_model(small)
     aside = out.with_suffix(".part")
     aside.write_bytes(small.SerializeToString())
@@ -74,6 +74,33 @@ def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in [t for t in model.graph.initializer if t.name not in used]:
         model.graph.initializer.remove(tensor)
     return model
+
+
+def _by_lines(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with the three colours of a pixel summed by the product that averages over columns.
+
+    A sum over three neighbours fills no vector: with the product that followed it took a tenth of the network's time.
+    It rounds in another order: in 4 of 300 frames of the demo a grey level fell on the other side of its 8-bit step,
+    which moved valence and arousal by 0.0003 at most; the distance to float32 stayed the same.
+    """
+    graph = model.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    colours = next(node for node in graph.node if "view.luma" in node.input)  # (N, 112, 112, 3), weighted
+    grey = next(node for node in graph.node if node.op_type == "ReduceSum")  # their sum
+    over_rows, over_columns = (node for node in graph.node if node.op_type == "MatMul")
+    luma, columns = (numpy_helper.to_array(stored[name]) for name in ("view.luma", "view.columns"))
+    lines = np.array([0, len(columns), 3 * len(columns)], np.int64)  # shape; 0: as many faces as there are
+    graph.initializer.append(numpy_helper.from_array(lines, "view.lines"))
+    stored["view.luma"].CopyFrom(numpy_helper.from_array(np.tile(luma, len(columns)), "view.luma"))
+    stored["view.columns"].CopyFrom(numpy_helper.from_array(np.repeat(columns, 3, axis=0), "view.columns"))
+    reshape = onnx.helper.make_node("Reshape", [colours.input[0], "view.lines"], ["lines"], name="node_lines")
+    graph.node.insert(list(graph.node).index(colours), reshape)
+    colours.input[0] = "lines"
+    grey.CopyFrom(onnx.helper.make_node("MatMul", [grey.input[0], "view.columns"], [grey.output[0]], name=grey.name))
+    over_rows.output[0] = over_columns.output[0]
+    graph.node.remove(over_columns)
+    del graph.value_info[:]  # shapes that are no longer true
+    return _without_unused(model)
 
 
 def _pooled(model: onnx.ModelProto) -> onnx.ModelProto:

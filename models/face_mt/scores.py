@@ -20,7 +20,7 @@ _SEVEN = len(EXPRESSIONS)
 
 @dataclass(frozen=True)
 class Predictions:
-    """Hold what the network says of n crops, each the mean over the crop and its mirror image."""
+    """Hold what the network says of n crops."""
 
     logits: Floats  # (n, 8) under a balanced prior
     va: Floats  # (n, 2)
@@ -38,7 +38,7 @@ def predict(network: FaceNetwork, grey: NDArray[np.uint8]) -> Predictions:
     for start in range(0, len(grey), _BATCH):
         x = exact_view(torch.from_numpy(np.ascontiguousarray(grey[start : start + _BATCH])))
         with torch.autocast("cpu", torch.bfloat16):
-            y = network.mirrored(x.contiguous(memory_format=torch.channels_last))
+            y = network(x.contiguous(memory_format=torch.channels_last))
         columns = (y.logits, y.va, y.log_std.exp(), y.units, y.unit_log_std.exp(), y.occlusion)
         parts.append([v.float().numpy() for v in columns])
     return Predictions(*(np.concatenate(columns).astype(np.float64) for columns in zip(*parts, strict=True)))

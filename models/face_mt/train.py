@@ -3,8 +3,8 @@
 The start is a network that knows FER+'s expressions: the release face-mt-2, or a first stage that learns them here.
 Then five copies learn valence, arousal and expressions from the web faces that people rated, and the units of both
 teachers, with FER+ mixed in, each without another fifth of the rated faces. What is served is the mean of the five
-copies' weights (Wortsman et al. 2022); what each said of the fifth that it never saw calibrates it. A killed run goes on
-from its last part; a loss that is not a number ends it.
+copies' weights (Wortsman et al. 2022); what each said of the fifth that it never saw calibrates it. A killed run goes
+on from its last part; a loss that is not a number ends it.
 """
 
 import copy
@@ -62,7 +62,7 @@ class Options:
     fold_steps: int = 400
     fold_mix: tuple[int, int, int] = (24, 32, 8)
     first_rate: float = 1e-3  # peak of the learning rate
-    fold_rate: float = 1e-3
+    fold_rate: float = 3e-4
     weight_decay: float = 0.05
     average: float = 0.995  # decay of the weight average, per step
     frozen: int = 1  # blocks after the stem that stay as they started, in the folds
