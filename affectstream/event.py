@@ -221,6 +221,8 @@ class Face(TypedDict):
     aus: dict[ActionUnit, float]
     # Intensity of facial action units, 0 (absent) to 5 (maximal); empty if unknown
     intensities: NotRequired[dict[ActionUnit, float]]
+    # One standard deviation of each intensity; empty if unknown
+    intensity_std: NotRequired[dict[ActionUnit, float]]
     # How likely the face is covered in part, 0 to 1; null if unknown
     occluded: NotRequired[float | None]
     # Statistics of the last 1, 6 and 12 seconds; null until the face was read for that long

@@ -1,7 +1,8 @@
 """The comparison of an engine with its float32 reference, in the users' units, before the engine serves.
 
 All limits are in this file. Outputs are recognised by their names: "valence_arousal" (N, 2), "expression" logits or
-probabilities (N, classes), "aus" logits (N, units). Any other output is compared by its relative error.
+probabilities (N, classes), "aus" logits (N, units), "intensities" (N, units) and "occluded" (N, 1) by their absolute
+error. Any other output is compared by its relative error.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,11 @@ MAX_VA_ERROR = 0.10  # of valence and arousal, which span [-1, 1]
 MIN_VA_CCC = 0.99  # concordance with the reference, each of valence and arousal
 MIN_TOP_EXPRESSION = 0.97  # share of samples whose most likely expression is the reference's
 MIN_AU_F1 = 0.95  # of "present at 0.5", over all units, with the reference as truth
+MAX_INTENSITY_ERROR = 0.25  # root mean square over all units, of intensities of 0 to 5
+MAX_OCCLUDED_ERROR = 0.1  # root mean square, of a probability
 MAX_RELATIVE_ERROR = 0.05  # root mean square of the difference over that of the reference, other outputs
 _TIE = 0.05  # margin (logits or probabilities) below which the reference's own decision counts as undecided
+ABSOLUTE = {"intensities": MAX_INTENSITY_ERROR, "occluded": MAX_OCCLUDED_ERROR}  # outputs that are often near zero
 AT_ONCE = 8  # samples in a call
 _MIN_VARIED = 8  # samples that a concordance needs to mean anything
 _MIN_STD = 0.02  # standard deviation of the reference below which a concordance would measure noise
@@ -79,6 +83,9 @@ def compare(
                 present = a > 0
                 note("AU F1", _f1(present, np.where(np.abs(a) < _TIE, present, b > 0)), MIN_AU_F1, at_least=True)
                 values |= _lowest_ccc("AU CCC", a, b)
+        elif name in ABSOLUTE:
+            error = float(np.sqrt(((a - b) ** 2).mean()))
+            note(f"{name} error", error, ABSOLUTE[name], at_least=False)
         else:
             scale = max(float(np.sqrt((a**2).mean())), 1e-12)
             note(

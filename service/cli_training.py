@@ -37,9 +37,12 @@ def add_commands(commands: Any, table: Print) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help=f"prepared data ({DEFAULT}: with ferplus and faces in it; {VOICE}: with ravdess)",
+        help=f"prepared data ({DEFAULT}: with ferplus, faces and webva in it; {VOICE}: with ravdess)",
     )  # fmt: skip
     train.add_argument("--out", type=Path, metavar="DIR", help="checkpoints, log and plot")
+    train.add_argument(
+        "--start", type=Path, metavar="FILE", help=f"{DEFAULT}: face-mt.onnx of face-mt-2, to start from"
+    )
     train.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     train.add_argument("--json", action="store_true")
 
@@ -101,7 +104,9 @@ def _train(args: argparse.Namespace, table: Print) -> int:
         raise UserError(f"train {args.recipe}: name the prepared data with --data and a folder for the run with --out")
     _check_device(args.device)
     if args.recipe == DEFAULT:
-        table([face_mt.main(args.data, args.out, device=args.device)], args.json)
+        if args.device != "cpu":
+            raise UserError(f"train {DEFAULT} runs on the CPU; leave --device away")
+        table([face_mt.main(args.data, args.out, start=args.start)], args.json)
         return 0
     if args.recipe == VOICE:
         table(voice_export.main(args.data, args.out), args.json)

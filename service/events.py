@@ -178,6 +178,9 @@ class FaceAffect(_Model):
     intensities: dict[Literal[tuple(ACTION_UNITS)], float] = Field(  # type: ignore[valid-type]
         default={}, description="Intensity of facial action units, 0 (absent) to 5 (maximal); empty if unknown"
     )
+    intensity_std: dict[Literal[tuple(ACTION_UNITS)], float] = Field(  # type: ignore[valid-type]
+        default={}, description="One standard deviation of each intensity; empty if unknown"
+    )
     occluded: float | None = Field(
         default=None, ge=0, le=1, description="How likely the face is covered in part, 0 to 1; null if unknown"
     )

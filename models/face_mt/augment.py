@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from models.face_mt.network import CROP, INPUT, WINDOW, face_weights, resampling, standardise
+from models.face_mt.occluders import Bank, cover
 
 ROTATION = 9.0  # degrees, standard deviation
 SCALE = 0.08  # log scale, standard deviation
@@ -20,31 +21,28 @@ SHIFT = 3.0  # pixels of the 112 crop, standard deviation
 DARKEST = 0.15  # smallest gain of the light
 
 
-def _grid(n: int, size: int, generator: Generator, training: bool) -> Tensor:
-    """Sampling positions (n, size, size, 2) in the 112 crop, in grid_sample's -1..1."""
+def _grid(n: int, generator: Generator) -> Tensor:
+    """Return random sampling positions (n, 64, 64, 2) in the crop, in grid_sample's -1..1."""
     x0, y0, x1, y1 = WINDOW
     half = torch.tensor([(x1 - x0) / 2, (y1 - y0) / 2])
-    centre = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2]).expand(n, 2)
-    theta = torch.eye(2).repeat(n, 1, 1)
-    if training:
-        normal = torch.randn(n, 6, generator=generator)
-        angle = normal[:, 0] * math.radians(ROTATION)
-        scale = torch.exp(normal[:, 1] * SCALE)
-        cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-        theta = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
-        theta[:, 0, 1] += normal[:, 2] * SHEAR
-        theta[:, 0, 0] *= 1 + normal[:, 3] * SHEAR
-        mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
-        theta[:, :, 0] *= mirror[:, None]
-        centre = centre + normal[:, 4:6] * SHIFT
-    line = (torch.arange(size) + 0.5) / size * 2 - 1
-    unit = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(1, -1, 2) * half  # (1, size², 2)
-    positions = unit @ theta.transpose(1, 2) + centre[:, None]
-    return (positions / CROP * 2 - 1).reshape(n, size, size, 2)
+    centre = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2])
+    normal = torch.randn(n, 6, generator=generator)
+    angle = normal[:, 0] * math.radians(ROTATION)
+    scale = torch.exp(normal[:, 1] * SCALE)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    theta = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    theta[:, 0, 1] += normal[:, 2] * SHEAR
+    theta[:, 0, 0] *= 1 + normal[:, 3] * SHEAR
+    mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    theta[:, :, 0] *= mirror[:, None]
+    line = (torch.arange(INPUT) + 0.5) / INPUT * 2 - 1
+    square = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(1, -1, 2) * half
+    positions = square @ theta.transpose(1, 2) + (centre + normal[:, 4:6] * SHIFT)[:, None]
+    return (positions / CROP * 2 - 1).reshape(n, INPUT, INPUT, 2)
 
 
 def _coarse(x: Tensor, generator: Generator) -> Tensor:
-    """Some faces are small: shrink a part of the batch and blow it up again, all by the same random factor."""
+    """Shrink the pictures and enlarge them again, all by the same random factor: some faces are small."""
     factor = float(torch.empty(1).uniform_(0.3, 0.75, generator=generator))
     small = F.interpolate(x, scale_factor=factor, mode="area")
     return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
@@ -63,18 +61,6 @@ def _blur(x: Tensor, generator: Generator) -> Tensor:
     else:
         kernel[:, 2] = 1.0
     return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), (kernel / kernel.sum())[None, None])
-
-
-def _occlude(x: Tensor, generator: Generator) -> Tensor:
-    """A hand, a cup, hair: a rectangle of random grey over up to two fifths of either side."""
-    n, _, height, width = x.shape
-    centre = torch.rand(n, 2, generator=generator)
-    extent = 0.05 + 0.17 * torch.rand(n, 2, generator=generator)  # half sides
-    inside_y = ((torch.arange(height) / height)[None] - centre[:, :1]).abs() < extent[:, :1]
-    inside_x = ((torch.arange(width) / width)[None] - centre[:, 1:]).abs() < extent[:, 1:]
-    covered = inside_y[:, None, :, None] & inside_x[:, None, None, :]
-    grey = 255 * torch.rand(n, 1, 1, 1, generator=generator) + 15 * torch.randn(x.shape, generator=generator)
-    return torch.where(covered, grey, x)
 
 
 def _light(x: Tensor, generator: Generator) -> Tensor:
@@ -117,26 +103,43 @@ def shuffled(grey: Tensor, generator: Generator) -> Tensor:
     return tiles.reshape(n, 4, 4, side, side).permute(0, 1, 3, 2, 4).reshape(n, CROP, CROP)
 
 
-def view(grey: Tensor, size: int, generator: Generator, training: bool, spoil: bool = True) -> Tensor:
-    """`grey`: (n, 112, 112) uint8 -> (n, 1, size, size) float32 standardised; moved when `training`, spoiled too when
-    `spoil`.
+def occluded(grey: Tensor, shapes: Bank, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Return (n, 112, 112) float pictures of which a share is covered by something, and how much is covered (n,).
+
+    `share`: of the pictures; what is covered is counted over nose and mouth.
     """
-    source = grey[:, None].float()
-    grid = _grid(grey.shape[0], size, generator, training)
-    if training and spoil:
-        x = _surround(source, grid, generator)
-        x = _some(x, _occlude(x, generator), 0.25, generator)
-        x = _some(x, _coarse(x, generator), 0.2, generator)
-        x = _some(x, _blur(x, generator), 0.2, generator)
-        x = _light(x, generator)
-    else:
-        x = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return standardise(x, face_weights(size).to(x.device))
+    pictures, covered = grey.float(), torch.zeros(len(grey))
+    chosen = torch.randperm(len(grey), generator=generator)[: round(share * len(grey))]
+    if len(chosen):
+        pictures[chosen], covered[chosen] = cover(pictures[chosen], shapes, generator)
+    return pictures, covered
+
+
+def view(grey: Tensor, generator: Generator) -> Tensor:
+    """Return (n, 1, 64, 64) standardised views of (n, 112, 112) pictures, moved, mirrored and spoiled."""
+    x = _surround(grey[:, None].float(), _grid(len(grey), generator), generator)
+    x = _some(x, _coarse(x, generator), 0.2, generator)
+    x = _some(x, _blur(x, generator), 0.2, generator)
+    return standardise(_light(x, generator), face_weights(INPUT))
+
+
+def exact_view(grey: Tensor) -> Tensor:
+    """Return (n, 1, 64, 64) of (n, 112, 112) luminance as the exported graph computes it."""
+    rows, columns = _resampling()
+    return standardise((rows @ grey.float() @ columns)[:, None], face_weights(INPUT))
+
+
+@cache
+def _resampling() -> tuple[Tensor, Tensor]:
+    x0, y0, x1, y1 = WINDOW
+    rows, columns = (resampling(CROP, low, high, INPUT) for low, high in ((y0, y1), (x0, x1)))
+    return torch.from_numpy(rows), torch.from_numpy(columns).T.contiguous()
 
 
 def _surround(source: Tensor, grid: Tensor, generator: Generator) -> Tensor:
-    """Samples `source`; what lies outside its picture stays black for half of the batch, and becomes a random surface
-    for the rest: FER+ pictures end at the chin, a camera's do not.
+    """Return samples of `source`; what lies outside its picture is black for half of the batch.
+
+    The rest gets a random surface there: FER+ pictures end at the chin, a camera's do not.
     """
     inside = (F.max_pool2d(source, 5, 1, 2) > 0).float()
     both = F.grid_sample(
@@ -149,17 +152,3 @@ def _surround(source: Tensor, grid: Tensor, generator: Generator) -> Tensor:
     surface = 255 * (level + (clouds - 0.5) * torch.rand(n, 1, 1, 1, generator=generator)).clamp(0, 1)
     filled = torch.where(inside < 0.5, surface, x)
     return _some(x, filled, 0.5, generator)
-
-
-def exact_view(grey: Tensor) -> Tensor:
-    """`grey`: (n, 112, 112) uint8 luminance -> (n, 1, 64, 64) as the exported graph computes it."""
-    rows, columns = _resampling()
-    x = (rows.to(grey.device) @ grey.float() @ columns.to(grey.device))[:, None]
-    return standardise(x, face_weights(INPUT).to(grey.device))
-
-
-@cache
-def _resampling() -> tuple[Tensor, Tensor]:
-    x0, y0, x1, y1 = WINDOW
-    rows, columns = (resampling(CROP, low, high, INPUT) for low, high in ((y0, y1), (x0, x1)))
-    return torch.from_numpy(rows), torch.from_numpy(columns).T.contiguous()

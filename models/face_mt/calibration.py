@@ -1,6 +1,8 @@
-"""Probabilities that mean what they say: one temperature for the expressions, one factor for each deviation.
+"""Probabilities and deviations that mean what they say, fitted on faces that no weight was trained on.
 
-Both are fitted on FER+ validation faces, which no weight was trained on (Guo et al. 2017).
+Web faces that people rated calibrate with what the five folds said of the fifth that each never saw: one temperature
+for the expressions (Guo et al. 2017), one factor for each deviation, and for each unit the logistic line from its
+intensity to the probability that it is present.
 """
 
 from dataclasses import dataclass
@@ -11,22 +13,36 @@ from numpy.typing import NDArray
 from models.face_mt.scores import Floats, softmax
 
 COVERAGE = 0.68  # share of the cases that lie within one standard deviation
+PRESENT_AT_REST = (
+    0.95  # a unit counts as present beyond the teacher's intensity that this share of neutral faces is under
+)
+LOWEST_PRESENT, HIGHEST_PRESENT = 0.3, 1.5  # intensities between which that limit lies
+_STEPS = 60  # of Newton's method; it converges in about ten
+_RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """`temperature` divides the logits; `std_scale` multiplies the deviations of valence and arousal."""
+    """Hold what turns the network's answers into those that are published; k units."""
 
-    temperature: float = 1.0
-    std_scale: tuple[float, float] = (1.0, 1.0)
+    temperature: float  # divides the logits
+    std_scale: tuple[float, float]  # multiplies the deviations of valence and arousal
+    unit_std_scale: Floats  # (k,)
+    unit_slope: Floats  # (k,) from intensity to the logit of presence ...
+    unit_offset: Floats  # ... (k,)
+
+
+def plain(units: int) -> Calibration:
+    """Return the calibration that changes nothing: unit k is as likely as not at intensity 0."""
+    ones = np.ones(units)
+    return Calibration(1.0, (1.0, 1.0), ones, ones, np.zeros(units))
 
 
 def fit_temperature(logits: Floats, truth: NDArray[np.int64], log_prior: Floats) -> float:
-    """The temperature that is best in cross-entropy on faces as they come; `logits` (n, c) balanced, `truth` (n,).
+    """Return the temperature that is best in cross-entropy on faces as they come.
 
-    It divides the balanced logits, before the prior of the faces is added: so it is fitted on all faces alike and holds
-    for the balanced prior as well. Fitted on faces weighted to equal classes, it would rest on the two dozen of the
-    rarest class, and was measured to be twice as far off on others.
+    `logits`: (n, c) balanced; `truth`: (n,). It divides the balanced logits, before the prior of the faces is added: so
+    it is fitted on all faces alike and holds for the balanced prior as well.
     """
 
     def cost(temperature: float) -> float:
@@ -37,14 +53,64 @@ def fit_temperature(logits: Floats, truth: NDArray[np.int64], log_prior: Floats)
     return float(min(candidates, key=cost))
 
 
+def fit_prior(logits: Floats, truth: NDArray[np.int64], start: Floats) -> Floats:
+    """Return the (c,) prior under which `logits`, already divided by the temperature, fit the faces `truth` best.
+
+    It begins at `start` and follows the share of each class by expectation and maximisation (Saerens et al. 2002, with
+    labels): what raters of one source call by another name than those of another is in it too.
+    """
+    share = np.bincount(truth, minlength=len(start)) / len(truth)
+    log_prior = np.log(np.maximum(start, 1e-6))
+    for _ in range(_STEPS):
+        said = softmax(logits + log_prior).mean(0)
+        log_prior = log_prior + np.log(np.maximum(share, 1e-6)) - np.log(np.maximum(said, 1e-6))
+    prior: Floats = softmax(log_prior[None])[0]
+    return prior
+
+
 def balance_weights(truth: NDArray[np.int64], classes: int) -> Floats:
-    """(n,) weights under which each class counts the same."""
+    """Return (n,) weights under which each class counts the same."""
     count = np.bincount(truth, minlength=classes).astype(np.float64)
     return np.asarray(1.0 / np.maximum(count, 1.0), np.float64)[truth]
 
 
 def fit_std_scale(predicted: Floats, std: Floats, target: Floats) -> tuple[float, float]:
-    """Factors with which `COVERAGE` of |target - predicted| lies within one std; all (n, 2)."""
-    ratio = np.abs(target - predicted) / np.maximum(std, 1e-6)
-    first, second = (float(np.quantile(ratio[:, k], COVERAGE)) for k in (0, 1))
+    """Return factors with which `COVERAGE` of |target - predicted| lies within one std; all (n, 2)."""
+    first, second = (float(v) for v in fit_scales(predicted, std, target))
     return first, second
+
+
+def fit_scales(predicted: Floats, std: Floats, target: Floats) -> Floats:
+    """Return (k,) such factors for (n, k) values, over the targets that are known; 1 where none is."""
+    ratio = np.abs(target - predicted) / np.maximum(std, 1e-6)
+    return np.array([np.quantile(r[np.isfinite(r)], COVERAGE) if np.isfinite(r).any() else 1.0 for r in ratio.T])
+
+
+def present_above(teacher: Floats, neutral: NDArray[np.bool_]) -> Floats:
+    """Return (k,) the teacher's intensity (n, k) above which a unit counts as present.
+
+    Teachers differ in scale: an intensity that is rare on neutral faces of one unit is common in another. So the limit
+    is what `PRESENT_AT_REST` of the neutral faces stay under, within bounds.
+    """
+    limits = []
+    for column in teacher[neutral].T:
+        known = column[np.isfinite(column)]
+        limits.append(np.quantile(known, PRESENT_AT_REST) if len(known) else 1.0)
+    return np.clip(limits, LOWEST_PRESENT, HIGHEST_PRESENT)
+
+
+def fit_logistic(value: Floats, present: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return slope and offset of the logit of `present` over `value`, both (n,), by logistic regression (Platt 1999).
+
+    The slope is positive or zero. Where all or none are present, the line is that of one imagined face of each kind.
+    """
+    x = np.concatenate([value, [value.max() + 1, value.min() - 1]]) if len(value) else np.array([1.0, -1.0])
+    y = np.concatenate([present.astype(np.float64), [1.0, 0.0]])
+    design = np.stack([x, np.ones(len(x))], 1)
+    found = np.zeros(2)
+    for _ in range(_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(design @ found, -30, 30)))
+        curvature = design.T @ (design * (p * (1 - p))[:, None]) + _RIDGE * np.eye(2)
+        step = np.linalg.solve(curvature, design.T @ (y - p) - _RIDGE * found)
+        found = found + np.clip(step, -2, 2)
+    return max(float(found[0]), 0.0), float(found[1])

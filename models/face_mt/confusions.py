@@ -10,7 +10,7 @@ Panel = tuple[str, Sequence[str], NDArray[np.int64]]  # title, classes, (classes
 
 
 def plot(panels: Sequence[Panel], truth: str, path: Path) -> None:
-    """Writes a PNG to `path`; `truth` says whose word the rows are."""
+    """Write a PNG to `path`; `truth` says whose word the rows are."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2 * len(panels), 4.8))
@@ -25,5 +25,28 @@ def plot(panels: Sequence[Panel], truth: str, path: Path) -> None:
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("said")
         axis.set_ylabel(truth)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
+def reliability(probabilities: NDArray[np.float64], truth: NDArray[np.int64], path: Path, bins: int = 10) -> None:
+    """Write a PNG of how often the likeliest class is right against its probability; `truth` (n,), -1 is left out."""
+    from matplotlib.figure import Figure
+
+    known = truth >= 0
+    confidence, hit = probabilities[known].max(1), probabilities[known].argmax(1) == truth[known]
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    filled = [b for b in range(bins) if (which == b).any()]
+    figure = Figure(figsize=(4.4, 4.4))
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    axis.plot([confidence[which == b].mean() for b in filled], [hit[which == b].mean() for b in filled], "o-")
+    for b in filled:
+        place = (confidence[which == b].mean(), hit[which == b].mean())
+        axis.annotate(str(int((which == b).sum())), place, fontsize=7, xytext=(4, -8), textcoords="offset points")
+    axis.set_xlabel("published probability of the likeliest expression")
+    axis.set_ylabel("share that is right")
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1)
     figure.tight_layout()
     figure.savefig(path, dpi=80)

@@ -2,8 +2,9 @@
 
 A prepared folder holds `*.npz` shards without pickles. Each has `crops` (n, 112, 112[, 3]) uint8, `found` (n,) bool (a
 mesh was found; the others were aligned by the mean transform), and what its source knows: `votes` (n, 10) and `split`
-(n,) for FER+, `label` (n,) for labelled pictures, `name` (n,); with the teacher at hand also `blendshapes` (n, 52)
-and `blendshape_names` (52,).
+(n,) for FER+; `label` (n,) and `va` (n, 2) for webva; `label` (n,) for labelled pictures; `name` (n,). What the
+teachers of the action units gave is in `blendshapes` (n, 52) with `blendshape_names`, and `openface` (n, 17) with
+`openface_names`.
 """
 
 import zlib
@@ -14,12 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.face_mt import votes
-from models.face_mt.action_units import units
+from models.face_mt.action_units import SHAPES, UNITS, Scale, Teachers, scale, targets
 from models.labels import EXPRESSIONS
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 HELD_OUT = 0.3  # share of the labelled pictures that is never trained on, chosen by the hash of their source
-TEACHER_SURE = 0.5  # presence of the mesh from which the teacher's blendshapes count
+TEST_ROWS, TEST_SHARE = 400, 0.2  # the last rows of webva, at most this share of it, are never chosen on
+FOLDS = 5  # of webva's other rows: every fifth row is held out of one fold
+SMOOTHING = 0.1  # of webva's labels: each is one person's word
+NEUTRAL = votes.CLASSES.index("neutral")
+
+Columns = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -32,35 +38,33 @@ class Faces:
     expression: NDArray[np.float32]  # (n, 8) soft label
     weight: NDArray[np.float32]  # (n,) of the expression
     majority: NDArray[np.int64]  # (n,) class, -1 where there is none
-    affect: NDArray[np.float32]  # (n, 4) valence, arousal, their variances
-    units: dict[str, NDArray[np.float32]]  # "AU12" -> (n,) on the teacher's scale; empty without a teacher
+    affect: NDArray[np.float32]  # (n, 2) valence, arousal as people rated them
+    units: NDArray[np.float32]  # (n, 19) intensities in the order of action_units.UNITS
+    yaw: NDArray[np.float32]  # (n,) degrees that the head is turned, NaN where unknown
 
     def __len__(self) -> int:
         return len(self.grey)
 
 
-def read(folder: Path) -> dict[str, NDArray[np.generic]]:
-    """All shards of a prepared folder, concatenated by key. Raises FileNotFoundError if there is none."""
+def read(folder: Path) -> Columns:
+    """Return all shards of a prepared folder, concatenated by key. Raise FileNotFoundError if there is none."""
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise FileNotFoundError(f"{folder} holds no prepared shards. Run `affectstream prepare` first.")
     parts: dict[str, list[NDArray[np.generic]]] = {}
-    names: NDArray[np.generic] | None = None
+    names: Columns = {}
     for path in paths:
         with np.load(path, allow_pickle=False) as shard:
             for key in shard.files:
-                if key == "blendshape_names":
-                    names = shard[key]
+                if key.endswith("_names"):
+                    names[key] = shard[key]
                 else:
                     parts.setdefault(key, []).append(shard[key])
-    columns = {key: np.concatenate(arrays) for key, arrays in parts.items()}
-    if names is not None:
-        columns["blendshape_names"] = names
-    return columns
+    return {key: np.concatenate(arrays) for key, arrays in parts.items()} | names
 
 
 def luminance(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, 112, 112[, 3]) -> (n, 112, 112), BT.601, rounded."""
+    """Return (n, 112, 112) BT.601 luminance, rounded, of (n, 112, 112[, 3]) crops."""
     if crops.ndim == 3:
         return crops
     out = np.empty(crops.shape[:3], np.uint8)
@@ -69,82 +73,143 @@ def luminance(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def _teacher(columns: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-    if "blendshapes" not in columns:
-        return {}
-    shapes = columns["blendshapes"].astype(np.float32)
-    return units(shapes, [str(name) for name in columns["blendshape_names"]])
-
-
-def ferplus(folder: Path) -> Faces:
-    """FER+ as prepared into `folder`, with its own split."""
-    columns = read(folder)
-    soft, weight = votes.distributions(columns["votes"].astype(np.uint8))
-    mean, variance = votes.circumplex(soft)
-    affect = np.concatenate([mean, variance], 1).astype(np.float32)
-    affect[weight == 0] = np.nan
-    return Faces(
-        grey=luminance(columns["crops"].astype(np.uint8)),
-        found=columns["found"].astype(np.bool_),
-        split=columns["split"].astype(np.int64),
-        expression=soft.astype(np.float32),
-        weight=weight.astype(np.float32),
-        majority=votes.majority(columns["votes"].astype(np.uint8)),
-        affect=affect,
-        units=_teacher(columns),
+def _teachers(columns: Columns) -> Teachers:
+    n = len(columns["found"])
+    shape_names = [str(name) for name in columns.get("blendshape_names", np.array(_ALL_SHAPES))]
+    names = [str(name) for name in columns.get("openface_names", np.array([], str))]
+    silent = np.full((n, max(len(shape_names), len(names))), np.nan, np.float32)
+    return Teachers(
+        columns["blendshapes"].astype(np.float32) if "blendshapes" in columns else silent[:, : len(shape_names)],
+        shape_names,
+        columns["openface"].astype(np.float32) if "openface" in columns else silent[:, : len(names)],
+        names,
     )
 
 
+_ALL_SHAPES = sorted({shape for shapes in SHAPES.values() for shape in shapes})
+
+
+def _faces(
+    columns: Columns, unit_scale: Scale | None, majority: NDArray[np.int64], **known: NDArray[np.generic]
+) -> Faces:
+    """Return the faces of `columns`; what `known` leaves out is unknown."""
+    n = len(majority)
+    units = np.full((n, len(UNITS)), np.nan, np.float32)
+    if unit_scale is not None:
+        units = targets(_teachers(columns), unit_scale)
+    return Faces(
+        grey=luminance(columns["crops"].astype(np.uint8)),
+        found=columns["found"].astype(np.bool_),
+        split=known.get("split", np.full(n, TEST)).astype(np.int64),
+        expression=known.get("expression", np.full((n, len(votes.CLASSES)), 1 / len(votes.CLASSES))).astype(np.float32),
+        weight=known.get("weight", np.zeros(n)).astype(np.float32),
+        majority=majority,
+        affect=known.get("affect", np.full((n, 2), np.nan)).astype(np.float32),
+        units=units,
+        yaw=columns["yaw"].astype(np.float32) if "yaw" in columns else np.full(n, np.nan, np.float32),
+    )
+
+
+def _rest(columns: Columns, neutral: NDArray[np.bool_], factor: dict[str, float] | None) -> Scale:
+    return scale(_teachers(columns), neutral, factor)
+
+
+def webva_scale(folder: Path) -> Scale:
+    """Return the scale of the units on the training rows of webva, which those of the other sources follow."""
+    columns = read(folder)
+    label = _classes(columns["label"])
+    training = webva_split(len(label)) == TRAIN
+    part = {k: v if k.endswith("_names") else v[training] for k, v in columns.items()}
+    return _rest(part, label[training] == NEUTRAL, None)
+
+
+def webva_split(n: int) -> NDArray[np.int64]:
+    """Return (n,) the split of webva: the last 400 rows are TEST, or a fifth where there are fewer than 2,000."""
+    test = min(TEST_ROWS, round(n * TEST_SHARE))
+    return np.where(np.arange(n) < n - test, TRAIN, TEST).astype(np.int64)
+
+
+def webva(folder: Path) -> Faces:
+    """Return the web faces that people rated, as prepared into `folder`."""
+    columns = read(folder)
+    label = _classes(columns["label"])
+    smooth = np.eye(len(votes.CLASSES))[label] * (1 - SMOOTHING) + SMOOTHING / len(votes.CLASSES)
+    return _faces(
+        columns,
+        webva_scale(folder),
+        label,
+        split=webva_split(len(label)),
+        expression=smooth,
+        weight=np.ones(len(label)),
+        affect=columns["va"],
+    )
+
+
+def fold_of(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the fold that each of webva's rows is held out of."""
+    return rows % FOLDS
+
+
+def ferplus(folder: Path, factor: dict[str, float]) -> Faces:
+    """Return FER+ as prepared into `folder`, with its own split. `factor`: of webva's unit scale."""
+    columns = read(folder)
+    count = columns["votes"].astype(np.uint8)
+    soft, weight = votes.distributions(count)
+    majority, split = votes.majority(count), columns["split"].astype(np.int64)
+    rest = _rest(columns, (majority == NEUTRAL) & (split == TRAIN), factor)
+    return _faces(columns, rest, majority, split=split, expression=soft, weight=weight)
+
+
 def held_out(name: str, share: float = HELD_OUT) -> bool:
-    """Whether the picture called `name` is held out: all pictures of one source fall on the same side."""
+    """Return whether the picture called `name` is held out: all pictures of one source fall on the same side."""
     stem = "".join(c for c in name.rsplit(".", 1)[0].lower() if not c.isdigit()).strip("_- ")
     return zlib.crc32(stem.encode()) % 1000 < 1000 * share
 
 
-def labelled(folder: Path) -> Faces:
-    """Pictures with one noisy label each (`label` in labels.EXPRESSIONS or contempt): teacher and cross-source check.
-
-    `split` is TEST for the held-out part. The labels carry weight 0: they choose, they do not teach.
-    """
+def labelled(folder: Path, factor: dict[str, float]) -> Faces:
+    """Return pictures with one noisy label each, which teach the units only. `split` is TEST for the held-out part."""
     columns = read(folder)
-    names = [str(name) for name in columns["name"]]
-    label = np.array(
-        [votes.CLASSES.index(str(x)) if str(x) in votes.CLASSES else -1 for x in columns["label"]], np.int64
-    )
-    n = len(names)
-    return Faces(
-        grey=luminance(columns["crops"].astype(np.uint8)),
-        found=columns["found"].astype(np.bool_),
-        split=np.where([held_out(name) for name in names], TEST, TRAIN).astype(np.int64),
-        expression=np.full((n, len(votes.CLASSES)), 1 / len(votes.CLASSES), np.float32),
-        weight=np.zeros(n, np.float32),
-        majority=label,
-        affect=np.full((n, 4), np.nan, np.float32),
-        units=_teacher(columns),
-    )
+    label = _classes(columns["label"])
+    split = np.where([held_out(str(name)) for name in columns["name"]], TEST, TRAIN)
+    rest = _rest(columns, (label == NEUTRAL) & (split == TRAIN), factor)
+    return _faces(columns, rest, label, split=split)
 
 
-def recorded(folder: Path) -> Faces:
-    """Faces of prepared videos: the teacher's units alone are known, and none was trained on."""
+def recorded(folder: Path, unit_scale: Scale) -> Faces:
+    """Return the faces of prepared videos, of which the teachers' units alone are known; none was trained on."""
     columns = read(folder)
-    n = len(columns["found"])
-    return Faces(
-        grey=luminance(columns["crops"].astype(np.uint8)),
-        found=columns["found"].astype(np.bool_),
-        split=np.full(n, TEST, np.int64),
-        expression=np.full((n, len(votes.CLASSES)), 1 / len(votes.CLASSES), np.float32),
-        weight=np.zeros(n, np.float32),
-        majority=np.full(n, -1, np.int64),
-        affect=np.full((n, 4), np.nan, np.float32),
-        units=_teacher(columns),
+    return _faces(columns, unit_scale, np.full(len(columns["found"]), -1, np.int64))
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Hold the prepared sets with their targets, and the scale of the units."""
+
+    ferplus: Faces
+    webva: Faces
+    faces: Faces
+    scale: Scale
+
+
+def sets(folder: Path) -> Sets:
+    """Return the sets ferplus, webva and faces in `folder`. Raise FileNotFoundError if one is missing."""
+    unit_scale = webva_scale(folder / "webva")
+    factor = unit_scale.factor
+    return Sets(
+        ferplus(folder / "ferplus", factor), webva(folder / "webva"), labelled(folder / "faces", factor), unit_scale
     )
 
 
 def training_prior(faces: Faces) -> NDArray[np.float64]:
-    """(8,) share of each class in the weighted soft labels of the training part."""
+    """Return (8,) the share of each class in the weighted soft labels of the training part."""
     rows = faces.split == TRAIN
     total = (faces.expression[rows] * faces.weight[rows, None]).astype(np.float64).sum(0)
     return np.asarray(total / total.sum(), np.float64)
+
+
+def _classes(labels: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Return the number of each label among votes.CLASSES, -1 for others."""
+    return np.array([votes.CLASSES.index(str(x)) if str(x) in votes.CLASSES else -1 for x in labels], np.int64)
 
 
 assert len(votes.CLASSES) == len(EXPRESSIONS) + 1

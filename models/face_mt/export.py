@@ -1,8 +1,10 @@
 """From a checkpoint to the ONNX file that is served: preprocessing, network, calibration, one graph.
 
-Input `face` (N, 112, 112, 3) uint8 RGB; outputs `expression` (N, 8) probabilities under a balanced prior,
-`valence_arousal` (N, 2), `std` (N, 2), `aus` (N, k) logits. The names of classes and units and the figures behind the
-calibration travel in the file's metadata. Weights are stored in float16 and computed in float32.
+Input `face` (N, 112, 112, 3) uint8 RGB. Outputs: `expression` (N, 8) probabilities under a balanced prior;
+`valence_arousal` and `std` (N, 2); `aus` (N, k) logits that a unit is present; `intensities` (N, k) 0 to 5 and
+`intensity_std` (N, k); `occluded` (N, 1) probability that nose or mouth is covered. The names of classes and units and
+the figures behind the calibration travel in the file's metadata. Weights of convolutions are stored in bytes with a
+scale for each channel, others in float16; all is computed in float32.
 """
 
 from pathlib import Path
@@ -13,70 +15,82 @@ import torch
 from torch import Tensor, nn
 
 from models.face_mt import onnx_file
-from models.face_mt.calibration import Calibration, fit_std_scale, fit_temperature
-from models.face_mt.data import TEST, VALIDATION, ferplus, labelled
+from models.face_mt.action_units import HIGHEST, UNITS
+from models.face_mt.calibration import (
+    Calibration,
+    fit_logistic,
+    fit_prior,
+    fit_scales,
+    fit_std_scale,
+    fit_temperature,
+    present_above,
+)
+from models.face_mt.data import NEUTRAL, VALIDATION, Sets
 from models.face_mt.network import CROP, Config, FaceNetwork, View
-from models.face_mt.scores import concordance, macro_f1, predict, unit_correlations
-from models.face_mt.votes import CIRCUMPLEX, CLASSES
+from models.face_mt.scores import Predictions, concordance, macro_f1, predict
+from models.face_mt.votes import CLASSES
 from models.labels import EXPRESSIONS
 
-VERSION = "face-mt-2"  # named in every event; a new one with each change of the weights that are shipped
+VERSION = "face-mt-3"  # named in every event; a new one with each change of the weights that are shipped
 INPUT = "face"
-OUTPUTS = ("expression", "valence_arousal", "std", "aus")
-MIN_AGREEMENT = 0.6  # r with the teacher, on both held-out sets, from which a unit is published
+OUTPUTS = ("expression", "valence_arousal", "std", "aus", "intensities", "intensity_std", "occluded")
 
 
 def load(path: Path) -> tuple[FaceNetwork, dict[str, Any]]:
-    """The network of a checkpoint, in evaluation mode, and what else the checkpoint says."""
+    """Return the network of a checkpoint, in evaluation mode, and what else the checkpoint says."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     c = state["config"]
-    network = FaceNetwork(
-        Config(tuple(c["widths"]), tuple(c["blocks"]), int(c["expressions"]), tuple(c["aus"]), float(c["dropout"]))
-    )
+    config = Config(tuple(c["aus"]), tuple(c["widths"]), tuple(c["blocks"]), int(c["expressions"]), float(c["dropout"]))
+    network = FaceNetwork(config)
     network.load_state_dict(state["network"])
     return network.eval(), state
 
 
-def release(checkpoint: Path, data: Path, out: Path) -> dict[str, float]:
-    """Calibrates a checkpoint on FER+ validation, keeps the units that agree with their teacher, writes `out`.
+def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str, float]:
+    """Calibrate a checkpoint, write `out`, and return what was fitted.
 
-    `data`: folder of the prepared sets. Returns what was fitted, and r of every unit, kept or not.
+    `held_out`: what the folds said of the web faces that they never saw, as training wrote it.
     """
     network, state = load(checkpoint)
-    scales = {au: (float(s[0]), float(s[1])) for au, s in state["scales"].items()}
-    fer, web = ferplus(data / "ferplus"), labelled(data / "faces")
-    validation, unseen = np.flatnonzero(fer.split == VALIDATION), np.flatnonzero(web.split == TEST)
-    on_fer, on_web = predict(network, fer.grey[validation]), predict(network, web.grey[unseen])
-    truth = fer.majority[validation]
-    named = truth >= 0
-    temperature = fit_temperature(on_fer.logits[named], truth[named], np.log(state["prior"].numpy()))
-    known = np.isfinite(fer.affect[validation]).all(1)
-    std_scale = fit_std_scale(on_fer.va[known], on_fer.std[known], fer.affect[validation][known, :2].astype(np.float64))
-    first = unit_correlations(on_fer.units, fer, validation, scales)
-    second = unit_correlations(on_web.units, web, unseen, scales)
-    agreed = {au: min(first[au], second[au]) for au in scales}
-    keep = [au for au in scales if agreed[au] >= MIN_AGREEMENT]
-    columns = [list(scales).index(au) for au in keep]
-    network.aus.weight = nn.Parameter(network.aus.weight[columns])
-    network.aus.bias = nn.Parameter(network.aus.bias[columns])
-    basic, seven = named & (truth < len(EXPRESSIONS)), len(EXPRESSIONS)
+    with np.load(held_out, allow_pickle=False) as file:
+        rows = file["rows"]
+        said = Predictions(*(file[name].astype(np.float64) for name in Predictions.__dataclass_fields__))
+    fer, web = data.ferplus, data.webva
+    truth, rated, teacher = web.majority[rows], web.affect[rows].astype(np.float64), web.units[rows].astype(np.float64)
+    temperature = fit_temperature(said.logits, truth, np.zeros(len(CLASSES)))
+    limits = present_above(teacher, truth == NEUTRAL)
+    lines = []
+    for k in range(len(UNITS)):
+        known = np.isfinite(teacher[:, k])
+        lines.append(fit_logistic(said.units[known, k], teacher[known, k] > limits[k]))
+    slope, offset = np.array(lines).T
+    calibration = Calibration(
+        temperature,
+        fit_std_scale(said.va, said.std, rated),
+        fit_scales(said.units, said.unit_std, teacher),
+        slope,
+        offset,
+    )
+    validation = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0))
+    on_fer = predict(network, fer.grey[validation])
+    prior = fit_prior(on_fer.logits / temperature, fer.majority[validation], state["prior"].numpy())
+    basic, seven = truth < len(EXPRESSIONS), len(EXPRESSIONS)
     # What weighs the face against the voice: concordance of valence and of arousal, macro F1 of the seven.
     validation_scores = [
-        *(concordance(on_fer.va[known, k], fer.affect[validation][known, k].astype(np.float64)) for k in (0, 1)),
-        macro_f1(truth[basic], on_fer.logits[basic, :seven].argmax(1), seven),
+        *(concordance(said.va[:, k], rated[:, k]) for k in (0, 1)),
+        macro_f1(truth[basic], said.logits[basic, :seven].argmax(1), seven),
     ]
     facts = {
-        "aus": keep,
+        "aus": list(UNITS),
         "validation": [round(v, 4) for v in validation_scores],
-        "scales": {au: [round(v, 5) for v in scales[au]] for au in keep},
-        "training_prior": [round(float(p), 6) for p in state["prior"]],
+        "present_above": [round(float(v), 4) for v in limits],
+        "training_prior": [round(float(p), 6) for p in prior],
     }
-    export(network, Calibration(temperature, std_scale), VERSION, facts, out)
+    export(network, calibration, VERSION, facts, out)
     return {
         "temperature": temperature,
-        "std_scale_valence": std_scale[0],
-        "std_scale_arousal": std_scale[1],
-        **agreed,
+        "std_scale_valence": calibration.std_scale[0],
+        "std_scale_arousal": calibration.std_scale[1],
     }
 
 
@@ -89,21 +103,38 @@ class Served(nn.Module):
         self.network = network
         self.temperature = calibration.temperature
         self.std_scale: Tensor
+        self.unit_std_scale: Tensor
+        self.slope: Tensor
+        self.offset: Tensor
         self.register_buffer("std_scale", torch.tensor(calibration.std_scale))
+        for name, value in (
+            ("unit_std_scale", calibration.unit_std_scale),
+            ("slope", calibration.unit_slope),
+            ("offset", calibration.unit_offset),
+        ):
+            self.register_buffer(name, torch.tensor(np.asarray(value), dtype=torch.float32))
 
-    def forward(self, face: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        logits, va, log_std, aus = self.network(self.view(face))
-        return torch.softmax(logits / self.temperature, 1), va, torch.exp(log_std) * self.std_scale, aus
+    def forward(self, face: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs in the order of `OUTPUTS`."""
+        y = self.network(self.view(face))
+        return (
+            torch.softmax(y.logits / self.temperature, 1),
+            y.va,
+            torch.exp(y.log_std) * self.std_scale,
+            y.units * self.slope + self.offset,
+            y.units.clamp(0.0, HIGHEST),
+            torch.exp(y.unit_log_std) * self.unit_std_scale,
+            torch.sigmoid(y.occlusion)[:, None],
+        )
 
 
 def export(network: FaceNetwork, calibration: Calibration, version: str, facts: dict[str, Any], out: Path) -> None:
-    """Writes the ONNX file to `out`, whole or not at all, with `facts` in its metadata."""
+    """Write the ONNX file to `out`, whole or not at all, with `facts` in its metadata."""
     facts = facts | {
         "version": version,
         "expressions": list(CLASSES),
         "temperature": round(calibration.temperature, 6),
         "std_scale": [round(v, 6) for v in calibration.std_scale],
-        "circumplex": CIRCUMPLEX,
     }
     sample = torch.zeros(2, CROP, CROP, 3, dtype=torch.uint8)
-    onnx_file.write(Served(network, calibration), INPUT, sample, OUTPUTS, facts, out)
+    onnx_file.write(Served(network, calibration), INPUT, sample, OUTPUTS, facts, out, in_bytes=True)

@@ -1,55 +1,70 @@
-"""What the three tasks are trained with. Targets that are unknown take no part."""
+"""What the tasks are trained with. Targets that are unknown take no part."""
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+NO_FACE_STD = 0.45  # of valence and arousal for a picture without a face: about that of people's ratings over all faces
+
 
 def expression_loss(logits: Tensor, target: Tensor, weight: Tensor, log_prior: Tensor) -> Tensor:
-    """Cross-entropy against the votes with the class prior added to the logits (Menon et al. 2021, logit adjustment).
+    """Return the cross-entropy with the class prior of each row's source added to the logits (Menon et al. 2021).
 
-    `logits`, `target`: (N, C); `weight`: (N,); `log_prior`: (C,). What the logits say without the prior is then the
-    prediction under a balanced prior.
+    `logits`, `target`, `log_prior`: (N, C); `weight`: (N,). What the logits say without the prior is then the
+    prediction under a balanced prior, whatever source a face is from.
     """
     each = -(target * F.log_softmax(logits + log_prior, 1)).sum(1)
     return (each * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 def concordance_loss(x: Tensor, y: Tensor) -> Tensor:
-    """1 - Lin's concordance of two (N,) batches."""
+    """Return 1 - Lin's concordance of two (N,) batches."""
     mx, my = x.mean(), y.mean()
     covariance = ((x - mx) * (y - my)).mean()
     return 1 - 2 * covariance / (x.var(correction=0) + y.var(correction=0) + (mx - my) ** 2 + 1e-6)
 
 
-def affect_loss(va: Tensor, log_std: Tensor, target: Tensor) -> Tensor:
-    """Concordance and the likelihood of the raters' positions under the predicted mean and deviation.
+def affect_loss(va: Tensor, target: Tensor, free: Tensor) -> Tensor:
+    """Return the loss of concordance of valence and arousal over the faces that nothing covers.
 
-    `va`, `log_std`: (N, 2); `target`: (N, 4) mean and variance between raters, NaN where unknown. The likelihood of a
-    normal, averaged over raters, needs only their mean and variance.
+    `va`, `target`: (N, 2), NaN where unknown; `free`: (N,) bool.
     """
-    known = torch.isfinite(target).all(1)
+    known = torch.isfinite(target).all(1) & free
     if int(known.sum()) < 2:
         return va.sum() * 0.0
-    va, log_std, target = va[known], log_std[known], target[known]
-    mean, variance = target[:, :2], target[:, 2:]
-    likelihood = (0.5 * ((va - mean) ** 2 + variance) * torch.exp(-2 * log_std) + log_std).mean()
-    concordance = concordance_loss(va[:, 0], mean[:, 0]) + concordance_loss(va[:, 1], mean[:, 1])
-    return 0.5 * likelihood + 0.5 * concordance
+    va, target = va[known], target[known]
+    return concordance_loss(va[:, 0], target[:, 0]) + concordance_loss(va[:, 1], target[:, 1])
 
 
-def unit_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy of (N, k) logits against probabilities (N, k), NaN where unknown."""
+def likelihood_loss(value: Tensor, log_std: Tensor, target: Tensor) -> Tensor:
+    """Return the negative log-likelihood of `target` under normals of `value` and `log_std`.
+
+    All are (N, k); targets that are NaN take no part.
+    """
     known = torch.isfinite(target)
     if not bool(known.any()):
-        return logits.sum() * 0.0
-    return F.binary_cross_entropy_with_logits(logits[known], target[known])
+        return log_std.sum() * 0.0
+    error = torch.nan_to_num(target) - value
+    return (0.5 * error**2 * torch.exp(-2 * log_std) + log_std)[known].mean()
 
 
-def doubt_loss(logits: Tensor, va: Tensor, log_std: Tensor, spread: Tensor) -> Tensor:
-    """For pictures without a face: every class alike, the middle of the scales, with the spread of all emotions.
+def unit_loss(units: Tensor, target: Tensor, visible: Tensor, spread: Tensor) -> Tensor:
+    """Return the squared error in deviations of each unit, over the units that can be seen.
 
-    `logits`: (n, C); `va`, `log_std`: (n, 2); `spread`: (2,) standard deviation of valence and arousal over the data.
+    `units`, `target`, `visible`: (N, k), `target` NaN where unknown; `spread`: (k,) standard deviations.
+    """
+    known = torch.isfinite(target) & visible
+    if not bool(known.any()):
+        return units.sum() * 0.0
+    return (((torch.nan_to_num(target) - units) / spread) ** 2)[known].mean()
+
+
+def doubt_loss(logits: Tensor, va: Tensor, log_std: Tensor) -> Tensor:
+    """Return the loss for pictures without a face: every class alike, the middle of the scales, and no certainty.
+
+    `logits`: (n, C); `va`, `log_std`: (n, 2).
     """
     even = -F.log_softmax(logits, 1).mean()
-    return even + 0.5 * (va**2).mean() + 0.5 * ((log_std - spread.log()) ** 2).mean()
+    return even + (va**2).mean() + ((log_std - math.log(NO_FACE_STD)) ** 2).mean()

@@ -8,7 +8,7 @@ Residual blocks: He et al. 2016; squeeze and excitation: Hu et al. 2018; multi-t
 
 from dataclasses import dataclass
 from functools import cache
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,24 +23,33 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 STD_FLOOR = 8.0  # grey levels: a flat picture is not blown up to noise
 FACE_SIGMA = 0.25  # of the picture's side
 LIMIT = 4.0  # standard deviations
-# Valence and arousal end a little beyond the norms that they are learned from (votes.CIRCUMPLEX).
-AFFECT_CENTRE, AFFECT_REACH = (0.06, 0.20), (0.75, 0.50)
 UNIT_CELLS, UNIT_CHANNELS, UNIT_HIDDEN = 4, 24, 128  # where on the face a unit moves matters: a coarse map is kept
 
 
 @dataclass(frozen=True)
 class Config:
-    """Size of the network. `aus` names the action units in the order of the output."""
+    """Hold the size of the network; `aus` names the action units in the order of the outputs."""
 
+    aus: tuple[str, ...]
     widths: tuple[int, ...] = (32, 64, 160, 320)
     blocks: tuple[int, ...] = (1, 2, 3, 2)
     expressions: int = 8  # labels.EXPRESSIONS and contempt, which is served as `other`
-    aus: tuple[str, ...] = ()
     dropout: float = 0.2
 
 
+class Answers(NamedTuple):
+    """Hold what the network says of N faces."""
+
+    logits: Tensor  # (N, 8) of the expressions, under a balanced prior
+    va: Tensor  # (N, 2) valence and arousal, -1..1
+    log_std: Tensor  # (N, 2) of valence and arousal
+    units: Tensor  # (N, k) intensity of the action units; 0..5 is published
+    unit_log_std: Tensor  # (N, k)
+    occlusion: Tensor  # (N,) logit
+
+
 class Block(nn.Module):
-    """Two 3x3 convolutions, squeeze and excitation, and the shortcut."""
+    """Applies two 3x3 convolutions, squeeze and excitation, and the shortcut."""
 
     def __init__(self, inner: int, outer: int, stride: int) -> None:
         super().__init__()
@@ -62,6 +71,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (N, outer, H, W) of (N, inner, H, W), or half the size."""
         y = F.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         gate = torch.sigmoid(self.excite(F.relu(self.squeeze(y.mean((2, 3), keepdim=True)))))
@@ -69,56 +79,66 @@ class Block(nn.Module):
 
 
 class FaceNetwork(nn.Module):
-    """`forward`: (N, 1, 64, 64) luminance -> logits (N, 8), va (N, 2), log std (N, 2), AU logits (N, k)."""
-
-    centre: Tensor
-    reach: Tensor
+    """Reads (N, 1, 64, 64) standardised luminance and gives `Answers`."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        self.settled = False  # whether the norms keep their means and deviations in training too
         first = config.widths[0]
         self.stem = nn.Sequential(nn.Conv2d(1, first, 5, 2, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU())
-        stages: list[nn.Module] = []
+        blocks: list[nn.Module] = []
         inner = first
         for stage, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             for i in range(count):
-                stages.append(Block(inner, width, 2 if i == 0 and stage > 0 else 1))
+                blocks.append(Block(inner, width, 2 if i == 0 and stage > 0 else 1))
                 inner = width
         last = config.blocks[-1]
-        self.body = nn.Sequential(*stages[:-last])  # to a grid of 8x8 cells
-        self.top = nn.Sequential(*stages[-last:])
-        self.generator: torch.Generator | None = None  # of the dropout; None: torch's own
+        self.body = nn.Sequential(*blocks[:-last])  # to a grid of 8x8 cells
+        self.top = nn.Sequential(*blocks[-last:])
+        self.dropout = nn.Dropout(config.dropout)
         self.expression = nn.Linear(inner, config.expressions)
         self.affect = nn.Linear(inner, 4)
         self.local = nn.Sequential(
             nn.Conv2d(config.widths[-2], UNIT_CHANNELS, 1, bias=False), nn.BatchNorm2d(UNIT_CHANNELS), nn.ReLU()
         )
-        self.units = nn.Sequential(nn.Linear(inner + UNIT_CHANNELS * UNIT_CELLS**2, UNIT_HIDDEN), nn.ReLU())
-        self.aus = nn.Linear(UNIT_HIDDEN, len(config.aus))
-        self.register_buffer("centre", torch.tensor(AFFECT_CENTRE))
-        self.register_buffer("reach", torch.tensor(AFFECT_REACH))
+        self.hidden = nn.Linear(inner + UNIT_CHANNELS * UNIT_CELLS**2, UNIT_HIDDEN)
+        self.units = nn.Linear(UNIT_HIDDEN, 2 * len(config.aus))
+        self.occlusion = nn.Linear(UNIT_HIDDEN, 1)
+        for head in (self.affect, self.units, self.occlusion):
+            nn.init.normal_(head.weight, 0.0, 0.01)
+            nn.init.zeros_(head.bias)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        cells = self.body(self.stem(x))  # (N, 160, 8, 8)
-        pooled = self.top(cells).mean((2, 3)).float()  # (N, 320)
-        local = F.adaptive_avg_pool2d(self.local(cells), UNIT_CELLS).float().flatten(1)  # (N, 384)
-        dropped = self._dropped(pooled)
-        affect = self.affect(pooled).float()
-        aus = self.aus(self.units(torch.cat([dropped, local], 1))).float()
-        va = self.centre + self.reach * torch.tanh(affect[:, :2])
-        return self.expression(dropped).float(), va, affect[:, 2:].clamp(-4.0, 1.0), aus
+    def train(self, mode: bool = True) -> "FaceNetwork":
+        """Set the mode; norms of a `settled` network stay as they are."""
+        super().train(mode)
+        if self.settled:
+            for part in self.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
+        return self
 
-    def _dropped(self, x: Tensor) -> Tensor:
-        share = self.config.dropout
-        if not self.training or not share:
-            return x
-        keep = torch.empty_like(x).bernoulli_(1 - share, generator=self.generator)
-        return x * keep / (1 - share)
+    def forward(self, x: Tensor) -> Answers:
+        """Return the answers for the faces."""
+        cells = self.body(self.stem(x))
+        whole = self.top(cells).mean((2, 3)).float()
+        local = F.adaptive_avg_pool2d(self.local(cells), UNIT_CELLS).float().flatten(1)
+        whole = self.dropout(whole)
+        hidden = F.relu(self.hidden(torch.cat([whole, local], 1)).float())
+        affect, units = self.affect(whole).float(), self.units(hidden).float()
+        k = len(self.config.aus)
+        return Answers(
+            self.expression(whole).float(),
+            torch.tanh(affect[:, :2]),
+            affect[:, 2:].clamp(-3.5, 0.5),
+            units[:, :k],
+            units[:, k:].clamp(-3.0, 1.5),
+            self.occlusion(hidden).float()[:, 0],
+        )
 
 
 def resampling(size: int, start: float, stop: float, target: int) -> NDArray[np.float32]:
-    """(target, size) weights that average `start`..`stop` of a line of `size` pixels into `target` pixels by area."""
+    """Return (target, size) weights that average `start`..`stop` of `size` pixels into `target` pixels by area."""
     edges = np.linspace(start, stop, target + 1)
     low, high = edges[:-1, None], edges[1:, None]
     pixel = np.arange(size)[None]
@@ -128,21 +148,21 @@ def resampling(size: int, start: float, stop: float, target: int) -> NDArray[np.
 
 @cache
 def face_weights(size: int) -> Tensor:
-    """(size, size) that sum to 1: a bell over the middle of the picture, so that hair and background count little."""
+    """Return (size, size) weights that sum to 1: a bell, so that hair and background count little."""
     line = torch.exp(-0.5 * ((torch.arange(size) + 0.5 - size / 2) / (FACE_SIGMA * size)) ** 2)
     bell = torch.outer(line, line)
     return bell / bell.sum()
 
 
 def standardise(x: Tensor, weights: Tensor) -> Tensor:
-    """`x`: (N, 1, S, S) grey levels 0..255 -> zero mean, unit deviation of each picture under `weights` (S, S)."""
+    """Return (N, 1, S, S) grey levels 0..255 with zero mean and unit deviation of each picture under `weights`."""
     mean = (x * weights).sum((2, 3), keepdim=True)
     std = ((x - mean) ** 2 * weights).sum((2, 3), keepdim=True).sqrt()
     return ((x - mean) / (std + STD_FLOOR)).clamp(-LIMIT, LIMIT)
 
 
 class View(nn.Module):
-    """(N, 112, 112, 3) uint8 RGB -> what the network sees, (N, 1, 64, 64) float32."""
+    """Turns (N, 112, 112, 3) uint8 RGB into what the network sees, (N, 1, 64, 64) float32."""
 
     rows: Tensor
     columns: Tensor
@@ -158,5 +178,6 @@ class View(nn.Module):
         self.register_buffer("weights", face_weights(INPUT))
 
     def forward(self, face: Tensor) -> Tensor:
+        """Return the standardised luminance of the faces."""
         grey = (face.float() * self.luma).sum(-1)  # (N, 112, 112)
         return standardise((self.rows @ grey @ self.columns)[:, None], self.weights)

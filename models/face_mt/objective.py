@@ -1,76 +1,102 @@
-"""What a batch of faces asks of the network: the three tasks, and doubt where there is no face."""
+"""What a batch of faces asks of the network: its tasks, doubt where there is no face, and to tell what is covered."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
-from models.face_mt import augment, losses
+from models.face_mt import action_units, augment, losses
+from models.face_mt.data import Faces
 from models.face_mt.drawings import drawings
 from models.face_mt.network import FaceNetwork
+from models.face_mt.occluders import Bank, bank
 
-TASKS = ("expression", "affect", "units", "doubt")
-WEIGHTS = (1.0, 0.5, 2.0, 0.1)
-PHANTOM_SHARE = 1 / 32  # pictures of each kind without a face, for each face: of nothing, cut-up faces, drawn faces
+TASKS = ("expression", "affect", "deviation", "units", "unit deviation", "occlusion", "doubt")
+WEIGHTS = (1.0, 0.5, 0.3, 0.35, 0.05, 0.3, 0.1)
+PHANTOMS = 2  # pictures of each kind without a face in a batch: of nothing, cut-up faces, drawn faces
+OCCLUDED = 0.2  # share of the pictures that something is drawn over
+FREE, COVERED = (
+    0.12,
+    0.33,
+)  # covered shares of nose and mouth below and above which a face counts as free and as covered
+SPREAD_FLOOR = 0.2  # of a unit's standard deviation
+PRIOR_FLOOR = 2e-3  # a class rarer than this is not pushed further
 
 
-@dataclass(frozen=True)
-class Batches:
-    """Training rows of all sources as tensors."""
+@dataclass
+class Source:
+    """Training rows of one source, dealt out in an order that is new after each pass."""
 
     grey: Tensor  # (n, 112, 112) uint8
     expression: Tensor  # (n, 8)
     weight: Tensor  # (n,)
-    affect: Tensor  # (n, 4), NaN where unknown
+    affect: Tensor  # (n, 2), NaN where unknown
     units: Tensor  # (n, k), NaN where unknown
+    log_prior: Tensor  # (8,) of the source's classes
+    _order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    _next: int = 0
 
-    def epoch(self, size: int, generator: Generator) -> Iterator[Tensor]:
-        """Row numbers of each full batch, in a new order."""
-        order = torch.randperm(len(self.grey), generator=generator)
-        yield from order[: len(order) // size * size].reshape(-1, size)
-
-    def to(self, device: str) -> "Batches":
-        """The same rows on another device."""
-        columns = (self.grey, self.expression, self.weight, self.affect, self.units)
-        return Batches(*(column.to(device) for column in columns))
-
-    def spread(self) -> Tensor:
-        """(2,) standard deviation of valence and arousal over all raters and faces."""
-        known = torch.isfinite(self.affect).all(1)
-        if int(known.sum()) < 2:
-            return torch.full((2,), 0.5)
-        return (self.affect[known, :2].var(0) + self.affect[known, 2:].mean(0)).sqrt()
+    def take(self, count: int, generator: Generator) -> Tensor:
+        """Return the numbers of the next `count` rows."""
+        if self._next + count > len(self._order):
+            self._order, self._next = torch.randperm(len(self.grey), generator=generator), 0
+        self._next += count
+        return self._order[self._next - count : self._next]
 
 
-@dataclass(frozen=True)
+def source(
+    faces: Faces, rows: np.ndarray[tuple[int], np.dtype[np.int64]], prior: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> Source:
+    """Return the `rows` of `faces` as tensors; `prior`: (8,) share of each class where these faces come from."""
+    arrays = (faces.grey, faces.expression, faces.weight, faces.affect, faces.units)
+    columns = [torch.from_numpy(np.ascontiguousarray(a[rows])) for a in arrays]
+    return Source(*columns, torch.from_numpy(np.log(np.maximum(prior, PRIOR_FLOOR))).float())
+
+
+def unit_spread(faces: list[Faces]) -> Tensor:
+    """Return (k,) the standard deviation of each unit over all faces."""
+    units = np.concatenate([one.units for one in faces])
+    spread = [np.std(column[np.isfinite(column)]) if np.isfinite(column).any() else 1.0 for column in units.T]
+    return torch.tensor(spread, dtype=torch.float32).clamp_min(SPREAD_FLOOR)
+
+
 class Objective:
-    """The loss of rows of `batches`; a task with weight 0 takes no part."""
+    """The losses of batches that are drawn from several sources."""
 
-    batches: Batches
-    log_prior: Tensor  # (8,), added to the logits
-    spread: Tensor  # (2,)
-    weights: tuple[float, ...] = WEIGHTS
-    spoil: bool = True
+    def __init__(self, sources: list[Source], mix: tuple[int, ...], spread: Tensor) -> None:
+        """`mix`: rows of each source in a batch; `spread`: (k,) standard deviation of the units."""
+        self._sources = [(s, count) for s, count in zip(sources, mix, strict=True) if count]
+        self._spread = spread
+        self._bank: Bank = bank()
+        self._lower = torch.tensor([unit in action_units.LOWER for unit in action_units.UNITS])
 
-    def __call__(self, network: FaceNetwork, rows: Tensor, size: int, generator: Generator) -> Tensor:
-        """(4,) weighted losses of `TASKS` on `rows`, seen at `size` pixels; chance comes from `generator`."""
-        data = self.batches
-        grey, count = data.grey[rows], len(rows)
-        doubtful = max(1, round(count * PHANTOM_SHARE)) if self.weights[3] else 0
-        if doubtful:
-            cut = augment.shuffled(grey[:doubtful], generator)
-            grey = torch.cat(
-                [grey, augment.phantoms(doubtful, generator), cut, drawings(doubtful, generator).to(grey.device)]
-            )
-        x = augment.view(grey, size, generator, training=True, spoil=self.spoil)
-        network.generator = generator
-        with torch.autocast(grey.device.type, torch.bfloat16):
-            logits, va, log_std, units = network(x.contiguous(memory_format=torch.channels_last))
+    def __call__(self, network: FaceNetwork, generator: Generator) -> Tensor:
+        """Return (7,) the weighted losses of `TASKS` on the next batch; chance comes from `generator`."""
+        rows = [(s, s.take(count, generator)) for s, count in self._sources]
+        grey, expression, weight, affect, units = (
+            torch.cat([getattr(s, name)[r] for s, r in rows])
+            for name in ("grey", "expression", "weight", "affect", "units")
+        )
+        log_prior = torch.cat([s.log_prior.expand(len(r), -1) for s, r in rows])
+        n = len(grey)
+        none = [augment.phantoms(PHANTOMS, generator), augment.shuffled(grey[:PHANTOMS], generator)]
+        pictures = torch.cat([grey, *none, drawings(PHANTOMS, generator)])
+        pictures, covered = augment.occluded(pictures, self._bank, OCCLUDED, generator)
+        x = augment.view(pictures, generator)
+        covered, free = covered[:n], covered[:n] < FREE
+        with torch.autocast("cpu", torch.bfloat16):
+            y = network(x.contiguous(memory_format=torch.channels_last))
+        visible = free[:, None] | ~self._lower
+        told = free | (covered > COVERED)
         parts = [
-            losses.expression_loss(logits[:count], data.expression[rows], data.weight[rows], self.log_prior),
-            losses.affect_loss(va[:count], log_std[:count], data.affect[rows]),
-            losses.unit_loss(units[:count], data.units[rows]),
-            losses.doubt_loss(logits[count:], va[count:], log_std[count:], self.spread) if doubtful else va.sum() * 0.0,
+            losses.expression_loss(y.logits[:n], expression, weight, log_prior),
+            losses.affect_loss(y.va[:n], affect, free),
+            losses.likelihood_loss(y.va[:n], y.log_std[:n], affect),
+            losses.unit_loss(y.units[:n], units, visible, self._spread),
+            losses.likelihood_loss(y.units[:n].detach(), y.unit_log_std[:n], units),
+            F.binary_cross_entropy_with_logits(y.occlusion[:n][told], (covered[told] > COVERED).float()),
+            losses.doubt_loss(y.logits[n:], y.va[n:], y.log_std[n:]),
         ]
-        return torch.stack(parts) * torch.tensor(self.weights)
+        return torch.stack(parts) * torch.tensor(WEIGHTS)

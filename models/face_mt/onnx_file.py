@@ -12,15 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.onnx_storage import halve
+from models.onnx_storage import halve, quarter
 
 OPSET = 18
 
 
 def write(
-    served: nn.Module, name: str, sample: Tensor, outputs: Sequence[str], facts: dict[str, Any], out: Path
+    served: nn.Module,
+    name: str,
+    sample: Tensor,
+    outputs: Sequence[str],
+    facts: dict[str, Any],
+    out: Path,
+    *,
+    in_bytes: bool = False,
 ) -> None:
-    """Writes `served`, whose input `name` is like `sample` with any batch, to `out`, whole or not at all."""
+    """Write `served`, whose input `name` is like `sample` with any batch, to `out`, whole or not at all.
+
+    `in_bytes`: store the weights of large convolutions in bytes instead of float16. Raise `ModelError` for a network
+    that cannot be exported.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch about its own insides
         program = torch.onnx.export(
@@ -38,6 +49,8 @@ def write(
     model = program.model_proto
     for part in (model.graph, *model.graph.node, *model.graph.value_info):
         del part.metadata_props[:]  # the exporter's traces of its sources, with the paths of this machine
+    if in_bytes:
+        quarter(model)
     halve(model)
     for key, value in facts.items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))

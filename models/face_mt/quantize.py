@@ -11,9 +11,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from models.face_mt.data import TRAIN, VALIDATION, ferplus, labelled
-from models.face_mt.evaluate import Served
+from models.face_mt.data import TEST, TRAIN, VALIDATION, Sets
 from models.face_mt.scores import concordance
+from models.face_mt.served import Served
+from models.labels import EXPRESSIONS
 from models.onnx_quantize import quantised
 
 SAMPLES = 300  # faces that the ranges are taken from
@@ -21,18 +22,18 @@ SAMPLES = 300  # faces that the ranges are taken from
 _FLOAT = ("squeeze", "excite", "stem", "body.0")
 
 
-def _calibration(data: Path) -> NDArray[np.uint8]:
-    """(n, 112, 112) grey training faces of both sources."""
+def _calibration(data: Sets) -> NDArray[np.uint8]:
+    """Return (n, 112, 112) grey training faces of all sources."""
     rng = np.random.default_rng(1)
     picked = []
-    for faces in (ferplus(data / "ferplus"), labelled(data / "faces")):
+    for faces in (data.ferplus, data.webva, data.faces):
         rows = np.flatnonzero(faces.split == TRAIN)
-        picked.append(faces.grey[rng.choice(rows, SAMPLES // 2, replace=False)])
+        picked.append(faces.grey[rng.choice(rows, min(SAMPLES // 3, len(rows)), replace=False)])
     return np.concatenate(picked)
 
 
-def quantise(weights: Path, data: Path, out: Path) -> dict[str, float]:
-    """Writes the 8-bit version of `weights` to `out`; returns its differences on FER+ validation faces."""
+def quantise(weights: Path, data: Sets, out: Path) -> dict[str, float]:
+    """Write the 8-bit version of `weights` to `out`; return its differences on FER+ validation and webva's test."""
     faces = np.repeat(_calibration(data)[..., None], 3, axis=3)
     model = onnx.load(str(weights))
     small = _pooled(_by_lines(_packed(quantised(model, {"face": faces}, _float_nodes(model), thorough=True))))
@@ -54,7 +55,7 @@ def _float_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def _packed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with the weights quantised in the file already: a quarter of the size."""
+    """Return the same graph with the weights quantised in the file already: a quarter of the size."""
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in stored]:
         values, scale, zero = (numpy_helper.to_array(stored[name]) for name in node.input)
@@ -76,7 +77,7 @@ def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _by_lines(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with the three colours of a pixel summed by the product that averages over columns.
+    """Return the graph with the three colours of a pixel summed by the product that averages over columns.
 
     A sum over three neighbours fills no vector: with the product that followed it took a tenth of the network's time.
     It rounds in another order: in 4 of 300 frames of the demo a grey level fell on the other side of its 8-bit step,
@@ -103,7 +104,7 @@ def _by_lines(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _pooled(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with the gates' means as pooling, for which OpenVINO brings no grid into another order first."""
+    """Return the graph with means over grids as pooling, for which OpenVINO brings no grid into another order."""
     inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
     shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in inferred}
     for node in [n for n in model.graph.node if n.op_type == "ReduceMean"]:
@@ -114,20 +115,32 @@ def _pooled(model: onnx.ModelProto) -> onnx.ModelProto:
     return _without_unused(model)
 
 
-def compare(weights: Path, small: Path, data: Path) -> dict[str, float]:
-    """Accuracy of both under the training prior, and how far their outputs lie apart, on FER+ validation; `ccc` of
-    valence, arousal and of the units together.
+def compare(weights: Path, small: Path, data: Sets) -> dict[str, float]:
+    """Return what both files score on faces with labels, and how far their answers lie apart.
+
+    Accuracy under the training prior on FER+ validation; accuracy of seven and concordance with people's ratings on
+    webva's test; `_ccc` of the two files' valence, arousal and of the units together on FER+ validation.
     """
-    fer = ferplus(data / "ferplus")
-    rows = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0))
-    a, b = Served(weights)(fer.grey[rows]), Served(small)(fer.grey[rows])
-    truth = fer.majority[rows]
-    return {
-        "accuracy": float((a.trained.argmax(1) == truth).mean()),
-        "accuracy_int8": float((b.trained.argmax(1) == truth).mean()),
+    fer, web = data.ferplus, data.webva
+    rows, test = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0)), np.flatnonzero(web.split == TEST)
+    figures: dict[str, float] = {}
+    answers = []
+    for name, path in (("", weights), ("_int8", small)):
+        served = Served(path)
+        on_fer, on_web = served(fer.grey[rows]), served(web.grey[test])
+        answers.append(on_fer)
+        figures[f"accuracy{name}"] = float((on_fer.trained.argmax(1) == fer.majority[rows]).mean())
+        truth = web.majority[test]
+        basic = truth < len(EXPRESSIONS)
+        hit = on_web.balanced[basic, : len(EXPRESSIONS)].argmax(1) == truth[basic]
+        figures[f"webva_accuracy{name}"] = float(hit.mean())
+        for k, what in enumerate(("valence", "arousal")):
+            figures[f"webva_{what}{name}"] = concordance(on_web.va[:, k], web.affect[test, k].astype(np.float64))
+    a, b = answers
+    return figures | {
         "same_top": float((a.balanced.argmax(1) == b.balanced.argmax(1)).mean()),
         "valence_ccc": concordance(a.va[:, 0], b.va[:, 0]),
         "arousal_ccc": concordance(a.va[:, 1], b.va[:, 1]),
-        "units_ccc": concordance(a.units.reshape(-1), b.units.reshape(-1)),
+        "units_ccc": concordance(a.intensities.reshape(-1), b.intensities.reshape(-1)),
         "valence_error": float(np.abs(a.va - b.va)[:, 0].mean()),
     }

@@ -5,51 +5,53 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from models.face_mt import action_units
+from models.face_mt.action_units import UNITS
 from models.face_mt.augment import exact_view
 from models.face_mt.data import Faces
+from models.face_mt.network import FaceNetwork
 from models.labels import EXPRESSIONS
 
 Floats = NDArray[np.float64]
-_BATCH = 256
-_RARE = 2e-3  # as train.PRIOR_FLOOR
+Rows = NDArray[np.int64]
+_BATCH = 128
+_SEVEN = len(EXPRESSIONS)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Raw outputs for n crops; the logits are those under a balanced prior."""
+    """Hold what the network says of n crops."""
 
-    logits: Floats  # (n, 8)
+    logits: Floats  # (n, 8) under a balanced prior
     va: Floats  # (n, 2)
-    std: Floats  # (n, 2)
-    units: Floats  # (n, k) probabilities
+    std: Floats  # (n, 2), not calibrated
+    units: Floats  # (n, k) intensities
+    unit_std: Floats  # (n, k), not calibrated
+    occlusion: Floats  # (n,) logits
 
 
 @torch.no_grad()
-def predict(network: nn.Module, grey: NDArray[np.uint8]) -> Predictions:
-    """`grey`: (n, 112, 112) aligned luminance; runs where the network is."""
+def predict(network: FaceNetwork, grey: NDArray[np.uint8]) -> Predictions:
+    """Return the predictions for (n, 112, 112) aligned luminance."""
     network.eval()
-    device = next(network.parameters()).device
     parts: list[list[NDArray[np.float32]]] = []
     for start in range(0, len(grey), _BATCH):
-        x = exact_view(torch.from_numpy(grey[start : start + _BATCH]).to(device))
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            logits, va, log_std, units = network(x)
-        parts.append([v.float().cpu().numpy() for v in (logits, va, log_std.exp(), torch.sigmoid(units))])
+        x = exact_view(torch.from_numpy(np.ascontiguousarray(grey[start : start + _BATCH])))
+        with torch.autocast("cpu", torch.bfloat16):
+            y = network(x.contiguous(memory_format=torch.channels_last))
+        columns = (y.logits, y.va, y.log_std.exp(), y.units, y.unit_log_std.exp(), y.occlusion)
+        parts.append([v.float().numpy() for v in columns])
     return Predictions(*(np.concatenate(columns).astype(np.float64) for columns in zip(*parts, strict=True)))
 
 
 def softmax(logits: Floats) -> Floats:
-    """(n, c) -> (n, c), rows sum to 1."""
+    """Return (n, c) probabilities of (n, c) logits; rows sum to 1."""
     e = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(e / e.sum(1, keepdims=True), np.float64)
 
 
-def macro_f1(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> float:
-    """Mean F1 over all `classes`; one that neither names counts 0."""
+def macro_f1(truth: Rows, guess: Rows, classes: int) -> float:
+    """Return the mean F1 over all `classes`; one that neither names counts 0."""
     f1 = []
     for c in range(classes):
         hit = int(((truth == c) & (guess == c)).sum())
@@ -59,56 +61,41 @@ def macro_f1(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -
 
 
 def concordance(x: Floats, y: Floats) -> float:
-    """Lin's concordance correlation."""
+    """Return Lin's concordance correlation."""
     covariance = ((x - x.mean()) * (y - y.mean())).mean()
     return float(2 * covariance / (x.var() + y.var() + (x.mean() - y.mean()) ** 2 + 1e-12))
 
 
-def calibration_error(probabilities: Floats, truth: NDArray[np.int64], bins: int = 15) -> float:
-    """Expected calibration error of the winning class (Guo et al. 2017)."""
-    confidence, hit = probabilities.max(1), probabilities.argmax(1) == truth
+def calibration_error(probabilities: Floats, truth: Rows, bins: int = 15, weights: Floats | None = None) -> float:
+    """Return the expected calibration error of the winning class (Guo et al. 2017), of faces weighted by `weights`."""
+    confidence, hit = probabilities.max(1), (probabilities.argmax(1) == truth).astype(np.float64)
+    share = np.full(len(truth), 1 / len(truth)) if weights is None else weights / weights.sum()
     which = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(
-        sum(abs(hit[which == b].mean() - confidence[which == b].mean()) * (which == b).mean() for b in set(which))
-    )
+    return float(sum(abs(((hit - confidence) * share)[which == b].sum()) for b in set(which.tolist())))
 
 
-def unit_correlations(
-    units: Floats, faces: Faces, rows: NDArray[np.int64], scales: dict[str, tuple[float, float]]
-) -> dict[str, float]:
-    """Pearson r of each unit with its teacher."""
-    if not scales or not faces.units:
-        return {}
-    target = action_units.targets(faces.units, scales)[rows]
-    known = np.isfinite(target).all(1)
-    return {au: float(np.corrcoef(units[known, k], target[known, k])[0, 1]) for k, au in enumerate(scales)}
-
-
-def scores(
-    p: Predictions, faces: Faces, rows: NDArray[np.int64], prior: Floats, scales: dict[str, tuple[float, float]]
-) -> dict[str, float]:
-    """Figures for `p`, predicted from `faces.grey[rows]`. `f1` and `accuracy` are under the training prior."""
-    seven = len(EXPRESSIONS)
+def expression_scores(p: Predictions, faces: Faces, rows: Rows) -> dict[str, float]:
+    """Return the accuracy of seven, and of eight where contempt counts too, under a balanced prior."""
     truth = faces.majority[rows]
-    named = truth >= 0
-    trained = p.logits + np.log(np.maximum(prior, _RARE))
-    figures = {"accuracy": float((trained[named].argmax(1) == truth[named]).mean())}
-    basic = named & (truth < seven)
-    figures["accuracy7"] = float((trained[basic, :seven].argmax(1) == truth[basic]).mean())
-    figures["f1"] = macro_f1(truth[basic], trained[basic, :seven].argmax(1), seven)
-    balanced = p.logits[basic, :seven].argmax(1)
-    present = [c for c in range(seven) if (truth[basic] == c).any()]
-    figures["balanced_accuracy"] = float(np.mean([(balanced[truth[basic] == c] == c).mean() for c in present]))
-    weight = faces.weight[rows]
-    if weight.sum() > 0:
-        log_p = np.log(softmax(trained) + 1e-12)
-        each = -(faces.expression[rows] * log_p).sum(1)
-        figures["cross_entropy"] = float((each * weight).sum() / weight.sum())
-    known = np.isfinite(faces.affect[rows]).all(1)
-    if known.sum() > 2:
-        target = faces.affect[rows][known].astype(np.float64)
-        figures["ccc_valence"], figures["ccc_arousal"] = (concordance(p.va[known, k], target[:, k]) for k in (0, 1))
-    r = unit_correlations(p.units, faces, rows, scales)
-    if r:
-        figures["units_r"] = float(np.median(list(r.values())))
-    return figures
+    named, basic = truth >= 0, (truth >= 0) & (truth < _SEVEN)
+    return {
+        "accuracy7": float((p.logits[basic, :_SEVEN].argmax(1) == truth[basic]).mean()),
+        "accuracy8": float((p.logits[named].argmax(1) == truth[named]).mean()),
+    }
+
+
+def affect_scores(p: Predictions, faces: Faces, rows: Rows) -> dict[str, float]:
+    """Return the concordance of valence and of arousal with people's ratings."""
+    target = faces.affect[rows].astype(np.float64)
+    return {name: concordance(p.va[:, k], target[:, k]) for k, name in enumerate(("valence", "arousal"))}
+
+
+def unit_correlations(units: Floats, faces: Faces, rows: Rows) -> dict[str, float]:
+    """Return Pearson's r of each unit with its teacher; units of which nothing is known are left out."""
+    target = faces.units[rows]
+    found = {}
+    for k, unit in enumerate(UNITS):
+        known = np.isfinite(target[:, k])
+        if known.sum() > 2:
+            found[unit] = float(np.corrcoef(units[known, k], target[known, k])[0, 1])
+    return found

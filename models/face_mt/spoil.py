@@ -21,13 +21,13 @@ def brightness(crop: Crop, share: float) -> Crop:
 
 
 def rotation(crop: Crop, degrees: float) -> Crop:
-    """Turned after alignment: what is left when alignment fails; the service turns faces upright before."""
+    """Return the crop turned: what is left when alignment fails; the service turns faces upright before."""
     matrix = cv2.getRotationMatrix2D((55.5, 71.0), degrees, 1.0)
     return np.asarray(cv2.warpAffine(crop, matrix, (112, 112), flags=cv2.INTER_CUBIC), np.uint8)
 
 
 def width(crop: Crop, pixels: float) -> Crop:
-    """A face that was only `pixels` wide in the camera's picture."""
+    """Return the crop of a face that was only `pixels` wide in the camera's picture."""
     side = max(4, round(112 * pixels / FACE_WIDTH))
     if side >= 112:
         return crop
@@ -42,7 +42,7 @@ def jpeg(crop: Crop, quality: float) -> Crop:
 
 
 def occlusion(crop: Crop, share: float) -> Crop:
-    """A grey bar over the lowest `share` of the face, as a mask or a hand covers the mouth."""
+    """Return the crop with a grey bar over the lowest `share` of the face, as a mask or a hand covers the mouth."""
     covered = crop.copy()
     if share:
         covered[round(110 - 88 * share) :] = 128

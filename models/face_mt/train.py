@@ -1,8 +1,10 @@
 """`affectstream train face-mt`: the default face network out of prepared folders, repeatably and resumably.
 
-One cycle of SGD over FER+ and the labelled pictures mixed, small pictures first and full size for the last part (Tan &
-Le 2021, progressive learning), an exponential average of the weights as the result. A killed run goes on from its last
-epoch; a loss that is not a number ends the run and keeps the last good epoch.
+The start is a network that knows FER+'s expressions: the release face-mt-2, or a first stage that learns them here.
+Then five copies learn valence, arousal and expressions from the web faces that people rated, and the units of both
+teachers, with FER+ mixed in, each without another fifth of the rated faces. What is served is the mean of the five
+copies' weights (Wortsman et al. 2022); what each said of the fifth that it never saw calibrates it. A killed run goes
+on from its last part; a loss that is not a number ends it.
 """
 
 import copy
@@ -18,221 +20,265 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from models.errors import ModelError
-from models.face_mt import action_units
-from models.face_mt.data import TEST, TRAIN, VALIDATION, Faces, ferplus, labelled, training_prior
-from models.face_mt.export import release
-from models.face_mt.network import INPUT, Config, FaceNetwork
-from models.face_mt.objective import TASKS, WEIGHTS, Batches, Objective
-from models.face_mt.replicas import Replicas
-from models.face_mt.scores import predict, scores
+from models.face_mt import action_units, start
+from models.face_mt.data import (
+    FOLDS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Sets,
+    fold_of,
+    sets,
+    training_prior,
+)
+from models.face_mt.export import load, release
+from models.face_mt.network import Config, FaceNetwork
+from models.face_mt.objective import TASKS, Objective, Source, source, unit_spread
+from models.face_mt.scores import affect_scores, expression_scores, predict, unit_correlations
 
 log = logging.getLogger(__name__)
 
-PRIOR_FLOOR = 2e-3  # a class rarer than this is not pushed further
+PART = 100  # steps between two checkpoints, which are also where chance begins anew
+GRADIENT_NORM = 2.0
+WARM = 0.06  # share of the steps in which the learning rate rises
+HEADS = 5.0  # learning rate of the heads that begin anew over that of the rest
+FIRST = "first"  # name of the stage before webva
 
 
 @dataclass(frozen=True)
 class Options:
     """What a run is made of; written beside its checkpoints. A run is only resumed with the same options."""
 
-    ferplus: str  # prepared folders
-    faces: str
+    data: str  # folder of the prepared sets ferplus, faces and webva
     out: str
-    epochs: int = 40
-    batch: int = 128
-    learning_rate: float = 0.1  # peak
-    weight_decay: float = 5e-4
-    average: float = 0.998  # decay of the weight average, per step
-    small_size: int = 48  # pixels of the picture in the first part ...
-    small_share: float = 0.5  # ... of the epochs
-    widths: tuple[int, ...] = (32, 64, 160, 320)
-    blocks: tuple[int, ...] = (1, 2, 3, 2)
+    start: str | None  # the release to start from, an ONNX file; None: the first stage begins from nothing
+    first_steps: int = 20_000
+    first_mix: tuple[int, int, int] = (52, 0, 12)  # pictures of FER+, webva and faces in a batch
+    fold_steps: int = 400
+    fold_mix: tuple[int, int, int] = (24, 32, 8)
+    first_rate: float = 1e-3  # peak of the learning rate
+    fold_rate: float = 3e-4
+    weight_decay: float = 0.05
+    average: float = 0.995  # decay of the weight average, per step
+    frozen: int = 1  # blocks after the stem that stay as they started, in the folds
+    widths: tuple[int, ...] = Config.widths
+    blocks: tuple[int, ...] = Config.blocks
     dropout: float = 0.2
-    balance: float = 1.0  # power of the prior in the logit adjustment; 0 trains under the training prior
-    use_units: bool = True
-    use_affect: bool = True
-    use_doubt: bool = True
-    spoil: bool = True  # augmentation beyond mirroring and geometry
     seed: int = 1
-    workers: int = 2  # parts of a batch, one thread each; changes the result
 
 
-def _rows(faces: Faces, scales: dict[str, tuple[float, float]]) -> list[Tensor]:
-    units = action_units.targets(faces.units, scales) if scales else np.zeros((len(faces), 0), np.float32)
-    known = np.isfinite(units).all(1) if scales else np.zeros(len(faces), bool)
-    keep = (faces.split == TRAIN) & ((faces.weight > 0) | known)
-    arrays = (faces.grey, faces.expression, faces.weight, faces.affect, units)
-    return [torch.from_numpy(np.ascontiguousarray(a[keep])) for a in arrays]
+def train(options: Options, data: Sets) -> Path:
+    """Train the first stage and the folds, average them, and return the checkpoint of the mean, `out`/best.pt.
+
+    Writes `first.pt`, `fold{n}.pt` and `held_out.npz`, what each fold said of the web faces that it never saw. Raises
+    `ModelError` for a folder of other options or a loss that is not a number.
+    """
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    _same(options, out / "options.json")
+    rows = np.flatnonzero(data.webva.split == TRAIN)
+    first = _started(options) if options.start is not None else _stage(options, data, FIRST, rows[:0], None)
+    networks, said = [], []
+    for fold in range(FOLDS):
+        unseen = rows[fold_of(rows) == fold]
+        network = _stage(options, data, f"fold{fold}", np.setdiff1d(rows, unseen), first)
+        networks.append(network)
+        answers = predict(network, data.webva.grey[unseen])
+        said.append({"rows": unseen} | vars(answers))
+        found = expression_scores(answers, data.webva, unseen) | affect_scores(answers, data.webva, unseen)
+        log.info("fold %d: %s", fold, " ".join(f"{k} {v:.3f}" for k, v in found.items()))
+    _write_arrays(out / "held_out.npz", {k: np.concatenate([one[k] for one in said]) for k in said[0]})
+    mean = copy.deepcopy(networks[0])
+    states = [network.state_dict() for network in networks]
+    mean.load_state_dict({key: _mean([s[key] for s in states]) for key in states[0]})
+    best = out / "best.pt"
+    _save(best, checkpoint(mean, training_prior(data.ferplus)))
+    return best
 
 
-def unit_scales(sources: list[Faces]) -> dict[str, tuple[float, float]]:
-    """Units that the teacher moves on the training rows of all sources, with their scales."""
-    pooled: dict[str, list[np.ndarray[Any, np.dtype[np.float32]]]] = {}
-    for faces in sources:
-        for au, value in faces.units.items():
-            pooled.setdefault(au, []).append(value[faces.split == TRAIN])
-    return action_units.live({au: np.concatenate(values) for au, values in pooled.items()})
+def _mean(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of tensors; of whole numbers, which count batches, the first."""
+    return torch.stack(tensors).mean(0) if tensors[0].dtype.is_floating_point else tensors[0]
 
 
-def _learning_rate(step: int, total: int, peak: float) -> float:
-    warm = max(1, total // 12)
-    if step < warm:
-        return peak * (step + 1) / warm
-    return peak * max(1e-3, 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm))))
+def _same(options: Options, path: Path) -> None:
+    written = json.dumps(asdict(options), indent=1)
+    if path.exists() and path.read_text("utf-8") != written:
+        raise ModelError(f"{path.parent} holds a run with other options. Name another folder, or empty it.")
+    path.write_text(written, "utf-8")
 
 
-def _decayed(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Norms and biases are not decayed."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def _sources(data: Sets, rated: NDArray[np.int64]) -> list[Source]:
+    """Return the training rows of FER+, of webva those `rated`, and of the labelled pictures."""
+    fer, even = data.ferplus, np.full(8, 1 / 8)
+    known = np.isfinite(fer.units).all(1)
+    return [
+        source(fer, np.flatnonzero((fer.split == TRAIN) & ((fer.weight > 0) | known)), training_prior(fer)),
+        source(data.webva, rated, even),
+        source(data.faces, np.flatnonzero(data.faces.split == TRAIN), even),
+    ]
 
 
-@torch.no_grad()
-def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for a, b in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if a.dtype.is_floating_point:
-            a.lerp_(b, 1 - decay)
-        else:
-            a.copy_(b)
+def _new(options: Options) -> FaceNetwork:
+    return FaceNetwork(Config(action_units.UNITS, options.widths, options.blocks, dropout=options.dropout))
+
+
+def _started(options: Options) -> FaceNetwork:
+    """Return the network with the weights of the release to start from."""
+    network = _new(options)
+    start.load(network, start.read(Path(str(options.start))))
+    return network
+
+
+def _stage(
+    options: Options, data: Sets, name: str, rated: NDArray[np.int64], before: FaceNetwork | None
+) -> FaceNetwork:
+    """Return the averaged network of one stage, trained now or read from its checkpoint."""
+    path = Path(options.out) / f"{name}.pt"
+    torch.manual_seed(options.seed)
+    network = _new(options) if before is None else copy.deepcopy(before)
+    if path.exists():
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
+        return network.eval()
+    first = before is None
+    mix, steps = (options.first_mix, options.first_steps) if first else (options.fold_mix, options.fold_steps)
+    rate = options.first_rate if first else options.fold_rate
+    run = _Run(options, network, rate, 0 if first else options.frozen)
+    run.resume(path.with_suffix(".run"))
+    spread = unit_spread([data.webva, data.faces])
+    for part in range(run.step // PART, math.ceil(steps / PART)):
+        started = time.monotonic()
+        seed = options.seed * 1_000_000 + part
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # dropout
+        objective = Objective(_sources(data, rated), mix, spread)
+        sums = torch.zeros(len(TASKS))
+        ahead = range(part * PART, min((part + 1) * PART, steps))
+        for step in tqdm(ahead, desc=f"{name} {part + 1}", leave=False):
+            sums += run.learn(objective, generator, step / steps)
+        run.step = ahead.stop
+        figures = {task: float(v) for task, v in zip(TASKS, sums / len(ahead), strict=True)}
+        log.info("%s step %d: %s", name, run.step, " ".join(f"{k} {v:.3g}" for k, v in figures.items()))
+        with (Path(options.out) / "log.jsonl").open("a") as lines:
+            told = {k: round(v, 5) for k, v in figures.items()}
+            lines.write(json.dumps({"stage": name, "step": run.step, **told, "s": time.monotonic() - started}) + "\n")
+        run.save(path.with_suffix(".run"))
+    _save(path, {"average": run.average.state_dict()})
+    path.with_suffix(".run").unlink(missing_ok=True)
+    return run.average.eval()
+
+
+class _Run:
+    """Network, weight average and optimizer of one stage."""
+
+    def __init__(self, options: Options, network: FaceNetwork, rate: float, frozen: int) -> None:
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average: FaceNetwork = copy.deepcopy(network).eval()
+        self.step = 0
+        self._rate, self._decay = rate, options.average
+        if frozen:
+            for part in (self.network.stem, *self.network.body[:frozen]):
+                part.requires_grad_(False)
+        heads = [network.affect, network.units, network.occlusion]
+        above = {id(p) for head in heads for p in head.parameters()}
+        self._learning = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in self._learning if id(p) not in above], "factor": 1.0},
+            {"params": [p for p in self._learning if id(p) in above], "factor": HEADS},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options.weight_decay)
+
+    def learn(self, objective: Objective, generator: torch.Generator, progress: float) -> torch.Tensor:
+        """Make one step and return the losses of the tasks. Raise `ModelError` for a loss that is not a number."""
+        for group in self._optimizer.param_groups:
+            rate = self._rate * (min(1.0, progress / WARM + 0.01) * 0.5 * (1 + math.cos(math.pi * progress)))
+            group["lr"] = rate * group["factor"]
+        self.network.train()
+        losses = objective(self.network, generator)
+        total = losses.sum()
+        if not bool(torch.isfinite(total)):
+            raise ModelError(f"The loss became {float(total.detach())} after step {self.step}, whose state is kept.")
+        self._optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._learning, GRADIENT_NORM)
+        self._optimizer.step()
+        self._remember(progress)
+        return losses.detach()
+
+    @torch.no_grad()
+    def _remember(self, progress: float) -> None:
+        """Move the average towards the network, faster in the beginning."""
+        for a, b in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if a.dtype.is_floating_point:
+                a.lerp_(b, 1 - (self._decay if progress > WARM else 0.9))
+            else:
+                a.copy_(b)
+
+    def save(self, path: Path) -> None:
+        """Write everything that going on needs."""
+        _save(path, {
+            "step": self.step, "network": self.network.state_dict(), "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        })  # fmt: skip
+
+    def resume(self, path: Path) -> None:
+        """Go on from `path` if it is there."""
+        if path.exists():
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.step = int(state["step"])
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self._optimizer.load_state_dict(state["optimizer"])
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    """Whole or not at all."""
+    """Write `path` whole or not at all."""
     aside = path.with_suffix(".part")
     torch.save(state, aside)
     os.replace(aside, path)
 
 
-def train(options: Options, device: str = "cpu") -> dict[str, float]:
-    """Trains and writes `last.pt` (to resume), `best.pt` (averaged weights) and `log.jsonl` into `options.out`.
+def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    aside = path.with_suffix(".part")
+    with aside.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(aside, path)
 
-    `device`: "cpu", or "cuda", where one worker takes whole batches (a run stays on the device that it began on).
 
-    Returns the validation figures of the best epoch. Raises `ModelError` for a folder of other options or a loss that
-    is not a number.
+def checkpoint(network: FaceNetwork, prior: NDArray[np.float64]) -> dict[str, Any]:
+    """Return all that export needs, loadable with `weights_only=True`."""
+    return {
+        "network": network.state_dict(),
+        "config": asdict(network.config),
+        "prior": torch.from_numpy(np.asarray(prior)),
+    }
+
+
+def main(data: Path, out: Path, *, start: Path | None = None, seed: int = 1, **changes: Any) -> dict[str, float]:
+    """Train on the prepared sets `data`/ferplus, faces and webva into `out`, and write what can be served.
+
+    `start`: `face-mt.onnx` of face-mt-2, to start from. The files are `face-mt.onnx` and, with the extra `quantize`,
+    `face-mt-int8.onnx`. Called again with the same arguments it goes on where it was stopped. Raises `ModelError` or
+    `FileNotFoundError`.
     """
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    if device != "cpu":
-        options = replace(options, workers=1)
-    workers = options.workers
-    torch.manual_seed(options.seed)
-    fer, web = ferplus(Path(options.ferplus)), labelled(Path(options.faces))
-    scales = unit_scales([fer, web]) if options.use_units else {}
-    batches = Batches(*(torch.cat(pair) for pair in zip(_rows(fer, scales), _rows(web, scales), strict=True))).to(
-        device
-    )
-    prior = training_prior(fer)
-    log_prior = torch.from_numpy(options.balance * np.log(np.maximum(prior, PRIOR_FLOOR))).float().to(device)
-    used = (True, options.use_affect, options.use_units, options.use_doubt)
-    weights = tuple(weight * use for weight, use in zip(WEIGHTS, used, strict=True))
-    loss = Objective(batches, log_prior, batches.spread(), weights, options.spoil)
-    config = Config(widths=options.widths, blocks=options.blocks, aus=tuple(scales), dropout=options.dropout)
-    network = FaceNetwork(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    replicas = Replicas(network, workers, device)
-    average = copy.deepcopy(network)
-    per_epoch = len(batches.grey) // options.batch
-    total = per_epoch * options.epochs
-    optimizer = torch.optim.SGD(_decayed(network, options.weight_decay), lr=0.1, momentum=0.9, nesterov=True)
-    first, best = 0, -1.0
-    last = out / "last.pt"
-    written = json.loads(json.dumps(asdict(options)))
-    if last.exists():
-        state = torch.load(last, map_location=device, weights_only=True)
-        if state["options"] != written:
-            raise ModelError(f"{out} holds a run with other options. Name another folder, or empty it.")
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        replicas = Replicas(network, workers, device)
-        first, best = int(state["epoch"]) + 1, float(state["best"])
-    result: dict[str, float] = {}
-    for epoch in range(first, options.epochs):
-        started = time.monotonic()
-        generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
-        seeds = [options.seed * 1000 + epoch + 10**6 * (w + 1) for w in range(workers)]
-        parts = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        size = options.small_size if epoch < options.epochs * options.small_share else INPUT
-        replicas.train()
-        sums = torch.zeros(len(TASKS))
-        order = batches.epoch(options.batch, generator)
-        for i, rows in enumerate(tqdm(order, total=per_epoch, desc=f"epoch {epoch + 1}", leave=False)):
-            step = epoch * per_epoch + i
-            for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(step, total, options.learning_rate)
-            each = replicas.backward(loss, rows, size, parts).cpu()
-            if not bool(torch.isfinite(each).all()):
-                worst = float(each.sum())
-                raise ModelError(f"The loss became {worst} in epoch {epoch + 1}; {last} holds the epoch before it.")
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            replicas.follow()
-            _average(average, network, min(options.average, (1 + step) / (10 + step)))
-            sums += each
-        figures = validate(average, fer, web, prior, scales)
-        figures |= {f"loss_{task}": float(v) for task, v in zip(TASKS, sums / per_epoch, strict=True)}
-        figures |= {"epoch": epoch + 1, "size": size, "seconds": time.monotonic() - started}
-        with (out / "log.jsonl").open("a") as lines:
-            lines.write(json.dumps({k: round(v, 5) for k, v in figures.items()}) + "\n")
-        log.info("%s", " ".join(f"{k} {v:.4g}" for k, v in figures.items()))
-        if figures["choice"] > best:
-            best, result = figures["choice"], figures
-            _save(out / "best.pt", checkpoint(average, config, prior, scales, options.balance) | {"figures": figures})
-        _save(last, {
-            "options": written, "epoch": epoch, "best": best, "network": network.state_dict(),
-            "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-        })  # fmt: skip
-    return result
-
-
-def main(data: Path, out: Path, *, device: str = "cpu", seed: int = 1, epochs: int | None = None) -> dict[str, float]:
-    """`affectstream train face-mt`: trains on the prepared sets `data`/ferplus and `data`/faces into `out`, and writes
-    what can be served, `face-mt.onnx` and, with the extra `quantize`, `face-mt-int8.onnx`.
-
-    Called again with the same arguments it goes on where it was stopped. Raises `ModelError` or `FileNotFoundError`.
-    """
-    options = Options(str(data / "ferplus"), str(data / "faces"), str(out), seed=seed)
-    figures = train(options if epochs is None else replace(options, epochs=epochs), device)
+    options = replace(Options(str(data), str(out), None if start is None else str(start), seed=seed), **changes)
+    found = sets(data)
+    best = train(options, found)
     weights = out / "face-mt.onnx"
-    figures |= release(out / "best.pt", data, weights)
+    figures = release(best, found, out / "held_out.npz", weights)
+    network, _ = load(best)
+    validation, unseen = (np.flatnonzero(f.split == s) for f, s in ((found.ferplus, VALIDATION), (found.faces, TEST)))
+    figures |= expression_scores(predict(network, found.ferplus.grey[validation]), found.ferplus, validation)
+    r = unit_correlations(predict(network, found.faces.grey[unseen]).units, found.faces, unseen)
+    figures["units_r"] = float(np.median(list(r.values()))) if r else float("nan")
     if find_spec("nncf") is None:
         log.warning("no 8-bit version was made; it needs: pip install 'affectstream[quantize]'")
         return figures
     from models.face_mt.quantize import quantise
 
-    return figures | quantise(weights, data, out / "face-mt-int8.onnx")
-
-
-def checkpoint(
-    network: nn.Module,
-    config: Config,
-    prior: np.ndarray[Any, Any],
-    scales: dict[str, tuple[float, float]],
-    balance: float,
-) -> dict[str, Any]:
-    """All that export needs, loadable with `weights_only=True`."""
-    return {
-        "network": network.state_dict(),
-        "config": asdict(config),
-        "prior": torch.from_numpy(np.asarray(prior)),
-        "scales": {au: list(scale) for au, scale in scales.items()},
-        "balance": balance,
-    }
-
-
-def validate(
-    network: nn.Module, fer: Faces, web: Faces, prior: np.ndarray[Any, Any], scales: dict[str, tuple[float, float]]
-) -> dict[str, float]:
-    """Figures on FER+ validation and on the held-out pictures of the other source, and their mean that chooses."""
-    rows = np.flatnonzero(fer.split == VALIDATION)
-    figures = {f"val_{k}": v for k, v in scores(predict(network, fer.grey[rows]), fer, rows, prior, scales).items()}
-    rows = np.flatnonzero(web.split == TEST)
-    other = scores(predict(network, web.grey[rows]), web, rows, prior, scales)
-    figures |= {f"web_{k}": v for k, v in other.items() if k in ("balanced_accuracy", "units_r")}
-    figures["choice"] = (figures["val_accuracy"] + figures["val_f1"]) / 2
-    return figures
+    return figures | quantise(weights, found, out / "face-mt-int8.onnx")

@@ -30,7 +30,6 @@ CIRCUMPLEX = {
     "sadness": (-0.63, -0.27),
     "surprise": (0.40, 0.67),
 }
-POSITIONS: Floats = np.array([CIRCUMPLEX[name] for name in EXPRESSIONS])  # (7, 2)
 
 
 def without_outliers(votes: NDArray[np.uint8]) -> Floats:
@@ -60,15 +59,3 @@ def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
     named = kept[:, _ORDER]
     winner = named.argmax(1)
     return np.where(named.max(1) > 0.5 * kept.sum(1), winner, -1)
-
-
-def circumplex(soft: Floats) -> tuple[Floats, Floats]:
-    """Expected (valence, arousal) (n, 2) under the votes for the seven, and their variance between raters (n, 2).
-
-    Rows without any vote for the seven give NaN.
-    """
-    seven = soft[:, : len(EXPRESSIONS)]
-    total = seven.sum(1, keepdims=True)
-    share = np.divide(seven, total, out=np.full_like(seven, np.nan), where=total > 0)
-    mean = share @ POSITIONS
-    return mean, share @ POSITIONS**2 - mean**2

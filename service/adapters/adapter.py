@@ -28,6 +28,7 @@ class Estimate:
         other: Probability of an eighth class, before the seven were renormalised.
         aus: Probability that an action unit is present, by its name, such as "AU12".
         intensities: Intensity of an action unit, 0 to 5, by its name.
+        intensity_std: One standard deviation of an intensity, by the unit's name.
         occluded: Probability that the face is covered in part, 0 to 1.
         raw: Valence and arousal of the face alone, where `valence` and `arousal` include the voice.
         compound: (11,) scores in the order of `models.labels.COMPOUND_EXPRESSIONS`.
@@ -44,6 +45,7 @@ class Estimate:
     other: float | None = None
     aus: dict[str, float] = field(default_factory=dict)
     intensities: dict[str, float] = field(default_factory=dict)
+    intensity_std: dict[str, float] = field(default_factory=dict)
     occluded: float | None = None
     raw: tuple[float | None, float | None] | None = None
     compound: NDArray[np.float32] | None = None

@@ -63,22 +63,28 @@ class FaceMT:
         basic = expression[:, :seven]
         basic = basic / np.maximum(basic.sum(1, keepdims=True), 1e-9)
         aus = 1.0 / (1.0 + np.exp(-outputs["aus"].astype(np.float64)))
-        numbers = (outputs["valence_arousal"], outputs["std"], expression[:, seven:].sum(1), expression.max(1), aus)
-        rows = zip(faces, basic, *(values.tolist() for values in numbers), strict=True)
+        units = (aus, outputs["intensities"], outputs["intensity_std"]) if "intensities" in outputs else (aus,)
+        covered = outputs["occluded"][:, 0].tolist() if "occluded" in outputs else [None] * len(faces)
+        numbers = (outputs["valence_arousal"], outputs["std"], expression[:, seven:].sum(1), expression.max(1))
+        rows = zip(faces, basic, covered, *(values.tolist() for values in (*numbers, *units)), strict=True)
         return {
             face.track: Estimate(
-                track=face.track,
-                t=t,
-                valence=min(max(valence, -1.0), 1.0),
-                arousal=min(max(arousal, -1.0), 1.0),
-                std=(valence_std, arousal_std),
+                face.track,
+                t,
+                valence=min(max(va[0], -1.0), 1.0),
+                arousal=min(max(va[1], -1.0), 1.0),
+                std=(std[0], std[1]),
                 expression=shares,
                 other=other,
                 certainty=certainty,
-                aus=dict(zip(self._names.aus, units, strict=True)),
+                occluded=occluded,
+                **dict(zip(("aus", "intensities", "intensity_std"), map(self._named, of_units), strict=False)),
             )
-            for face, shares, (valence, arousal), (valence_std, arousal_std), other, certainty, units in rows
+            for face, shares, occluded, va, std, other, certainty, *of_units in rows
         }
+
+    def _named(self, units: Sequence[float]) -> dict[str, float]:
+        return dict(zip(self._names.aus, units, strict=True))
 
     def unanswered(self) -> None:
         """Nothing is kept."""

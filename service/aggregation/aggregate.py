@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import hypot, isfinite
 from typing import Any
 
 import numpy as np
@@ -186,6 +186,7 @@ def _abstained(t: float, track: _Track, face: Face, reasons: list[str]) -> Entry
         "expression": None,
         "aus": {},
         "intensities": {},
+        "intensity_std": {},
         "occluded": None,
         "windows": _windows(track, t),
     }
@@ -228,11 +229,12 @@ def _read(track: _Track, estimate: Estimate) -> None:
         "valence": _number(smooth[0]),
         "arousal": _number(smooth[1]),
         "raw": _pair(valence, arousal) if estimate.raw is None else _pair(*map(_clipped, estimate.raw)),
-        "std": _UNKNOWN if estimate.std is None else _pair(*estimate.std),
+        "std": _UNKNOWN if estimate.std is None else _pair(*map(_about, estimate.std, smooth, (valence, arousal))),
         "from_baseline": _pair(*map(_difference, smooth, rest)),
         "expression": expression,
         "aus": {name: round(min(max(p, 0.0), 1.0), _DIGITS) + 0.0 for name, p in estimate.aus.items()},
         "intensities": {name: round(min(max(x, 0.0), 5.0), 2) + 0.0 for name, x in estimate.intensities.items()},
+        "intensity_std": {name: round(x, 2) + 0.0 for name, x in estimate.intensity_std.items()},
         "occluded": None if estimate.occluded is None else _rounded(min(max(estimate.occluded, 0.0), 1.0), _DIGITS),
         "windows": _windows(track, estimate.t),
     }
@@ -295,6 +297,7 @@ def _finite(estimate: Estimate) -> bool:
         *(estimate.raw or ()),
         *estimate.aus.values(),
         *estimate.intensities.values(),
+        *estimate.intensity_std.values(),
     ]
     if not all(isfinite(x) for x in given if x is not None):
         return False
@@ -308,6 +311,11 @@ def _distribution(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
     values: NDArray[np.float64] = np.maximum(probabilities.astype(float), 0.0)
     values /= values.sum()
     return values
+
+
+def _about(std: float, published: float | None, given: float | None) -> float:
+    """Return the deviation of the truth about the published value, of `std` about the value that the model gave."""
+    return std if published is None or given is None else hypot(std, published - given)
 
 
 def _clipped(x: float | None) -> float | None:

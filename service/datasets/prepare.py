@@ -4,8 +4,10 @@ The perception is the very one that serves. A data set is written in shards, eac
 was stopped goes on with the shards that are missing. Shards are `.npz` files without pickles:
 
 `crops` (n, 112, 112[, 3]) uint8 · `found` (n,) bool, false where no mesh was found and the crop was aligned by the mean
-transform · `blendshapes` (n, 52) float32, NaN where the teacher saw no face, and `blendshape_names` · FER+: `votes`,
-`split`, `index` · pictures: `name`, `label` · video: `t` seconds · RAVDESS: `mel` (n, 64, columns) dB, `length`, and
+transform · `blendshapes` (n, 52) float32, NaN where the teacher saw no face, and `blendshape_names` · where OpenFace's
+files are at hand, `openface` (n, 17) float32 intensities and `openface_names` · `yaw` (n,) degrees, NaN where no mesh
+was found · FER+: `votes`, `split`, `index` · pictures: `name`, `label` · webva: `valence` and `arousal` too · video:
+`t` seconds · RAVDESS: `mel` (n, 64, columns) dB, `length`, and
 `emotion`, `intensity`, `actor` from the file names.
 """
 
@@ -27,6 +29,7 @@ from tqdm import tqdm
 from engines import weights
 from engines.errors import WeightsError
 from models.errors import UserError
+from models.face_mt.openface import OpenFace
 from models.files import written_whole
 from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame
@@ -47,6 +50,8 @@ DATASETS = (
 )  # fmt: skip
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
+_OPENFACE = "openface-au"  # folder of OpenFace 1's files, beside the data
+_SHARP_SIDE = 192  # pixels that small pictures are enlarged to before OpenFace's features are taken
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
 _MEAN_SCALE, _MEAN_ROLL, _MEAN_SHIFT = 97.67, -0.0067, (7.54, 14.48)
 _MEL_SECONDS = 6.0  # longest RAVDESS file is 5.3 s
@@ -59,16 +64,24 @@ class _Picture:
     crop: NDArray[np.uint8]
     found: bool
     blendshapes: NDArray[np.float32]  # (52,) NaN where unknown
+    openface: NDArray[np.float32]  # (17,) likewise; empty without OpenFace's files
+    yaw: float  # degrees, NaN where unknown
 
 
 class _PictureReader:
-    """Read single pictures by perception and the teacher, from several threads."""
+    """Read single pictures by perception and the teachers, from several threads."""
 
-    def __init__(self, teacher: Path | None) -> None:
-        """Take the teacher's task file, or None to leave action units out."""
+    def __init__(self, folder: Path) -> None:
+        """Take the data's `folder`, beside which the teachers' files may lie; without them units are left out."""
         self._networks = Networks()
-        self._teacher = teacher
+        self._teacher = _teacher_file(folder)
+        self._openface = _openface(folder)
         self._own = local()
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Name the units of `openface`."""
+        return () if self._openface is None else self._openface.units
 
     def __call__(self, image: NDArray[np.uint8]) -> _Picture:
         """Return the aligned face of `image` (height, width[, 3]), by the mean transform if no face is found."""
@@ -76,9 +89,28 @@ class _PictureReader:
         face = face_in_crop(self._networks, image)
         if face is None:
             crop = aligned_crop(_as_rgb(image), _mean_matrix(image))
-            return _Picture(_as_source(crop, image), False, unknown)
+            silent = np.full(len(self.units), np.nan, np.float32)
+            return _Picture(_as_source(crop, image), False, unknown, silent, np.nan)
         shapes = self.shapes(_as_rgb(image), face.mesh)
-        return _Picture(_as_source(face.crop, image), True, unknown if shapes is None else shapes)
+        return _Picture(
+            _as_source(face.crop, image),
+            True,
+            unknown if shapes is None else shapes,
+            self.intensities(_as_rgb(image), face.landmarks),
+            face.head_pose.yaw,
+        )
+
+    def intensities(self, image: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return OpenFace's intensities of the face whose 68 `points` were found; NaN where its shape cannot be."""
+        if self._openface is None:
+            return np.empty(0, np.float32)
+        factor = max(_SHARP_SIDE / max(image.shape[:2]), 1.0)
+        if factor > 1:
+            image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
+        try:
+            return self._openface(image, points * factor).astype(np.float32)
+        except np.linalg.LinAlgError:
+            return np.full(len(self.units), np.nan, np.float32)
 
     def shapes(self, image: NDArray[np.uint8], mesh: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the teacher's values (52,), or None without a teacher or where it sees no face."""
@@ -168,6 +200,15 @@ def _teacher_file(folder: Path) -> Path | None:
         return None
 
 
+def _openface(folder: Path) -> OpenFace | None:
+    """Return OpenFace's predictors where their folder lies beside the data. Raise `ModelError` for damaged files."""
+    for near in (folder, folder.parent):
+        if (near / _OPENFACE).is_dir():
+            return OpenFace(near / _OPENFACE)
+    log.warning("OpenFace's units are left out: there is no folder %s beside the data", _OPENFACE)
+    return None
+
+
 def _pictures(images: list[NDArray[np.uint8]], reader: _PictureReader, title: str) -> Columns:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(tqdm(pool.map(reader, images), total=len(images), desc=title, leave=False))
@@ -176,14 +217,19 @@ def _pictures(images: list[NDArray[np.uint8]], reader: _PictureReader, title: st
         "found": np.array([one.found for one in seen]),
         "blendshapes": np.stack([one.blendshapes for one in seen]),
         "blendshape_names": np.array(NAMES),
-    }
+        "yaw": np.array([one.yaw for one in seen], np.float32),
+    } | _openface_columns([one.openface for one in seen], reader)
+
+
+def _openface_columns(values: list[NDArray[np.float32]], reader: _PictureReader) -> Columns:
+    return {"openface": np.stack(values), "openface_names": np.array(reader.units)} if reader.units else {}
 
 
 def _ferplus(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
     path = source / "ferplus.npz" if source.is_dir() else source
     with np.load(path, allow_pickle=False) as file:
         images, votes, split = file["images"], file["votes"], file["split"]
-    reader = _PictureReader(_teacher_file(path.parent))
+    reader = _PictureReader(path.parent)
     for start in range(0, len(images), SHARD):
         rows = slice(start, min(start + SHARD, len(images)))
 
@@ -202,7 +248,7 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
         raise UserError(f"{source} has no index.csv (file, emotion, source_name).")
     with index.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    reader = _PictureReader(_teacher_file(source))
+    reader = _PictureReader(source)
     for start in range(0, len(rows), SHARD):
         part = rows[start : start + SHARD]
 
@@ -218,7 +264,7 @@ def _faces(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
 def _webva(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
     rows = webva.photographs(source)
-    reader = _PictureReader(_teacher_file(source))
+    reader = _PictureReader(source)
     for start in range(0, len(rows), SHARD):
         part = rows[start : start + SHARD]
 
@@ -248,13 +294,13 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
         if source.is_dir()
         else [source]
     )
-    reader = _PictureReader(_teacher_file(source))
+    reader = _PictureReader(source)
     networks = Networks()
     for path in paths:
 
         def make(path: Path = path) -> Columns:
             perception = Perception(networks)
-            crops, shapes, times = [], [], []
+            crops, shapes, times, units, yaws = [], [], [], [], []
             for item in FileSource(path, path.name, realtime=False).read(Event()):
                 if not isinstance(item, Frame):
                     continue
@@ -264,12 +310,15 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
                         crops.append(face.crop)
                         shapes.append(values)
                         times.append(face.t)
+                        units.append(reader.intensities(item.image, face.landmarks))
+                        yaws.append(face.head_pose.yaw)
             if not crops:
                 raise UserError(f"No face was found in {path}.")
             return {
                 "crops": np.stack(crops), "found": np.ones(len(crops), bool), "blendshapes": np.stack(shapes),
                 "blendshape_names": np.array(NAMES), "t": np.array(times), "name": np.full(len(crops), path.stem),
-            }  # fmt: skip
+                "yaw": np.array(yaws, np.float32),
+            } | _openface_columns(units, reader)  # fmt: skip
 
         yield path.stem, make
 

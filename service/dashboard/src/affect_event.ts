@@ -235,6 +235,8 @@ export interface Face {
   aus: Partial<Record<ActionUnit, number>>;
   /** Intensity of facial action units, 0 (absent) to 5 (maximal); empty if unknown */
   intensities?: Partial<Record<ActionUnit, number>>;
+  /** One standard deviation of each intensity; empty if unknown */
+  intensity_std?: Partial<Record<ActionUnit, number>>;
   /** How likely the face is covered in part, 0 to 1; null if unknown */
   occluded?: number | null;
   /** Statistics of the last 1, 6 and 12 seconds; null until the face was read for that long */

@@ -1,6 +1,6 @@
 """The default face network: targets out of votes, training that resumes, and a file that serves what was trained."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,17 +12,19 @@ torch = pytest.importorskip("torch")
 from engines.errors import WeightsError  # noqa: E402
 from engines.openvino import OpenVinoEngine  # noqa: E402
 from models.errors import ModelError  # noqa: E402
-from models.face_mt import augment, calibration, drawings, losses, scores, votes  # noqa: E402
-from models.face_mt.action_units import live, targets, units  # noqa: E402
-from models.face_mt.data import held_out  # noqa: E402
-from models.face_mt.export import Served, export, load  # noqa: E402
-from models.face_mt.network import Config, FaceNetwork, View, resampling  # noqa: E402
+from models.face_mt import augment, calibration, drawings, losses, occluders, scores, start, votes  # noqa: E402
+from models.face_mt.action_units import SHAPES, UNITS  # noqa: E402
+from models.face_mt.data import TEST, TRAIN, held_out, sets, webva_split  # noqa: E402
+from models.face_mt.export import OUTPUTS, Served, export, load, release  # noqa: E402
+from models.face_mt.network import Config, FaceNetwork, View  # noqa: E402
 from models.face_mt.train import Options, train  # noqa: E402
 from models.labels import EXPRESSIONS  # noqa: E402
 from service.adapters.face_mt import FaceMT, read_names  # noqa: E402
 from service.datasets.blendshapes import NAMES  # noqa: E402
 
-SMALL = Config(widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), aus=("AU01", "AU12"))
+WIDTHS, BLOCKS = (8, 8, 16, 16), (1, 1, 1, 1)
+SMALL = Config(UNITS, widths=WIDTHS, blocks=BLOCKS)
+PLAIN = calibration.plain(len(UNITS))
 
 
 def _votes(**counts: int) -> np.ndarray:
@@ -33,25 +35,39 @@ def _votes(**counts: int) -> np.ndarray:
 
 
 def _prepared(folder: Path, rows: int = 48) -> Path:
-    """Two tiny prepared sets with a face-like pattern for two classes."""
+    """Write three tiny prepared sets with a face-like pattern for two classes."""
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (rows, 112, 112), np.uint8)
     count = np.zeros((rows, 10), np.uint8)
     count[::2, 0], count[1::2, 1] = 10, 10
     crops[1::2, 60:90, 30:80] = 255
-    shapes = rng.random((rows, 52)).astype(np.float32)
-    common = {"crops": crops, "found": np.ones(rows, bool), "blendshapes": shapes, "blendshape_names": np.array(NAMES)}
-    (folder / "ferplus").mkdir(parents=True)
-    (folder / "faces").mkdir()
-    np.savez(folder / "ferplus" / "0.npz", votes=count, split=np.arange(rows) % 3, **common)
+    common = {
+        "crops": crops,
+        "found": np.ones(rows, bool),
+        "blendshapes": rng.random((rows, 52)).astype(np.float32),
+        "blendshape_names": np.array(NAMES),
+        "openface": rng.normal(1, 1, (rows, 3)).astype(np.float32),
+        "openface_names": np.array(["AU04", "AU06", "AU12"]),
+        "yaw": np.zeros(rows, np.float32),
+    }
+    label = np.array(["neutral", "happiness"] * (rows // 2))
     names = np.array([f"Person{chr(65 + i % 26)}_{i}.jpg" for i in range(rows)])
-    np.savez(folder / "faces" / "0.npz", label=np.array(["happiness", "neutral"] * (rows // 2)), name=names, **common)
+    for name, columns in (
+        ("ferplus", {"votes": count, "split": np.arange(rows) % 3}),
+        ("faces", {"label": label, "name": names}),
+        ("webva", {"label": label, "va": rng.uniform(-1, 1, (rows, 2))}),
+    ):
+        (folder / name).mkdir(parents=True)
+        np.savez(folder / name / "0.npz", **common, **columns)  # type: ignore[arg-type]
     return folder
 
 
 def _options(data: Path, out: Path, **changes: object) -> Options:
-    base = {"epochs": 2, "batch": 8, "widths": (8, 8, 16, 16), "blocks": (1, 1, 1, 1)}
-    return Options(str(data / "ferplus"), str(data / "faces"), str(out), **(base | changes))  # type: ignore[arg-type]
+    base = {
+        "start": None, "widths": WIDTHS, "blocks": BLOCKS, "first_steps": 2, "fold_steps": 2, "first_mix": (6, 0, 2),
+        "fold_mix": (4, 4, 2),
+    }  # fmt: skip
+    return Options(str(data), str(out), **(base | changes))  # type: ignore[arg-type]
 
 
 def test_single_votes_are_noise_and_unknown_lowers_the_weight() -> None:
@@ -68,32 +84,15 @@ def test_majority_needs_more_than_half_of_what_is_left() -> None:
     assert votes.majority(_votes(unknown=8, sadness=2))[0] == -1
 
 
-def test_a_split_vote_lies_between_its_norms_and_spreads() -> None:
-    soft, _ = votes.distributions(_votes(happiness=5, sadness=5))
-    mean, variance = votes.circumplex(soft)
-    happy, sad = votes.CIRCUMPLEX["happiness"], votes.CIRCUMPLEX["sadness"]
-    assert mean[0] == pytest.approx([(happy[0] + sad[0]) / 2, (happy[1] + sad[1]) / 2])
-    assert variance[0, 0] == pytest.approx(((happy[0] - sad[0]) / 2) ** 2)
-
-
-def test_units_that_the_teacher_never_moves_are_left_out() -> None:
-    shapes = np.zeros((100, 52), np.float32)
-    shapes[:, NAMES.index("mouthSmileLeft")] = shapes[:, NAMES.index("mouthSmileRight")] = np.linspace(0, 1, 100)
-    values = units(shapes, NAMES)
-    scales = live(values)
-    assert list(scales) == ["AU12"]
-    assert targets(values, scales).min() == 0
-    assert targets(values, scales).max() == 1
-
-
 def test_pictures_of_one_person_fall_on_the_same_side() -> None:
     assert held_out("Tony_Blair_0110.jpg") == held_out("Tony_Blair_0047.jpg")
 
 
-def test_resampling_keeps_the_mean() -> None:
-    weights = resampling(112, 12.0, 100.0, 64)
-    assert weights.sum(1) == pytest.approx(np.ones(64))
-    assert (weights @ np.full(112, 7.0)) == pytest.approx(np.full(64, 7.0))
+def test_the_last_rows_of_webva_are_its_test() -> None:
+    split = webva_split(2600)
+    assert (split[:2200] == TRAIN).all()
+    assert (split[2200:] == TEST).all()
+    assert (webva_split(20) == TEST).sum() == 4
 
 
 def test_training_sees_what_the_graph_computes() -> None:
@@ -111,9 +110,28 @@ def test_gain_hardly_changes_what_the_network_sees() -> None:
 
 def test_augmentation_repeats_with_its_generator() -> None:
     grey = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 112, 112), np.uint8))
-    first, again = (augment.view(grey, 48, torch.Generator().manual_seed(3), training=True) for _ in range(2))
+    first, again = (augment.view(grey, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, again)
-    assert first.shape == (4, 1, 48, 48)
+    assert first.shape == (4, 1, 64, 64)
+
+
+def test_what_is_drawn_over_a_face_changes_it_where_it_says_so() -> None:
+    grey = 255 * torch.rand(64, 112, 112, generator=torch.Generator().manual_seed(0))
+    bank = occluders.bank(40)
+    pictures, covered = occluders.cover(grey, bank, torch.Generator().manual_seed(1))
+    x, y = (int(v) for v in occluders.NOSE_MOUTH)
+    changed = (pictures - grey).abs()[:, y - 10 : y + 10, x - 10 : x + 10].mean((1, 2))
+    assert (covered == 0).any()
+    assert (covered > 0.9).any()
+    assert changed[covered > 0.9].min() > changed[covered == 0].max()
+    again, _ = occluders.cover(grey, bank, torch.Generator().manual_seed(1))
+    assert torch.equal(pictures, again)
+
+
+def test_only_a_share_of_the_pictures_is_covered() -> None:
+    grey = torch.randint(0, 256, (50, 112, 112), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pictures, _ = augment.occluded(grey, occluders.bank(20), 0.2, torch.Generator().manual_seed(2))
+    assert int(((pictures - grey.float()).abs().amax((1, 2)) > 0).sum()) == 10
 
 
 def test_drawn_faces_differ_and_repeat_with_their_generator() -> None:
@@ -126,11 +144,31 @@ def test_drawn_faces_differ_and_repeat_with_their_generator() -> None:
 
 def test_unknown_targets_take_no_part() -> None:
     va = torch.zeros(3, 2, requires_grad=True)
-    target = torch.full((3, 4), torch.nan)
-    assert losses.affect_loss(va, torch.zeros(3, 2), target) == 0
-    logits = torch.zeros(2, 2)
-    half = torch.tensor([[0.0, torch.nan], [torch.nan, torch.nan]])
-    assert losses.unit_loss(logits, half) == pytest.approx(float(np.log(2)))
+    unknown = torch.full((3, 2), torch.nan)
+    assert losses.affect_loss(va, unknown, torch.ones(3, dtype=torch.bool)) == 0
+    assert losses.likelihood_loss(va, torch.zeros(3, 2), unknown) == 0
+    units, seen = torch.zeros(2, 2), torch.ones(2, 2, dtype=torch.bool)
+    target = torch.tensor([[3.0, torch.nan], [torch.nan, torch.nan]])
+    assert losses.unit_loss(units, target, seen, torch.tensor([3.0, 1.0])) == pytest.approx(1.0)
+    assert losses.unit_loss(units, target, ~seen, torch.ones(2)) == 0
+
+
+def test_covered_faces_take_no_part_in_the_concordance() -> None:
+    truth = torch.rand(8, 2, generator=torch.Generator().manual_seed(0))
+    va = truth.clone()
+    va[4:] = -truth[4:]
+    free = torch.arange(8) < 4
+    assert losses.affect_loss(va, truth, free) < 1e-3
+    assert losses.affect_loss(va, truth, torch.ones(8, dtype=torch.bool)) > 0.5
+
+
+def test_the_deviation_that_fits_the_errors_costs_least() -> None:
+    error = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0)) * 0.3
+    cost = {
+        std: float(losses.likelihood_loss(error, torch.full((4000, 1), std).log(), error * 0))
+        for std in (0.1, 0.3, 0.9)
+    }
+    assert min(cost, key=lambda std: cost[std]) == 0.3
 
 
 def test_the_prior_is_added_in_training_so_that_the_logits_are_balanced() -> None:
@@ -158,48 +196,99 @@ def test_std_covers_two_thirds_of_the_cases() -> None:
     assert scale == pytest.approx((0.5, 0.5), rel=0.05)
 
 
-def test_a_killed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    data = _prepared(tmp_path / "data")
-    train(_options(data, tmp_path / "whole"))
+def test_presence_is_as_likely_as_it_was() -> None:
+    rng = np.random.default_rng(0)
+    value = rng.normal(size=6000)
+    present = rng.random(6000) < 1 / (1 + np.exp(-(2 * value - 1)))
+    assert calibration.fit_logistic(value, present) == pytest.approx((2.0, -1.0), abs=0.2)
+    slope, offset = calibration.fit_logistic(value, np.zeros(6000, bool))
+    assert 1 / (1 + np.exp(-offset)) < 0.05
+    assert slope >= 0
+
+
+def test_a_prior_is_found_that_explains_the_faces() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6000, 3))
+    p = scores.softmax(logits + np.log([0.7, 0.2, 0.1]))
+    truth = np.array([rng.choice(3, p=row) for row in p])
+    assert calibration.fit_prior(logits, truth, np.full(3, 1 / 3)) == pytest.approx([0.7, 0.2, 0.1], abs=0.03)
+
+
+def test_a_unit_is_present_beyond_what_neutral_faces_show() -> None:
+    teacher = np.stack([np.linspace(-1, 1, 201), np.linspace(0, 9, 201)], 1)
+    limits = calibration.present_above(teacher, np.ones(201, bool))
+    assert limits == pytest.approx([0.9, calibration.HIGHEST_PRESENT], abs=0.01)
+
+
+def test_a_killed_training_ends_where_an_uninterrupted_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import models.face_mt.train as module
 
-    real, calls = module.validate, []
+    monkeypatch.setattr(module, "PART", 1)
+    data = _prepared(tmp_path / "data")
+    prepared = sets(data)
+    whole = train(_options(data, tmp_path / "whole"), prepared)
+    real, calls = module._Run.save, []
 
-    def stop_after_first(*args: object) -> dict[str, float]:
+    def stop_after_third(self: module._Run, path: Path) -> None:
+        real(self, path)
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
 
-    module.validate = stop_after_first
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(_options(data, tmp_path / "killed"))
-    finally:
-        module.validate = real
-    train(_options(data, tmp_path / "killed"))
-    a, b = (torch.load(tmp_path / run / "last.pt", weights_only=True)["average"] for run in ("whole", "killed"))
+    monkeypatch.setattr(module._Run, "save", stop_after_third)
+    with pytest.raises(KeyboardInterrupt):
+        train(_options(data, tmp_path / "killed"), prepared)
+    monkeypatch.setattr(module._Run, "save", real)
+    killed = train(replace(_options(data, tmp_path / "killed")), prepared)
+    a, b = (torch.load(path, weights_only=True)["network"] for path in (whole, killed))
     assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-5) for key in a)
 
 
 def test_a_run_of_other_options_is_not_overwritten(tmp_path: Path) -> None:
     data = _prepared(tmp_path / "data")
-    train(_options(data, tmp_path / "run", epochs=1))
+    prepared = sets(data)
+    train(_options(data, tmp_path / "run"), prepared)
     with pytest.raises(ModelError, match="other options"):
-        train(_options(data, tmp_path / "run", epochs=1, seed=2))
+        train(_options(data, tmp_path / "run", seed=2), prepared)
 
 
-def test_a_loss_that_is_not_a_number_keeps_the_last_good_epoch(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path: Path) -> None:
     data = _prepared(tmp_path / "data")
     with pytest.raises(ModelError, match="nan"):
-        train(_options(data, tmp_path / "run", learning_rate=float("nan")))
+        train(_options(data, tmp_path / "run", first_rate=float("inf")), sets(data))
+
+
+def test_a_run_gives_a_file_that_serves(tmp_path: Path) -> None:
+    data = _prepared(tmp_path / "data")
+    prepared = sets(data)
+    best = train(_options(data, tmp_path / "run"), prepared)
+    network, state = load(best)
+    assert network.config.aus == UNITS
+    assert state["prior"].sum() == pytest.approx(1.0)
+    release(best, prepared, tmp_path / "run" / "held_out.npz", tmp_path / "face-mt.onnx")
+    names = read_names(tmp_path / "face-mt.onnx")
+    assert names.aus == UNITS
+    with np.load(tmp_path / "run" / "held_out.npz", allow_pickle=False) as said:
+        training = np.flatnonzero(prepared.webva.split == TRAIN)
+        assert sorted(said["rows"]) == list(training)  # each once, by the fold that never saw it
+
+
+def test_units_of_a_teacher_that_is_silent_are_unknown(tmp_path: Path) -> None:
+    prepared = sets(_prepared(tmp_path / "data"))
+    known = dict(zip(UNITS, np.isfinite(prepared.webva.units).all(0), strict=True))
+    assert known["AU12"]
+    assert known["AU26"]
+    assert not known["AU09"]  # OpenFace's alone, whose value is not among the columns
+    assert all(known[unit] for unit in SHAPES if unit not in ("AU01", "AU02", "AU10", "AU20"))
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     out = tmp_path_factory.mktemp("onnx") / "face-mt.onnx"
-    export(FaceNetwork(SMALL).eval(), calibration.Calibration(0.7, (0.5, 2.0)), "test-0", {"aus": list(SMALL.aus)}, out)
+    export(FaceNetwork(SMALL).eval(), PLAIN, "test-0", {"aus": list(UNITS)}, out)
     return out
 
 
@@ -207,10 +296,32 @@ def test_the_file_computes_what_the_network_computes(shipped: Path) -> None:
     torch.manual_seed(0)
     network = FaceNetwork(SMALL).eval()
     faces = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
-    expected = Served(network, calibration.Calibration(0.7, (0.5, 2.0)))(torch.from_numpy(faces))
+    with torch.no_grad():
+        expected = Served(network, PLAIN)(torch.from_numpy(faces))
     found = OpenVinoEngine(shipped, caching=False)({"face": faces})
-    for name, value in zip(("expression", "valence_arousal", "std", "aus"), expected, strict=True):
-        assert np.allclose(found[name], value.detach().numpy(), atol=2e-3), name
+    for name, value in zip(OUTPUTS, expected, strict=True):
+        assert np.allclose(found[name], value.numpy(), atol=2e-3), name
+
+
+def test_training_goes_on_from_a_release(tmp_path: Path) -> None:
+    network = FaceNetwork(SMALL)
+    arrays = {}
+    for name, part in network.named_modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            arrays[f"{start._convolution(name)}.weight_bias"] = np.full(part.num_features, 0.25, np.float32)
+    for name, parameter in network.named_parameters():
+        arrays[name.replace("hidden", "units.0")] = np.full(tuple(parameter.shape), 0.5, np.float32)
+    start.load(network, arrays)
+    network.train()
+    assert not network.stem[1].training
+    x = torch.randn(1, 32, 4, 4)[:, :8]
+    assert torch.allclose(network.stem[1](x), x + 0.25, atol=1e-5)  # a norm that only adds what was folded
+    assert (network.expression.weight == 0.5).all()
+    with pytest.raises(ModelError, match="expected 8x1x5x5"):
+        start.load(network, arrays | {"stem.0.weight": np.zeros((2, 2), np.float32)})
+    (tmp_path / "other.onnx").write_bytes(b"no network")
+    with pytest.raises(ModelError, match=r"other\.onnx"):
+        start.read(tmp_path / "other.onnx")
 
 
 def test_the_adapter_batches_faces_and_names_what_comes_back(shipped: Path) -> None:
@@ -225,10 +336,13 @@ def test_the_adapter_batches_faces_and_names_what_comes_back(shipped: Path) -> N
     one = estimates[11]
     assert one.expression is not None
     assert one.expression.sum() == pytest.approx(1.0, abs=1e-5)
-    assert list(one.aus) == ["AU01", "AU12"]
+    assert tuple(one.aus) == tuple(one.intensities) == tuple(one.intensity_std) == UNITS
     assert all(0 <= p <= 1 for p in one.aus.values())
+    assert all(0 <= x <= 5 for x in one.intensities.values())
     assert one.valence is not None
     assert -1 <= one.valence <= 1
+    assert one.occluded is not None
+    assert 0 <= one.occluded <= 1
     assert one.t == 1.5
     assert adapter.inputs(1.5, [], None) is None  # type: ignore[arg-type]
 
@@ -241,11 +355,3 @@ def test_a_file_that_does_not_name_its_outputs_is_refused(tmp_path: Path, shippe
     onnx.save(model, str(tmp_path / "nameless.onnx"))
     with pytest.raises(WeightsError, match="nameless"):
         read_names(tmp_path / "nameless.onnx")
-
-
-def test_checkpoints_load_without_running_anything(tmp_path: Path) -> None:
-    data = _prepared(tmp_path / "data")
-    train(_options(data, tmp_path / "run", epochs=1))
-    network, state = load(tmp_path / "run" / "best.pt")
-    assert network.config.aus == tuple(state["scales"])
-    assert json.dumps(state["scales"])

@@ -298,3 +298,19 @@ def test_a_lost_face_is_held_in_the_pixels_of_the_picture_that_it_goes_out_with(
     assert held["box"] == [424.0, 160.0, 280.0, 280.2]
     aggregator.forget()
     assert aggregator.update(2.2, [], {}) == []
+
+
+def test_the_deviation_is_about_the_value_that_is_published():
+    aggregator = Aggregator()
+    assert watch(aggregator, seconds(0, 5))["std"] == {"valence": 0.11, "arousal": 0.14}
+    entry = watch(aggregator, [5 + 1 / 30], valence=0.9)  # the smoothed value is still on its way
+    behind = 0.9 - entry["valence"]
+    assert behind > 0.1
+    assert entry["std"]["valence"] == pytest.approx((0.11**2 + behind**2) ** 0.5, abs=1e-3)
+    assert entry["std"]["arousal"] == 0.14
+
+
+def test_intensities_go_out_with_their_deviations():
+    entry = watch(Aggregator(), [0.0], intensities={"AU12": 2.5}, intensity_std={"AU12": 0.444})
+    assert entry["intensity_std"] == {"AU12": 0.44}
+    assert watch(Aggregator(), [0.0], occluded=0.95)["intensity_std"] == {}
