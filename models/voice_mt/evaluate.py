@@ -1,8 +1,8 @@
 """`affectstream evaluate voice-mt`: the evidence for the sound branch, as a page.
 
 Every recording is judged by a network that never heard its speaker, or never heard its corpus, with and without the
-running baseline of the speaker's voice. What is served is measured on the file itself, in OpenVINO, on the speakers that
-it never heard, also through noise, rooms, codecs and gain. Intervals are 95 % bootstraps over speakers.
+running baseline of the speaker's voice. What is served is measured on the file itself, in OpenVINO, on the speakers
+that it never heard, also through noise, rooms, codecs and gain. Intervals are 95 % bootstraps over speakers.
 """
 
 import os
@@ -122,7 +122,9 @@ def corpus_rows(run: Path, data: Recordings, found: Windows) -> Rows:
             (f"at least {HEARD:g} s before", long), (f"{FEW} of the same mood before", same),
             (f"{FEW} neutral before", calm),
         ):  # fmt: skip
-            table.append(_row(f"{source} -> {corpus}, {name}: mean recall of 6", said, data, _recall(said, data, SIX)))
+            if len(said.row):
+                what = f"{source} -> {corpus}, {name}: mean recall of 6"
+                table.append(_row(what, said, data, _recall(said, data, SIX)))
         for name, said in (("no baseline", alone[corpus]), ("all that came before", known[corpus])):
             table.append(_row(f"{source} -> {corpus}, {name}: CCC of arousal", said, data, _ccc(said, data, 1)))
             table.append(_row(f"{source} -> {corpus}, {name}: CCC of valence", said, data, _ccc(said, data, 0)))
@@ -263,9 +265,7 @@ def evaluate(weights: Path, data: Path, run: Path, out: Path) -> dict[str, Rows]
         "a corpus never heard": corpus_rows(run, of, found),
         f"{FOLDS} folds, with all that came before: accuracy of 8 classes, mean recall of 6": fold_rows(parts, of),
         "calibration on speakers never heard, with all that came before": calibration_rows(parts, of),
-        f"the file itself on {' and '.join(UNHEARD)}, whom it never heard: mean recall of 7": file_rows(
-            file, of, found
-        ),
+        f"the file on {' and '.join(UNHEARD)}, whom it never heard: mean recall of 7": file_rows(file, of, found),
         "speed, one reading on one core": speed_rows(file),
     }
     picture = out.with_name(out.stem + "-confusions.png")
@@ -281,10 +281,11 @@ def page(version: str, weights: Path, tables: dict[str, Rows], picture: str) -> 
         "",
         f"`affectstream evaluate voice-mt` on {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, OpenVINO {ov.__version__.split('-')[0]}, float32; file {weights.name}. "
-        "Intervals are 95 % bootstraps over speakers. A recording counts by the one window in which its last word ends. "
-        "Baselines are causal: a speaker's recordings come in a random order, and each has those before it. Nobody "
-        "labelled valence and arousal: they are compared with the place of the class that was acted. Recordings in which "
-        "the speech detector hears no speech, mostly screams and whispers, are left out: `prepare` names them.",
+        "Intervals are 95 % bootstraps over speakers. A recording counts by the one window in which its last word "
+        "ends. Baselines are causal: a speaker's recordings come in a random order, and each has those before it. "
+        "Nobody labelled valence and arousal: they are compared with the place of the class that was acted. "
+        "Recordings in which the speech detector hears no speech, mostly screams and whispers, are left out: "
+        "`prepare` names them.",
         "",
         f"![Confusions]({picture})",
     ]

@@ -103,8 +103,8 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
     """Writes the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
 
     ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); ravdess and
-    nemo: recordings by those corpora's names; video: a video, or a folder of them. affwild2, a folder of it, becomes folders by
-    recording instead (`service.datasets.affwild2`), with `context` those of faces with their surroundings too;
+    nemo: recordings by those corpora's names; video: a video, or a folder of them. affwild2, a folder of it, becomes
+    folders by recording instead (`service.datasets.affwild2`), with `context` those of faces with their surroundings too;
     multiterm adds what that system reads (`service.datasets.multiterm`). Raises `UserError` for a name or folder
     that is not there.
     """
