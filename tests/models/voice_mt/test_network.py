@@ -48,10 +48,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i, (s, e) in enumerate(rows)
         ]
         frames = [len(sound) // 160 for sound in sounds]
+        whole = [sound[: 160 * n] for sound, n in zip(sounds, frames, strict=True)]
         (folder / corpus).mkdir()
         np.savez(
             folder / corpus / "0.npz",
-            samples=(np.concatenate([s[: 160 * n] for s, n in zip(sounds, frames, strict=True)]) * 32767).astype(np.int16),
+            samples=(np.concatenate(whole) * 32767).astype(np.int16),
             speech=np.full(sum(frames), 250, np.uint8), length=np.array(frames),
             emotion=np.array([e for _, e in rows]), speaker=np.array([s for s, _ in rows]),
             strong=np.arange(len(rows)) % 2 == 0, name=np.arange(len(rows)).astype(str),
