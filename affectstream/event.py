@@ -100,6 +100,26 @@ class VoiceExpression(TypedDict):
     probabilities: dict[ExpressionName, float]
 
 
+class VoiceBaseline(TypedDict):
+    """Say how much of the speaker's voice the reading is compared with."""
+
+    # Seconds of speech in the running baseline of the voice, the newest 300
+    speech_s: float
+    # Milliseconds since the newest speech in it; null while it is empty
+    age_ms: int | None
+
+
+class VoiceShare(TypedDict):
+    """Say what part of the face's values is the voice's; 0 where it is fused into no face."""
+
+    # Share of valence, 0 to 1
+    valence: float
+    # Share of arousal, 0 to 1
+    arousal: float
+    # Share of the expressions' probabilities, 0 to 1
+    expression: float
+
+
 class Voice(TypedDict):
     """Hold what the voice network read from the 3 s of sound that end `age_ms` ago."""
 
@@ -115,8 +135,12 @@ class Voice(TypedDict):
     expression: VoiceExpression
     # Probability that the sound holds no voice, 0 to 1
     no_speech: float
+    # The speaker's running baseline that the reading is compared with
+    baseline: VoiceBaseline
     # Track of the face whose values include this reading; null with no face or several
     fused_into: int | None
+    # Part of that face's values that is the voice's
+    share: VoiceShare
 
 
 class Audio(TypedDict):

@@ -14,12 +14,13 @@ from engines.engine import Arrays
 from engines.load import Loaded, Probe
 from models.errors import UserError
 from models.registry import served
+from models.voice_mt.baseline import ROWS
+from models.voice_mt.functionals import NAMES as FUNCTIONALS
 from service.adapters import voice
 from service.adapters.options import ModelOptions
 from service.adapters.registry import make_adapter
 from service.capture.media import Frame, Sound, StateChange
 from service.capture.open import open_source
-from service.perception.mel import MELS
 from service.perception.networks import Networks
 from service.perception.perceive import Perception
 from service.pipeline import Pipeline
@@ -73,8 +74,9 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
     """
     if model == voice.MODEL:
         rng = np.random.default_rng(0)
-        mel = rng.normal(-60, 20, (samples or SAMPLES, MELS, voice.COLUMNS)).astype(np.float32)  # dB
-        return lambda reference: {"mel": mel}
+        rows = rng.normal(0, 10, (samples or SAMPLES, ROWS, len(FUNCTIONALS))).astype(np.float32)
+        rows[:, 2:] = np.abs(rows[:, 2:])  # variances, and seconds of speech
+        return lambda reference: {"voice": rows}
     if model not in served() or (not videos and model == DEFAULT_MODEL):
         return None
     chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", variation) for variation in _DEMO]

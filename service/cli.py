@@ -85,6 +85,7 @@ def _analyze(args: argparse.Namespace) -> int:
             model_options=read_options(args.model_option),
             untrained=bool(args.untrained),
             voice=args.voice is not False,
+            voice_share=1.0 if args.voice_share is None else args.voice_share,
         )
     )
     try:
@@ -327,6 +328,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _share(text: str) -> float:
+    """Return a number from 0 to 1. Raise `ArgumentTypeError` for any other text."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 to 1")
+    return value
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose and set up a model."""
     parser.add_argument("--model", help="name of a model (face-mt)")
@@ -335,6 +347,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--voice", action=argparse.BooleanOptionalAction, default=None,
         help="read the voice too, and fuse it into the only face in view (on)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--voice-share", type=_share, metavar="0..1",
+        help="part of its measured weight with which the voice counts in the face's values (1); 0: none",
     )  # fmt: skip
     parser.add_argument(
         "--model-option", action="append", default=[], metavar="NAME=VALUE",

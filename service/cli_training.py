@@ -37,7 +37,7 @@ def add_commands(commands: Any, table: Print) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help=f"prepared data ({DEFAULT}: with ferplus, faces and webva in it; {VOICE}: with ravdess)",
+        help=f"prepared data ({DEFAULT}: with ferplus, faces and webva in it; {VOICE}: with ravdess and nemo)",
     )  # fmt: skip
     train.add_argument("--out", type=Path, metavar="DIR", help="checkpoints, log and plot")
     train.add_argument(
@@ -66,7 +66,6 @@ def add_commands(commands: Any, table: Print) -> None:
         help="annotated frames without a prediction (-5, -1) count as predicted so, or are left out",
     )
     evaluate.add_argument("--run", type=Path, metavar="DIR", dest="training", help=f"{VOICE}: what training wrote")
-    evaluate.add_argument("--sounds", type=Path, metavar="DIR", help=f"{VOICE}: the recordings, to be spoiled")
     evaluate.add_argument("--json", action="store_true")
 
 
@@ -166,9 +165,9 @@ def _evaluate_voice(args: argparse.Namespace, table: Print) -> int:
     from models.voice_mt import evaluate as voice_evaluate
 
     if args.training is None:
-        raise UserError(f"evaluate {VOICE}: name the folder that training wrote with --run; its folds are judged")
+        raise UserError(f"evaluate {VOICE}: name the folder that training wrote with --run; its networks are judged")
     page = args.out or Path("docs/benchmarks") / f"{weights.entry(VOICE).version}.md"
-    found = voice_evaluate.evaluate(weights.path(VOICE), args.annotations, args.training, page, args.sounds)
+    found = voice_evaluate.evaluate(weights.path(VOICE), args.annotations, args.training, page)
     for rows in found.values():
         table(rows, args.json)
     return 0

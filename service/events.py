@@ -69,6 +69,21 @@ class VoiceExpression(_Model):
     )
 
 
+class VoiceBaseline(_Model):
+    """Say how much of the speaker's voice the reading is compared with."""
+
+    speech_s: float = Field(ge=0, description="Seconds of speech in the running baseline of the voice, the newest 300")
+    age_ms: int | None = Field(description="Milliseconds since the newest speech in it; null while it is empty")
+
+
+class VoiceShare(_Model):
+    """Say what part of the face's values is the voice's; 0 where it is fused into no face."""
+
+    valence: float = Field(ge=0, le=1, description="Share of valence, 0 to 1")
+    arousal: float = Field(ge=0, le=1, description="Share of arousal, 0 to 1")
+    expression: float = Field(ge=0, le=1, description="Share of the expressions' probabilities, 0 to 1")
+
+
 class Voice(_Model):
     """Hold what the voice network read from the 3 s of sound that end `age_ms` ago."""
 
@@ -80,9 +95,11 @@ class Voice(_Model):
     )
     expression: VoiceExpression = Field(description="Expressions of the voice")
     no_speech: float = Field(ge=0, le=1, description="Probability that the sound holds no voice, 0 to 1")
+    baseline: VoiceBaseline = Field(description="The speaker's running baseline that the reading is compared with")
     fused_into: int | None = Field(
         description="Track of the face whose values include this reading; null with no face or several"
     )
+    share: VoiceShare = Field(description="Part of that face's values that is the voice's")
 
 
 class Audio(_Model):

@@ -133,7 +133,7 @@ class Pipeline:
             if end >= due - _ROUNDING:
                 heard = self._speech.status(end)
                 if self._fusion is not None:
-                    self._fusion.hear(end, heard, self._mel)
+                    self._fusion.hear(end, heard, self._speech)
                 t = end - self._sound_ahead
                 faces = self._aggregator.update(t, [], {})
                 events.append(self._event(t, heard, faces=faces, reasons=["no_face"]))
@@ -158,7 +158,7 @@ class Pipeline:
         estimates, waited, failed = self._estimate(t, faces)
         heard = self._speech.status(t)
         if self._fusion is not None:
-            self._fusion.hear(t, heard, self._mel)
+            self._fusion.hear(t, heard, self._speech)
             estimates = self._fusion(t, faces, estimates)
         inferred = time.perf_counter()
         if estimates:

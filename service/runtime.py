@@ -18,6 +18,7 @@ from service.adapters.options import ModelOptions, read_options
 from service.adapters.registry import make_adapter, rate_of, served_row
 from service.adapters.voice import MODEL as VOICE
 from service.adapters.voice import PERIOD
+from service.aggregation.fusion import Fusion
 from service.calibrate import probe_of
 from service.capture.media import Frame
 from service.fair_turn import FairTurn
@@ -26,6 +27,7 @@ from service.inference.cpu_share import CpuShare
 from service.inference.queue import Pending, Superseded
 from service.inference.scheduler import HUNG_AFTER, MAX_BATCH, Scheduler
 from service.inference.standby import Reload, Standby
+from service.perception import silero
 from service.perception.face import Face
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks
 from service.perception.perceive import Perception, perceive_still
@@ -52,6 +54,7 @@ class RuntimeOptions:
         model_options: What `--model-option` says.
         untrained: Whether a model without weights may run on random ones.
         voice: Whether the default model reads the voice too.
+        voice_share: Part of its measured weight with which the voice counts, 0 to 1.
         max_faces: Faces read per frame.
         max_batch: Faces per engine call, over all sessions; 0 takes what suits the engine.
         max_wait: Seconds that a batch may wait for other sessions; None takes what suits the engine.
@@ -63,6 +66,7 @@ class RuntimeOptions:
     model_options: ModelOptions = field(default_factory=ModelOptions)
     untrained: bool = False
     voice: bool = True
+    voice_share: float = 1.0
     max_faces: int = 20
     max_batch: int = 0
     max_wait: float | None = None
@@ -77,6 +81,7 @@ class RuntimeOptions:
             model_options=read_options(settings.model_option),
             untrained=settings.untrained,
             voice=settings.voice,
+            voice_share=settings.voice_share,
             max_faces=settings.max_faces,
             max_batch=settings.max_batch,
             max_wait=None if settings.max_wait_ms is None else settings.max_wait_ms / 1e3,
@@ -192,7 +197,7 @@ class Runtime:
     def licences(self) -> list[str]:
         """Return a line for each of the weights in use."""
         files = (*PERCEPTION_FILES, *(feature_engine.FILES if self.model == multiterm.MODEL else ()))
-        perception = weights.licence_lines(file.name for file in files)
+        perception = weights.licence_lines((*(file.name for file in files), silero.NAME))
         voice = [self._sound.loaded.weights.licence_line] if self._sound is not None else []
         return [self.loaded.weights.licence_line, *voice, *perception]
 
@@ -252,10 +257,16 @@ class Runtime:
             self._infer(self.model, name, patient, turn),
             lambda: self.info,
             submit=submit,
-            fusion=self._sound.fusion(self._infer(VOICE, name, patient)) if self._sound is not None else None,
+            fusion=self._fusion(name, patient),
             turn=turn,
             incarnation=incarnation,
         )
+
+    def _fusion(self, name: str, patient: bool) -> Fusion | None:
+        """Return what reads and fuses the voice of a session; None where the voice is not read."""
+        if self._sound is None:
+            return None
+        return self._sound.fusion(self._infer(VOICE, name, patient), self._options.voice_share)
 
     def _submit(self, session: str) -> Callable[[Arrays], Pending]:
         return lambda inputs: self._scheduler.submit(self.model, inputs, session=session)
@@ -294,6 +305,7 @@ def load_runtime(options: RuntimeOptions | None = None) -> Runtime:
         return load(model, name, probe=probe, threads=threads, untrained=untrained)
 
     loaded, networks = compiled(options.engine), Networks()
+    silero.speech_network()  # fails here, and not in the first session, where its file is missing
     perception = None
     if loaded.engine.name in ON_GPU:  # where such an engine could not be had, OpenVINO's was loaded
         perception = gpu_perception.move_to(networks, loaded.engine.name)

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
         10, ge=1, description="Wrong tokens at /login that one address may send a minute; six times as many elsewhere"
     )
     voice: bool = Field(True, description="Read the voice too, and fuse it into the only face in view")
+    voice_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Part of its measured weight with which the voice counts; 0: shown, not fused",
+    )
     max_faces: int = Field(20, ge=1, le=100, description="Faces read per frame")
     max_batch: int = Field(0, ge=0, le=1024, description="Faces per engine call, over all sessions; 0: 16, on a GPU 64")
     max_wait_ms: float | None = Field(

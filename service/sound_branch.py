@@ -30,9 +30,9 @@ class SoundBranch:
     of_voice: Trust
     reload: Callable[[str], Loaded] = load_voice
 
-    def fusion(self, infer: Infer) -> Fusion:
-        """Of a new session, whose readings come by `infer`."""
-        return Fusion(VoiceReader(infer), self.of_face, self.of_voice)
+    def fusion(self, infer: Infer, weight: float = 1.0) -> Fusion:
+        """Return that of a new session, whose readings come by `infer`; `weight` as in `Fusion`."""
+        return Fusion(VoiceReader(infer), self.of_face, self.of_voice, weight)
 
 
 def load_sound_branch(face: Loaded) -> SoundBranch | None:

@@ -1,60 +1,114 @@
-"""Other throats, rooms, noises, lines and gains, made of decibels of mel power. Repeatable with its generator."""
+"""Other rooms, noises, microphones, lines and throats, made of recordings at 16 kHz. Repeatable with its generator.
 
-import torch
-from torch import Generator, Tensor
-from torch.nn import functional as F
+One `Session` is one place and one line: all that a speaker says there is changed alike, as it would be live, so that
+the running baseline has the place in it too.
+"""
 
-from models.voice_mt.network import CHANNELS
+from dataclasses import dataclass
+from fractions import Fraction
 
-_WARPED = CHANNELS + 8  # channels that a shift of the mel axis may bring into sight
-SILENCE_DB = -100.0
+import av
+import numpy as np
+from numpy.typing import NDArray
 
+from models.voice_mt.descriptors import RATE
 
-def warp(x: Tensor, generator: Generator) -> Tensor:
-    """`x`: (n, channels, T) -> a shift and stretch of the mel axis, a stretch of time that keeps the newest column."""
-    n = x.shape[0]
-    r = torch.randn(n, 3, generator=generator).clamp(-2, 2)
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = 1 + 0.12 * r[:, 0]
-    theta[:, 0, 2] = 1 - theta[:, 0, 0]
-    theta[:, 1, 1] = 1 + 0.04 * r[:, 1]
-    theta[:, 1, 2] = 0.035 * r[:, 2]
-    grid = F.affine_grid(theta, [n, 1, x.shape[1], x.shape[2]], align_corners=False)
-    return F.grid_sample(x[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
+Samples = NDArray[np.float32]
+
+DIRECT = 0.0025  # s after the first sound that still counts as direct (Zahorik 2002)
+_OCTAVES_HZ = np.array([60, 125, 250, 500, 1000, 2000, 4000, 8000])
 
 
-def augment(x: Tensor, backgrounds: Tensor, generator: Generator) -> Tensor:
-    """`x`: (n, 64, T) dB -> (n, 46, T) dB. `backgrounds`: (m, 64, T) dB of sounds that may be heard beside a voice."""
-    n, columns = x.shape[0], x.shape[2]
-    x = warp(x[:, :_WARPED], generator)[:, :CHANNELS]
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A line: encoder, its decoder, sample rate in Hz, bits per second or 0."""
 
-    def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(n, 1, 1, generator=generator)
+    encoder: str
+    decoder: str
+    rate: int
+    bits: int
 
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(n, *shape, generator=generator)
 
-    def some(share: float) -> Tensor:
-        return torch.rand(n, generator=generator) < share
+# Opus as in WebRTC; AMR, the codec of GSM and UMTS telephones (PyAV encodes no older GSM); G.711 of telephone lines.
+CODECS = (
+    Codec("libopus", "libopus", 16_000, 8_000),
+    Codec("libopus", "libopus", 16_000, 16_000),
+    Codec("libopus", "libopus", 16_000, 24_000),
+    Codec("libopencore_amrnb", "amrnb", 8_000, 7_950),
+    Codec("libopencore_amrnb", "amrnb", 8_000, 12_200),
+    Codec("pcm_mulaw", "pcm_mulaw", 8_000, 0),
+)
 
-    power = 10 ** (x / 10)
-    # A room: each column leaves an echo that fades with a reverberation time of 0.2 to 0.8 s.
-    fade = 10 ** (-0.6 / uniform(20, 80)) ** torch.arange(columns)
-    strength, k = uniform(0, 0.1), some(0.2)
-    power[k] = power[k] + strength[k] * fade[k] * torch.cumsum(power[k] / fade[k], 2)
-    # Noise of any colour, and sounds of any kind, under the loudest columns.
-    loud = power.sum(1).amax(1)[:, None, None] / CHANNELS
-    axis = torch.linspace(-1, 1, CHANNELS)[None, :, None]
-    colour, snr, k = 12 * normal(1, 1) * axis + 3 * normal(CHANNELS, 1), uniform(5, 40), some(0.3)
-    grain = torch.empty(int(k.sum()), CHANNELS, columns).exponential_(generator=generator)  # power of noise is that
-    power[k] = power[k] + (loud * 10 ** ((colour - snr) / 10))[k] * grain
-    snr, k = uniform(8, 35), some(0.15)
-    other = 10 ** (backgrounds[torch.randint(len(backgrounds), (n,), generator=generator), :CHANNELS][k].float() / 10)
-    other = other / other.sum(1).amax(1)[:, None, None].clamp_min(1e-9) * CHANNELS
-    power[k] = power[k] + (loud * 10 ** (-snr / 10))[k] * other
-    x = 10 * torch.log10(power.clamp_min(1e-10))
-    # A line: tilt, ripple, and nothing above 3.4 to 8 kHz.
-    x = x + (5 * normal(1, 1) * axis + 2 * normal(CHANNELS, 1)) * some(0.3)[:, None, None]
-    cut = torch.randint(30, CHANNELS, (n, 1, 1), generator=generator)
-    above = (torch.arange(CHANNELS)[None, :, None] >= cut) & some(0.15)[:, None, None]
-    return torch.where(above, torch.full_like(x, SILENCE_DB), x)
+
+def coded(samples: Samples, codec: Codec) -> Samples:
+    """Return what comes out of a codec, as long as what went in."""
+    encoder: av.AudioCodecContext = av.CodecContext.create(codec.encoder, "w")
+    encoder.sample_rate, encoder.layout, encoder.format = codec.rate, "mono", "s16"
+    encoder.time_base = Fraction(1, codec.rate)
+    if codec.bits:
+        encoder.bit_rate = codec.bits
+    encoder.open()
+    decoder: av.AudioCodecContext = av.CodecContext.create(codec.decoder, "r")
+    decoder.sample_rate, decoder.layout = codec.rate, "mono"
+    if encoder.extradata:
+        decoder.extradata = encoder.extradata
+    whole = np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    frame = av.AudioFrame.from_ndarray(whole[None], "s16", "mono")
+    frame.sample_rate, frame.pts = RATE, 0
+    before = av.AudioResampler("s16", "mono", codec.rate, frame_size=encoder.frame_size or None)
+    after = av.AudioResampler("flt", "mono", RATE)
+    packets = [p for f in before.resample(frame) + before.resample(None) for p in encoder.encode(f)]
+    packets += encoder.encode(None)
+    frames = [g for packet in packets for f in decoder.decode(packet) for g in after.resample(f)]
+    out = np.concatenate([f.to_ndarray()[0] for f in frames + after.resample(None)]).astype(np.float32)
+    return np.pad(out, (0, max(0, len(samples) - len(out))))[: len(samples)]
+
+
+def room(samples: Samples, response: Samples) -> Samples:
+    """Return what is heard in a room of this impulse response."""
+    size = len(samples) + len(response)
+    heard = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)
+    return np.asarray(heard[: len(samples)], np.float32)
+
+
+def response(rng: np.random.Generator, seconds: float, level: float) -> Samples:
+    """Return the impulse response of a room of this reverberation time; `level` in dB of its echoes to direct sound."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    tail = rng.standard_normal(len(t)) * 10 ** (-3 * t / seconds) * (t > DIRECT)
+    tail *= 10 ** (level / 20) / np.sqrt((tail**2).sum())
+    tail[0] = 1.0
+    return tail.astype(np.float32)
+
+
+def shifted(samples: Samples, factor: float) -> Samples:
+    """Return the sound at `factor` times the speed: pitch, formants and rate change together."""
+    at = np.arange(0, len(samples) - 1, factor)
+    return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
+
+
+class Session:
+    """A place and a line for all that one speaker says there."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.factor = float(2 ** (rng.uniform(-1.5, 1.5) / 12)) if rng.random() < 0.5 else 1.0
+        self._tilt, self._ripple = rng.normal(0, 1.2), rng.normal(0, 2.0, len(_OCTAVES_HZ))  # dB
+        self._response = response(rng, rng.uniform(0.15, 0.7), rng.uniform(-12, -2)) if rng.random() < 0.4 else None
+        self._noise_db = rng.uniform(8, 35) if rng.random() < 0.6 else None  # signal to noise
+        self._colour = rng.uniform(-1.2, 0.2)
+        self._codec = CODECS[rng.integers(len(CODECS))] if rng.random() < 0.4 else None
+
+    def __call__(self, samples: Samples, rng: np.random.Generator) -> Samples:
+        """Return the sound as it is heard there; `rng` makes its noise."""
+        x = shifted(samples, self.factor) if self.factor != 1 else samples
+        bins = np.fft.rfft(x)
+        hertz = np.maximum(np.fft.rfftfreq(len(x), 1 / RATE), _OCTAVES_HZ[0])
+        decibels = self._tilt * np.log2(hertz / 1000) + np.interp(np.log2(hertz), np.log2(_OCTAVES_HZ), self._ripple)
+        x = np.fft.irfft(bins * 10 ** (decibels / 20), len(x)).astype(np.float32)
+        if self._response is not None:
+            x = room(x, self._response)
+        if self._noise_db is not None:
+            noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(x))) * hertz**self._colour, len(x))
+            level = np.sqrt((x**2).mean() / max((noise**2).mean(), 1e-20)) * 10 ** (-self._noise_db / 20)
+            x = x + (level * noise).astype(np.float32)
+        x = np.clip(x, -1, 1)
+        return x if self._codec is None else coded(x, self._codec)

@@ -1,94 +1,104 @@
-"""RAVDESS as `affectstream prepare` wrote it, who is held out of it, and what a clip is a target for.
+"""The corpora as `affectstream prepare` wrote them, who is held out, and what a recording is a target for.
 
-RAVDESS (Livingstone & Russo 2018): 24 actors say two sentences in eight manners, all but neutral in two intensities.
+RAVDESS (Livingstone & Russo 2018): 24 actors say two English sentences in eight manners, all but neutral in two
+intensities. nEMO (Christop 2024): 9 actors say 90 Polish sentences in six manners.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.errors import ModelError
 from models.face_mt.data import read
 from models.face_mt.votes import CIRCUMPLEX
-from models.voice_mt.network import AFFECT, CLASSES, COLUMNS
+from models.voice_mt.descriptors import HOP
+from models.voice_mt.network import AFFECT, CLASSES
 
 Floats = NDArray[np.float64]
 
-# RAVDESS' emotion field 1..8 -> CLASSES.
-_EMOTION = np.array([CLASSES.index(c) for c in (
-    "neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise",
-)])  # fmt: skip
+CORPORA = ("ravdess", "nemo")
 FOLDS = 4
-NO_SPEECH, CALM, NEUTRAL = (CLASSES.index(c) for c in ("no_speech", "calm", "neutral"))
-SPOKEN = len(CLASSES) - 1  # classes of a voice
+NEUTRAL, CALM = CLASSES.index("neutral"), CLASSES.index("calm")
 # Valence and arousal of the classes as for faces; calm, which is served as neutral, has neutral's place.
-POSITIONS: Floats = np.array([CIRCUMPLEX.get(c, (0.0, 0.0)) for c in CLASSES[:SPOKEN]])
+POSITIONS: Floats = np.array([CIRCUMPLEX.get(c, (0.0, 0.0)) for c in CLASSES])
 NORMAL_AROUSAL = 0.7  # of a class's arousal for RAVDESS' normal intensity, 1 for its strong one: our choice, unmeasured
-SILENCE_DB = -100.0
-LOUD_DB = 30.0  # a column this far below the loudest is a pause
-SETTLED = 100  # columns of speech before a window is asked for an answer
-AFTER = 60  # columns after the last word for which it still is
+# Held out of the file that ships, so that it can be heard on somebody: one man and one woman.
+UNHEARD = ("ravdess-01", "ravdess-02")
 
 
 @dataclass(frozen=True)
-class Clips:
-    """n clips: `mel` (n, 64, columns) dB, the columns in use, class, actor, whether of strong intensity."""
+class Recordings:
+    """Hold n recordings of all corpora, one after the other."""
 
-    mel: NDArray[np.float16]
-    length: NDArray[np.int64]
-    label: NDArray[np.int64]
-    actor: NDArray[np.int64]
+    samples: NDArray[np.int16]
+    speech: NDArray[np.uint8]  # a 255th of the probability, every 10 ms
+    start: NDArray[np.int64]  # (n + 1,) frame at which each begins
+    label: NDArray[np.int64]  # (n,) of CLASSES
+    speaker: NDArray[np.int64]  # (n,) of `speakers`
+    corpus: NDArray[np.int64]  # (n,) of CORPORA
     strong: NDArray[np.bool_]
-    spoken: NDArray[np.int64]  # (n, 2) first loud column and the one after the last
-    name: NDArray[np.str_]  # of the recording, without its suffix
+    speakers: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def sound(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the samples of a recording in [-1, 1] and the probability of speech at each of its frames."""
+        first, last = int(self.start[row]), int(self.start[row + 1])
+        samples = self.samples[first * HOP : last * HOP].astype(np.float32) / 32767
+        return samples, self.speech[first:last].astype(np.float32) / 255
 
     def affect(self) -> Floats:
-        """(n, 2) valence and arousal that the class and the intensity stand for."""
-        scale = np.stack([np.ones(len(self.label)), np.where(self.strong, 1.0, NORMAL_AROUSAL)], 1)
+        """Return (n, 2) valence and arousal that class and intensity stand for."""
+        plain = (self.corpus == CORPORA.index("ravdess")) & ~self.strong
+        scale = np.stack([np.ones(len(self)), np.where(plain, NORMAL_AROUSAL, 1.0)], 1)
         return np.asarray(POSITIONS[self.label] * scale, np.float64)
 
+    def fold(self) -> NDArray[np.int64]:
+        """Return (n,) the fold in which each recording is held out: of RAVDESS three men and three women each."""
+        number = {name: i for i, name in enumerate(self.speakers)}
+        of = np.zeros(len(self.speakers), np.int64)
+        for corpus in CORPORA:
+            own = [name for name in self.speakers if name.startswith(corpus)]
+            for i, name in enumerate(own):
+                of[number[name]] = (i // 2 if corpus == "ravdess" else i) % FOLDS
+        return of[self.speaker]
 
-def clips(folder: Path) -> Clips:
-    """The prepared shards of RAVDESS. Raises FileNotFoundError where there are none."""
-    columns = read(folder)
-    mel, length = columns["mel"].astype(np.float16), columns["length"].astype(np.int64)
-    return Clips(
-        mel,
-        length,
-        _EMOTION[columns["emotion"].astype(np.int64) - 1],
-        columns["actor"].astype(np.int64),
-        columns["intensity"].astype(np.int64) == 2,
-        np.array([_spoken(one[:, :n]) for one, n in zip(mel, length, strict=True)]),
-        columns["name"].astype(np.str_),
+
+def recordings(folder: Path) -> Recordings:
+    """Return the prepared corpora, sub-folders of `folder`. Raises FileNotFoundError where one is missing.
+
+    Raises `ModelError` where one was prepared by an earlier version.
+    """
+    parts = {corpus: read(folder / corpus) for corpus in CORPORA}
+    for corpus, columns in parts.items():
+        if "samples" not in columns:
+            raise ModelError(f"{folder / corpus} was prepared by an earlier version; prepare {corpus} again.")
+    length = np.concatenate([columns["length"].astype(np.int64) for columns in parts.values()])
+    names = np.concatenate([columns["speaker"].astype(np.str_) for columns in parts.values()])
+    emotions = np.concatenate([columns["emotion"].astype(np.str_) for columns in parts.values()])
+    speakers = tuple(sorted(set(names.tolist()), key=lambda name: (not name.startswith("ravdess"), name)))
+    return Recordings(
+        np.concatenate([columns["samples"].astype(np.int16) for columns in parts.values()]),
+        np.concatenate([columns["speech"].astype(np.uint8) for columns in parts.values()]),
+        np.concatenate([[0], np.cumsum(length)]),
+        np.array([CLASSES.index(one) for one in emotions]),
+        np.array([speakers.index(one) for one in names]),
+        np.concatenate([np.full(len(columns["length"]), k) for k, columns in enumerate(parts.values())]),
+        np.concatenate([columns["strong"].astype(np.bool_) for columns in parts.values()]),
+        speakers,
     )
 
 
-def fold_actors(fold: int) -> NDArray[np.int64]:
-    """The six actors held out in `fold`: three women and three men."""
-    return np.array([a for a in range(1, 25) if ((a - 1) // 2) % FOLDS == fold])
-
-
 def affect_of(out: Tensor) -> Tensor:
-    """(n, 13) of the network -> (n, 2) valence and arousal: half what it says outright, which varies too much, and half
-    the expected place of the classes, which varies too little.
+    """Return (n, 2) valence and arousal of the network's (n, 10).
+
+    Half is what it says outright, which varies too much, and half the expected place of the classes, which varies too
+    little.
     """
-    p = torch.softmax(out[:, :SPOKEN], 1)
-    outright = torch.tanh(out[:, len(CLASSES) : len(CLASSES) + AFFECT])
-    return (outright + p @ torch.tensor(POSITIONS, dtype=p.dtype)) / 2
-
-
-def _spoken(mel: NDArray[np.float16]) -> tuple[int, int]:
-    level = mel.max(0)
-    loud = np.flatnonzero(level > level.max() - LOUD_DB)
-    return int(loud[0]), int(loud[-1]) + 1
-
-
-def window(mel: NDArray[np.float16], end: int) -> NDArray[np.float32]:
-    """(64, 301) that ends at column `end`; before the clip there is silence."""
-    out = np.full((mel.shape[0], COLUMNS), SILENCE_DB, np.float32)
-    first = max(0, end - COLUMNS)
-    out[:, COLUMNS - (end - first) :] = mel[:, first:end]
-    return out
+    p = out[:, : len(CLASSES)].softmax(1)
+    outright = out[:, len(CLASSES) : len(CLASSES) + AFFECT].tanh()
+    return (outright + p @ out.new_tensor(POSITIONS.tolist())) / 2

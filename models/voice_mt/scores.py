@@ -1,82 +1,77 @@
-"""What a voice network says of whole clips, and the figures that are reported of it."""
+"""What voice networks say of recordings that they did not learn from, and the figures that are reported of it."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from models.face_mt.scores import concordance, macro_f1, softmax
-from models.voice_mt.data import CALM, NEUTRAL, SPOKEN, Clips, Floats, affect_of, window
+from models.voice_mt.data import CALM, NEUTRAL, Floats, Recordings, affect_of
 from models.voice_mt.network import CLASSES, VoiceNetwork
+from models.voice_mt.windows import Asked
 
-SEVEN = SPOKEN - 1
-_BATCH = 64
+SEVEN = len(CLASSES) - 1
+SIX = tuple(CLASSES.index(c) for c in ("neutral", "anger", "fear", "happiness", "sadness", "surprise"))
+HEARD = 30.0  # s of speech in the baseline, from which a speaker counts as heard before
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Of n clips: `rows` in the data, `logits` (n, 9), `affect` (n, 2) valence and arousal."""
+class Answers:
+    """Hold, of n windows, the recording, `logits` (n, 8), `affect` (n, 2), seconds of speech in the baseline."""
 
-    rows: NDArray[np.int64]
+    row: NDArray[np.int64]
     logits: Floats
     affect: Floats
-
-    def save(self, path: Path) -> None:
-        """As .npz without pickles."""
-        np.savez(path, rows=self.rows, logits=self.logits, affect=self.affect)
-
-    @staticmethod
-    def load(path: Path) -> "Heard":
-        """What `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            return Heard(file["rows"], file["logits"], file["affect"])
-
-
-def sentence(data: Clips, row: int | np.integer[Any]) -> NDArray[np.float32]:
-    """(64, 301): the window in which the last word has just ended, which holds the whole sentence."""
-    return window(data.mel[row], int(data.spoken[row, 1]))
+    seconds: Floats
 
 
 @torch.no_grad()
-def hear(network: VoiceNetwork, data: Clips, rows: NDArray[np.int64]) -> Heard:
-    """Reads each clip once, at the end of its sentence."""
-    network.eval()
-    parts = []
-    for start in range(0, len(rows), _BATCH):
-        mel = np.stack([sentence(data, row) for row in rows[start : start + _BATCH]])
-        parts.append(network(torch.from_numpy(mel)).double())
-    out = torch.cat(parts)
-    return Heard(rows, out[:, : len(CLASSES)].numpy(), affect_of(out).numpy())
+def answers(network: VoiceNetwork, asked: Asked) -> Answers:
+    """Return what a network says of windows."""
+    out = network.eval()(torch.from_numpy(asked.inputs)).double()
+    return Answers(asked.row, out[:, : len(CLASSES)].numpy(), affect_of(out).numpy(), asked.seconds.astype(np.float64))
+
+
+def together(parts: list[Answers]) -> Answers:
+    """Return the answers of several networks as one."""
+    return Answers(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("row", "logits", "affect", "seconds")))
 
 
 def served(probabilities: Floats) -> Floats:
-    """(n, 9) -> (n, 8): the seven, calm counted as neutral, and no_speech."""
+    """Return (n, 7), the expressions with calm counted as neutral, of (n, 8)."""
     out = np.delete(probabilities, CALM, axis=1)
     out[:, NEUTRAL] += probabilities[:, CALM]
     return out
 
 
 def seven(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Classes with calm counted as neutral."""
+    """Return classes with calm counted as neutral."""
     return np.where(labels == CALM, NEUTRAL, labels)
 
 
-def figures(heard: Heard, data: Clips) -> dict[str, float]:
-    """Accuracy over RAVDESS' eight classes and over the seven, and concordance with the classes' places."""
-    truth, p = data.label[heard.rows], softmax(heard.logits)
-    eight = p[:, :SPOKEN].argmax(1)
-    basic = served(p)[:, :SEVEN].argmax(1)
-    place = data.affect()[heard.rows]
+def mean_recall(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: tuple[int, ...]) -> float:
+    """Return the mean recall of the classes that there are."""
+    return float(np.mean([(guess[truth == c] == c).mean() for c in classes if (truth == c).any()]))
+
+
+def guesses(said: Answers, classes: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the likeliest of some of the seven, calm counted as neutral."""
+    p = served(softmax(said.logits))[:, list(classes)]
+    return np.array(classes)[p.argmax(1)]
+
+
+def figures(said: Answers, data: Recordings) -> dict[str, float]:
+    """Return accuracy over eight and seven classes and concordance with the classes' places."""
+    truth, place = data.label[said.row], data.affect()[said.row]
+    basic, guess = seven(truth), guesses(said, tuple(range(SEVEN)))
+    present = tuple(int(c) for c in np.unique(basic))
     return {
-        "accuracy": float((eight == truth).mean()),
-        "f1": macro_f1(truth, eight, SPOKEN),
-        "accuracy7": float((basic == seven(truth)).mean()),
-        "f1_7": macro_f1(seven(truth), basic, SEVEN),
-        "strong": float((eight == truth)[data.strong[heard.rows]].mean()),
-        "ccc_valence": concordance(heard.affect[:, 0], place[:, 0]),
-        "ccc_arousal": concordance(heard.affect[:, 1], place[:, 1]),
-        "taken_for_no_speech": float((p.argmax(1) == CLASSES.index("no_speech")).mean()),
+        "windows": float(len(truth)),
+        "accuracy8": float((said.logits.argmax(1) == truth).mean()),
+        "accuracy7": float((guess == basic).mean()),
+        "recall": mean_recall(basic, guess, present),
+        "f1": macro_f1(basic, guess, SEVEN),
+        "ccc_valence": concordance(said.affect[:, 0], place[:, 0]),
+        "ccc_arousal": concordance(said.affect[:, 1], place[:, 1]),
     }

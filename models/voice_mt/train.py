@@ -1,17 +1,13 @@
-"""`affectstream train voice-mt`: the voice network on RAVDESS, split by actor.
+"""`affectstream train voice-mt`: the voice network on RAVDESS and nEMO.
 
-RAVDESS is CC BY-NC-SA 4.0, and so are the weights. Figures are for actors that were never heard: with 24 actors, four
-folds of six give one prediction for each clip. The weights that ship are those of fold 0, whose six actors can so be
-used to check the very file. Nothing is ever chosen by a held-out actor: the last epoch's average counts. A killed run
-goes on from its last epoch.
+Both are CC BY-NC-SA 4.0, and so are the weights. Figures are for speakers that were never heard (four folds over the
+speakers of both corpora) and for a corpus that was never heard (each of the two from the other). The network that ships
+learns from all speakers but `UNHEARD`, by the same recipe; nothing is chosen by what a held-out speaker said.
 """
 
-import copy
-import math
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,196 +17,122 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from models.errors import ModelError
-from models.voice_mt.augment import augment
-from models.voice_mt.data import AFTER, FOLDS, NEUTRAL, NO_SPEECH, SETTLED, Clips, clips, fold_actors, window
-from models.voice_mt.network import AFFECT, CLASSES, VoiceNetwork
-from models.voice_mt.scores import figures, hear
-from models.voice_mt.sounds import lessons
+from models.files import written_whole
+from models.voice_mt.data import CORPORA, FOLDS, UNHEARD, Recordings, recordings
+from models.voice_mt.network import AFFECT, CLASSES, Population, VoiceNetwork
+from models.voice_mt.windows import Windows, drawn, windows
 
-LESSONS = 40  # clips of each kind of sound that is no voice
-WHOLE = 0.75  # share of the windows that hold the sentence whole; the others end in the midst of it
 SMOOTHING = 0.1  # of the labels
-LOOK_WEIGHT, AFFECT_WEIGHT, SIDE_WEIGHT = 0.3, 0.3, 0.2  # in the loss: each look alone; beside the classes
+MIXUP = 0.3  # of its beta distribution
+AFFECT_WEIGHT = 0.3  # in the loss, beside the classes
 
 
 @dataclass(frozen=True)
 class Options:
-    """A run; a run is only resumed with the same options."""
+    """Hold the recipe of one network."""
 
-    folder: str  # prepared RAVDESS
-    held_out: tuple[int, ...]  # actors
-    epochs: int = 40
-    batch: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.1
-    average: float = 0.98  # decay of the weight average, per step
-    lessons: int = LESSONS
+    epochs: int = 12
+    batch: int = 256
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.05
     seed: int = 1
 
 
-def _batches(data: Clips, rows: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(steps, size) rows; neutral, of which RAVDESS has half as many as of the others, counts double."""
-    twice = np.concatenate([rows, rows[data.label[rows] == NEUTRAL]])
-    steps = len(twice) // size
-    return rng.permutation(twice)[: steps * size].reshape(steps, size)
+def weights_of(data: Recordings, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how often each row is drawn: corpora count the same, and within each corpus its classes do."""
+    group = data.corpus[rows] * len(CLASSES) + data.label[rows]
+    count = np.bincount(group, minlength=len(CORPORA) * len(CLASSES)).astype(np.float64)
+    classes = (count.reshape(len(CORPORA), -1) > 0).sum(1)
+    weight = 1 / (count[group] * classes[data.corpus[rows]])
+    return np.asarray(weight / weight.sum(), np.float64)
 
 
-def _windows(data: Clips, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-    out = []
-    for row in rows:
-        first, last = (int(v) for v in data.spoken[row])
-        latest = min(last + AFTER, int(data.length[row]))
-        begin, end = (last, latest) if rng.random() < WHOLE else (min(first + SETTLED, last), last)
-        out.append(window(data.mel[row], int(rng.integers(begin, end + 1))))
-    return torch.from_numpy(np.stack(out))
+def _loss(answers: Tensor, target: Tensor, affect: Tensor) -> Tensor:
+    """Return the sum over members of cross-entropy and about 1 - CCC; `target` (n, 8), `affect` (n, 2)."""
+    classes, place = answers.split([len(CLASSES), AFFECT], 2)
+    loss = -(target * F.log_softmax(classes, 2)).sum(2).mean(1)
+    place = place.tanh()
+    error = (place - affect).square().mean(1) / (affect.var(0) + place.var(1))
+    return (loss + AFFECT_WEIGHT * error.sum(1)).sum()
 
 
-def _room_tone(data: Clips, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-    """What is heard before the first word."""
-    return torch.from_numpy(
-        np.stack([window(data.mel[r], max(20, int(data.spoken[r, 0]) - 15)) for r in rng.choice(rows, 2)])
+def fit(data: Recordings, found: Windows, among: NDArray[np.bool_], options: Options) -> VoiceNetwork:
+    """Return a network that learned from the recordings `among`. Raises `ModelError` for a loss that is no number."""
+    torch.manual_seed(options.seed)
+    generator, rng = Generator().manual_seed(options.seed), np.random.default_rng(options.seed)
+    plain = among & np.isfinite(found.rows[:, 0]).all((0, 2))
+    population = Population.of(
+        np.concatenate(found.rows[:, 0][:, plain]), np.tile(data.speaker[plain], len(found.rows))
     )
-
-
-def _loss(answers: Tensor, target: Tensor, affect: Tensor, side: Tensor, voiced: Tensor) -> Tensor:
-    """`answers` (2, n, 13); `target` (n, 9); `affect` and `side` (n, 2), of the `voiced` rows."""
-    total = torch.zeros(())
-    for weight, out in ((1.0, answers.sum(0)), *((LOOK_WEIGHT, one) for one in answers)):
-        classes, place, extra = out.split([len(CLASSES), AFFECT, 2], 1)
-        loss = -(target * F.log_softmax(classes, 1)).sum(1).mean()
-        error = (torch.tanh(place[voiced]) - affect[voiced]).square()
-        varied = affect[voiced].var(0) + torch.tanh(place[voiced]).var(0)
-        loss = loss + AFFECT_WEIGHT * (error.mean(0) / varied).sum()  # about 1 - CCC
-        loss = loss + SIDE_WEIGHT * F.binary_cross_entropy_with_logits(extra[voiced], side[voiced])
-        total = total + weight * loss
-    return total
-
-
-class _Run:
-    """Everything that a checkpoint holds."""
-
-    def __init__(self, options: Options) -> None:
-        torch.manual_seed(options.seed)
-        self.options = options
-        self.network = VoiceNetwork()
-        self.average = copy.deepcopy(self.network)
-        parts = [[p for p in self.network.parameters() if (p.ndim > 1) == many] for many in (True, False)]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": parts[0], "weight_decay": options.weight_decay}, {"params": parts[1], "weight_decay": 0.0}]
-        )
-        self.epoch = 0
-
-    def save(self, path: Path) -> None:
-        """Whole or not at all."""
-        state = {
-            "options": asdict(self.options), "epoch": self.epoch, "network": self.network.state_dict(),
-            "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-        }  # fmt: skip
-        aside = path.with_suffix(".part")
-        torch.save(state, aside)
-        os.replace(aside, path)
-
-    def resume(self, path: Path) -> None:
-        """Goes on from `path` if it is there. Raises `ModelError` if it is of other options."""
-        if not path.is_file():
-            return
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if state["options"] != asdict(self.options):
-            raise ModelError(f"{path} is of a run with other options; name another folder with --out.")
-        self.epoch = int(state["epoch"])
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
-    def step(self, mel: Tensor, *targets: Tensor, progress: float) -> None:
-        """One step of the optimizer. `progress`: 0..1 of the whole run. Raises `ModelError` for a loss that is not a
-        number.
-        """
-        for group in self.optimizer.param_groups:
-            group["lr"] = (
-                self.options.learning_rate * min(1.0, progress / 0.1) * 0.5 * (1 + math.cos(math.pi * progress))
-            )
-        with torch.autocast("cpu", torch.bfloat16):
-            answers = self.network.answers(mel)
-        loss = _loss(answers, *targets)
-        if not bool(torch.isfinite(loss)):
-            raise ModelError(f"The loss became {float(loss)} in epoch {self.epoch + 1}; the last good one is kept.")
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self._remember()
-
-    @torch.no_grad()
-    def _remember(self) -> None:
-        for a, b in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if a.dtype.is_floating_point:
-                a.lerp_(b, 1 - self.options.average)
-            else:
-                a.copy_(b)
-
-
-def train(options: Options, data: Clips, sounds: NDArray[np.float16], checkpoint: Path) -> VoiceNetwork:
-    """The averaged network after the last epoch; `checkpoint` is written after each. `sounds`: (m, 64, 301) dB without
-    a voice.
-    """
-    run = _Run(options)
-    run.resume(checkpoint)
-    rows = np.flatnonzero(~np.isin(data.actor, options.held_out))
-    noise = torch.from_numpy(sounds)
-    silent = max(2, options.batch // 10)
+    network = VoiceNetwork(population).train()
+    parts = [[p for n, p in network.named_parameters() if n.endswith("bias") == bias] for bias in (False, True)]
+    optimizer = torch.optim.AdamW(
+        [{"params": parts[0], "weight_decay": options.weight_decay}, {"params": parts[1], "weight_decay": 0.0}]
+    )
     affect = torch.from_numpy(data.affect()).float()
-    side = torch.from_numpy(np.stack([data.strong, data.actor % 2 == 0], 1)).float()
-    for epoch in tqdm(range(run.epoch, options.epochs), desc=checkpoint.stem, leave=False):
-        rng = np.random.default_rng([options.seed, epoch])
-        generator = Generator().manual_seed(options.seed * 10_000 + epoch)
-        torch.manual_seed(options.seed * 10_000 + epoch)  # dropout
-        run.network.train()
-        batches = _batches(data, rows, options.batch, rng)
-        for i, batch in enumerate(batches):
-            other = noise[torch.randint(len(noise), (silent,), generator=generator)].float()
-            others = torch.cat([other, _room_tone(data, rows, rng)])
-            mel = augment(torch.cat([_windows(data, batch, rng), others]), noise, generator)
-            label = torch.cat([torch.from_numpy(data.label[batch]), torch.full((len(others),), NO_SPEECH)])
-            target = F.one_hot(label, len(CLASSES)) * (1 - SMOOTHING) + SMOOTHING / len(CLASSES)
-            voiced = label != NO_SPEECH
-            nowhere = torch.zeros(len(others), 2)
-            run.step(
-                mel, target, torch.cat([affect[batch], nowhere]), torch.cat([side[batch], nowhere]), voiced,
-                progress=(epoch + (i + 1) / len(batches)) / options.epochs,
-            )  # fmt: skip
-        run.epoch = epoch + 1
-        run.save(checkpoint)
-    return run.average.eval()
+    schedule: torch.optim.lr_scheduler.OneCycleLR | None = None
+    for _ in range(options.epochs):
+        asked = drawn(data, found, among, rng)
+        seen = network.seen(torch.from_numpy(asked.inputs))
+        weight = torch.from_numpy(weights_of(data, asked.row))
+        steps = len(seen) // options.batch
+        if schedule is None:
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, options.learning_rate, total_steps=options.epochs * (steps + 8)
+            )
+        for _ in range(steps):
+            at = torch.multinomial(weight, options.batch, True, generator=generator)
+            row = torch.from_numpy(asked.row)[at]
+            target = F.one_hot(torch.from_numpy(data.label)[row], len(CLASSES)).float()
+            share = torch.from_numpy(rng.beta(MIXUP, MIXUP, (options.batch, 1))).float()
+            other = torch.randperm(options.batch, generator=generator)
+            x, y, place = (v * share + v[other] * (1 - share) for v in (seen[at], target, affect[row]))
+            loss = _loss(network.answers(x), y * (1 - SMOOTHING) + SMOOTHING / len(CLASSES), place)
+            if not bool(torch.isfinite(loss)):
+                raise ModelError("The loss is no number any more; look for recordings that are broken.")
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    return network.eval()
 
 
-def load(checkpoint: Path) -> tuple[VoiceNetwork, Options]:
-    """The averaged network of a checkpoint, and how it was trained. Raises `ModelError` if the run is not over."""
-    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    options = Options(**{**state["options"], "held_out": tuple(state["options"]["held_out"])})
-    if state["epoch"] < options.epochs:
-        raise ModelError(f"{checkpoint} stopped after {state['epoch']} of {options.epochs} epochs; train again.")
-    network = VoiceNetwork()
-    network.load_state_dict(state["average"])
-    return network.eval(), options
+def runs(data: Recordings) -> dict[str, NDArray[np.bool_]]:
+    """Return the recordings that each network learns from: the one that ships, the folds, and each corpus alone."""
+    unheard = [data.speakers.index(name) for name in UNHEARD if name in data.speakers]
+    found = {"shipped": ~np.isin(data.speaker, unheard)}
+    found |= {f"fold{k}": data.fold() != k for k in range(FOLDS)}
+    return found | {f"from-{name}": data.corpus == k for k, name in enumerate(CORPORA)}
 
 
-def main(
-    data: Path, out: Path, *, folds: tuple[int, ...] = tuple(range(FOLDS)), **changes: Any
-) -> list[dict[str, float]]:
-    """Trains the folds on `data`/ravdess into `out`/fold{n}.pt, with what each says of its held-out clips in
-    `out`/fold{n}.npz. One row of figures for each fold. Raises `ModelError` or FileNotFoundError.
+def main(data: Path, out: Path, options: Options | None = None) -> tuple[Recordings, Windows]:
+    """Train all networks of `runs` on the prepared corpora in `data`, into `out`/NAME.pt; those that are there stay.
+
+    Raises `ModelError` or FileNotFoundError.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    options = options or Options()
     torch.set_num_threads(1)  # its tensors are too small for more to pay
-    spoken = clips(data / "ravdess")
-    rows = []
-    sounds: NDArray[np.float16] | None = None
-    for fold in folds:
-        held = tuple(int(a) for a in fold_actors(fold))
-        options = replace(Options(str(data / "ravdess"), held), **changes)
-        sounds = lessons(options.lessons, options.seed) if sounds is None else sounds
-        network = train(options, spoken, sounds, out / f"fold{fold}.pt")
-        heard = hear(network, spoken, np.flatnonzero(np.isin(spoken.actor, held)))
-        heard.save(out / f"fold{fold}.npz")
-        rows.append({"fold": fold, **figures(heard, spoken)})
-    return rows
+    spoken = recordings(data)
+    cache = out / "windows.npz"
+    if not cache.is_file():
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        windows(data, len(spoken)).save(cache)
+    found = Windows.load(cache)
+    if found.rows.shape[2] != len(spoken):
+        raise ModelError(f"{cache} is of other recordings; name another folder with --out.")
+    for name, among in tqdm(runs(spoken).items(), desc="networks", leave=False):
+        path = out / f"{name}.pt"
+        if not path.is_file():
+            network = fit(spoken, found, among, options)
+            with written_whole(path) as aside:
+                torch.save({"network": network.state_dict()}, aside)
+    return spoken, found
+
+
+def load(checkpoint: Path) -> VoiceNetwork:
+    """Return the network of a checkpoint. Raises FileNotFoundError if it was not trained yet."""
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint} is missing. Run `affectstream train voice-mt` to the end first.")
+    network = VoiceNetwork()
+    network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["network"])
+    return network.eval()

@@ -1,4 +1,4 @@
-"""`demo:`, a source for machines without a camera: a real portrait that moves, and a voice-like tone that pauses."""
+"""`demo:`, a source for machines without a camera: a real portrait that moves, and a made voice that pauses."""
 
 import math
 import threading
@@ -20,9 +20,16 @@ RATE = 30  # frames/s
 _FACE = (224.0, 118.0)  # pixels, centre of the face in the 512x512 portrait
 _ZOOM = 1.5  # the face is then about 150 pixels wide
 _VOICE_SECONDS = 6  # the sound repeats after this: 4 s of syllables, 2 s of pause
-_PITCH = 120.0  # Hz, fundamental; a whole number of periods fits into the loop
-_FORMANTS = ((730.0, 90.0, 1.0), (1090.0, 110.0, 0.5), (2440.0, 170.0, 0.25))  # Hz, Hz, gain: the vowel of "father"
-_SYLLABLES = 4.0  # syllables/s, about the rate of speech
+_PITCH, _FALL, _WAVER = 112.0, 0.12, 0.02  # Hz, and how far it falls over a phrase and wavers with each syllable
+_SYLLABLES = 4.0  # syllables/s, about the rate of calm speech
+_PHRASE = 4.0  # s of speech
+# Formants of the vowels of one syllable after the other, Hz (Peterson & Barney 1952, men).
+_VOWELS = (
+    (730, 1090, 2440), (390, 1990, 2550), (570, 840, 2410), (530, 1840, 2480), (440, 1020, 2240), (640, 1190, 2390),
+    (490, 1350, 1690), (530, 1840, 2480), (730, 1090, 2440), (570, 840, 2410), (390, 1990, 2550), (440, 1020, 2240),
+    (640, 1190, 2390), (530, 1840, 2480), (490, 1350, 1690), (730, 1090, 2440),
+)  # fmt: skip
+_RESONANCES = ((1.0, 80.0), (0.6, 110.0), (0.25, 160.0))  # gain, width in Hz of each formant
 
 
 class DemoSource:
@@ -75,13 +82,27 @@ def demo_picture(portrait: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
 
 def demo_voice() -> NDArray[np.float32]:
-    """Return (264600,) float32 in [-1, 1]: six seconds of vowel-like syllables and a pause that loop seamlessly."""
+    """Return (264600,) float32 in [-1, 1]: a calm, flat phrase of 4 s and 2 s of pause, to be repeated without a seam.
+
+    A source of harmonics whose pitch falls, through formants that glide from vowel to vowel, with a little noise where
+    a consonant would be: enough for the speech detector, and as near to neutral as a made voice is.
+    """
     t = np.arange(_VOICE_SECONDS * SAMPLE_RATE) / SAMPLE_RATE
+    syllable = np.minimum((t * _SYLLABLES).astype(np.int64), len(_VOWELS) - 1)
+    inside = t * _SYLLABLES % 1  # of a syllable, 0 to 1
+    pitch = _PITCH * (1 + _FALL * (0.5 - t / _PHRASE)) * (1 + _WAVER * np.sin(2 * np.pi * _SYLLABLES * t))
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
+    glide = np.clip(inside / 0.35, 0, 1)[:, None]
+    glide = glide**2 * (3 - 2 * glide)
+    vowels = np.array(_VOWELS, np.float64)
+    formants = vowels[np.maximum(syllable - 1, 0)] * (1 - glide) + vowels[syllable] * glide
     tone = np.zeros_like(t)
     for harmonic in range(1, int(4000 / _PITCH)):
-        frequency = harmonic * _PITCH
-        gain = sum(g / (1.0 + ((frequency - centre) / width) ** 2) for centre, width, g in _FORMANTS)
-        tone += gain * np.sin(2 * np.pi * frequency * t)
-    syllables = np.maximum(0.0, np.sin(2 * np.pi * _SYLLABLES * t)) ** 0.7
-    tone *= syllables * (t < 4.0)
-    return np.asarray(0.5 * tone / np.abs(tone).max(), np.float32)
+        gains = [gain / (1 + ((harmonic * pitch - formants[:, k]) / w) ** 2) for k, (gain, w) in enumerate(_RESONANCES)]
+        tone += sum(gains) / harmonic**0.5 * np.sin(harmonic * phase)
+    fade = np.clip(t / 0.05, 0, 1) * np.clip((_PHRASE - 0.05 - t) / 0.15, 0, 1)
+    tone *= np.clip(1.6 * np.sin(np.pi * inside), 0, 1) ** 0.6 * (1 - 0.3 * t / _PHRASE) * fade
+    hiss = np.diff(np.random.default_rng(1).standard_normal(len(t)), prepend=0)
+    hiss *= 0.012 * np.exp(-(((inside - 0.02) / 0.05) ** 2)) * (fade > 0)
+    voice = tone / np.abs(tone).max() + hiss
+    return np.asarray(0.5 * voice / np.abs(voice).max(), np.float32)

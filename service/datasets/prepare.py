@@ -1,4 +1,4 @@
-"""Prepare a data set as the aligned crops, teacher values and mel columns that training reads.
+"""Prepare a data set as the aligned crops, teacher values and samples of sound that training reads.
 
 The perception is the very one that serves. A data set is written in shards, each aside and then renamed, and a run that
 was stopped goes on with the shards that are missing. Shards are `.npz` files without pickles:
@@ -7,8 +7,7 @@ was stopped goes on with the shards that are missing. Shards are `.npz` files wi
 transform · `blendshapes` (n, 52) float32, NaN where the teacher saw no face, and `blendshape_names` · where OpenFace's
 files are at hand, `openface` (n, 17) float32 intensities and `openface_names` · `yaw` (n,) degrees, NaN where no mesh
 was found · FER+: `votes`, `split`, `index` · pictures: `name`, `label` · webva: `valence` and `arousal` too · video:
-`t` seconds · RAVDESS: `mel` (n, 64, columns) dB, `length`, and
-`emotion`, `intensity`, `actor` from the file names.
+`t` seconds · RAVDESS and nEMO: `service.datasets.voices`.
 """
 
 import csv
@@ -17,10 +16,10 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event, local
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +31,11 @@ from models.errors import UserError
 from models.face_mt.openface import OpenFace
 from models.files import written_whole
 from service.capture.file import FileSource
-from service.capture.media import SAMPLE_RATE, Frame
-from service.datasets import webva
+from service.capture.media import Frame
+from service.datasets import voices, webva
 from service.datasets.blendshapes import NAMES, Blendshapes
 from service.datasets.labelled import EXPRESSIONS_8
 from service.perception.align import aligned_crop
-from service.perception.mel import mel_power
 from service.perception.networks import Networks
 from service.perception.perceive import Perception
 from service.perception.still import face_in_crop
@@ -46,7 +44,7 @@ log = logging.getLogger(__name__)
 
 LABELLED = ("affwild", "omg-emotion", "affectnet", "raf-db", "emotionet", "disfa", "bp4d", "afew-va")
 DATASETS = (
-    "ferplus", "faces", "webva", "ravdess", "video", "affwild2", *LABELLED, "multiterm", "multiterm-files",
+    "ferplus", "faces", "webva", "ravdess", "nemo", "video", "affwild2", *LABELLED, "multiterm", "multiterm-files",
 )  # fmt: skip
 SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
@@ -54,7 +52,6 @@ _OPENFACE = "openface-au"  # folder of OpenFace 1's files, beside the data
 _SHARP_SIDE = 192  # pixels that small pictures are enlarged to before OpenFace's features are taken
 # Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
 _MEAN_SCALE, _MEAN_ROLL, _MEAN_SHIFT = 97.67, -0.0067, (7.54, 14.48)
-_MEL_SECONDS = 6.0  # longest RAVDESS file is 5.3 s
 
 Columns = dict[str, NDArray[np.generic]]
 
@@ -145,8 +142,8 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
     """Write the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
 
     ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); webva: see
-    `service.datasets.webva`; ravdess: FLAC or WAV files by RAVDESS' names; video: a video, or a folder of them.
-    affwild2, a folder of it, becomes folders by recording instead (`service.datasets.affwild2`), with `context` those
+    `service.datasets.webva`; ravdess and nemo: recordings by those corpora's names; video: a video, or a
+    folder of them. affwild2, a folder of it, becomes folders by recording instead (`service.datasets.affwild2`), with `context` those
     of faces with their surroundings too, and so do the sets of `service.datasets.labelled_sets`. multiterm adds what
     that system reads (`service.datasets.multiterm`), and multiterm-files takes it from other programs' files. Raise
     `UserError` for a name or folder that is not there, `AnnotationError` for a file that is wrong.
@@ -173,7 +170,8 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
 
         return prepare_labelled(dataset, source, target)
     target.mkdir(parents=True, exist_ok=True)
-    makers = {"ferplus": _ferplus, "faces": _faces, "webva": _webva, "ravdess": _ravdess, "video": _video}
+    makers = {"ferplus": _ferplus, "faces": _faces, "webva": _webva, "video": _video}
+    makers |= {name: partial(voices.shards, name) for name in voices.CORPORA}
     shards = makers[dataset]
     for name, make in shards(source):
         path = target / f"{name}.npz"
@@ -321,36 +319,3 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
             } | _openface_columns(units, reader)  # fmt: skip
 
         yield path.stem, make
-
-
-def _ravdess(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
-    paths = sorted(p for p in source.iterdir() if p.suffix.lower() in (".flac", ".wav"))
-    if not paths:
-        raise UserError(f"{source} holds no .flac or .wav files.")
-    for start in range(0, len(paths), SHARD):
-        part = paths[start : start + SHARD]
-
-        def make(part: list[Path] = part) -> Columns:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                mels = list(tqdm(pool.map(_mel, part), total=len(part), desc="mel columns", leave=False))
-            fields = np.array([[int(field) for field in path.stem.split("-")] for path in part])
-            width = round(_MEL_SECONDS * 100) + 1
-            mel = np.full((len(mels), 64, width), -100.0, np.float16)
-            for i, one in enumerate(mels):
-                mel[i, :, : one.shape[1]] = one[:, :width]
-            return {
-                "mel": mel, "length": np.array([min(one.shape[1], width) for one in mels]), "emotion": fields[:, 2],
-                "intensity": fields[:, 3], "actor": fields[:, 6], "name": np.array([path.stem for path in part]),
-            }  # fmt: skip
-
-        yield f"{start:06d}", make
-
-
-def _mel(path: Path) -> NDArray[np.float32]:
-    """Return (64, columns) mel power in dB of a whole sound file, at 44.1 kHz mono."""
-    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
-    with av.open(str(path)) as container:
-        frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
-    frames += resampler.resample(None)
-    samples = np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
-    return np.asarray(10 * np.log10(np.maximum(mel_power(samples), 1e-10)), np.float32)

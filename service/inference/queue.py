@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from engines.errors import EngineError
 
-ACTIVE = (
-    0.25  # s; a session with a request within this time will have another one soon, and may be waited for
-)
+ACTIVE = 0.25  # s; a session with a request within this time will have another one soon, and may be waited for
 FORGET = 2.0  # s without a request, after which a session's place in the order is forgotten
 BATCH_SECONDS = 0.2  # that an engine call may be expected to take, if it has more than one row
 

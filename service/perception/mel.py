@@ -173,6 +173,20 @@ class MelStream:
         """First column that is still kept."""
         return self._next - self._ring
 
+    @property
+    def samples_end(self) -> int:
+        """The sample after the newest; 0 before the first."""
+        return self._end
+
+    @property
+    def first_sample(self) -> int:
+        """The sample at which sound began."""
+        return self.first * HOP
+
+    def samples(self, first: int, last: int) -> NDArray[np.float32]:
+        """Return samples `first` to `last` - 1 of the last 12 s; silence where there are none."""
+        return self._slice(first, last)
+
     def push(self, sound: Sound) -> None:
         """Takes consecutive samples in. Missing time is filled with silence, time that is already taken is cut off."""
         samples = np.asarray(sound.samples, np.float32)

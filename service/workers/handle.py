@@ -28,8 +28,8 @@ from service.workers.relay import READY, next_message, read_message, unpack
 # The settings that a worker gets from the service in front of it, and those that are set for every worker, because
 # the service in front does what they ask for.
 PASSED_ON = {
-    "model", "engine", "untrained", "model_option", "ice_servers", "voice", "max_faces", "max_batch", "max_wait_ms",
-    "max_sessions", "max_subscribers", "max_request_bytes",
+    "model", "engine", "untrained", "model_option", "ice_servers", "voice", "voice_share", "max_faces", "max_batch",
+    "max_wait_ms", "max_sessions", "max_subscribers", "max_request_bytes",
 }  # fmt: skip
 FIXED: dict[str, object] = {
     "host": "127.0.0.1", "token": None, "tls_cert": None, "tls_key": None, "allowed_origins": [], "source": [],

@@ -123,6 +123,24 @@ export interface VoiceExpression {
   probabilities: Record<ExpressionName, number>;
 }
 
+/** Say how much of the speaker's voice the reading is compared with. */
+export interface VoiceBaseline {
+  /** Seconds of speech in the running baseline of the voice, the newest 300 */
+  speech_s: number;
+  /** Milliseconds since the newest speech in it; null while it is empty */
+  age_ms: number | null;
+}
+
+/** Say what part of the face's values is the voice's; 0 where it is fused into no face. */
+export interface VoiceShare {
+  /** Share of valence, 0 to 1 */
+  valence: number;
+  /** Share of arousal, 0 to 1 */
+  arousal: number;
+  /** Share of the expressions' probabilities, 0 to 1 */
+  expression: number;
+}
+
 /** Hold what the voice network read from the 3 s of sound that end `age_ms` ago. */
 export interface Voice {
   /** Milliseconds since the end of the sound that was read */
@@ -137,8 +155,12 @@ export interface Voice {
   expression: VoiceExpression;
   /** Probability that the sound holds no voice, 0 to 1 */
   no_speech: number;
+  /** The speaker's running baseline that the reading is compared with */
+  baseline: VoiceBaseline;
   /** Track of the face whose values include this reading; null with no face or several */
   fused_into: number | null;
+  /** Part of that face's values that is the voice's */
+  share: VoiceShare;
 }
 
 /** Describe the session's sound. With several faces in view it is fused into none of them. */

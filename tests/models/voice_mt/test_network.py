@@ -1,4 +1,4 @@
-"""The voice network: what gain and line do to what it sees, who is held out, and what the served file computes."""
+"""The voice network: what it reads of speaker and population, who is held out, and what the served file computes."""
 
 from pathlib import Path
 
@@ -10,155 +10,259 @@ torch = pytest.importorskip("torch")
 from engines.openvino import OpenVinoEngine  # noqa: E402
 from models.errors import ModelError  # noqa: E402
 from models.labels import EXPRESSIONS  # noqa: E402
-from models.voice_mt import sounds as voice_sounds  # noqa: E402
-from models.voice_mt import train as voice_train  # noqa: E402
-from models.voice_mt.augment import augment  # noqa: E402
-from models.voice_mt.data import FOLDS, Clips, clips, fold_actors, window  # noqa: E402
-from models.voice_mt.export import Served, calibrate, release, together  # noqa: E402
-from models.voice_mt.network import CHANNELS, CLASSES, COLUMNS, OUTPUTS, VoiceNetwork, levelled  # noqa: E402
-from models.voice_mt.scores import Heard, served  # noqa: E402
-from models.voice_mt.spoil import FAULTS, gain  # noqa: E402
-from models.voice_mt.train import Options, train  # noqa: E402
-from service.adapters.voice import read_trust  # noqa: E402
-from service.perception.mel import mel_power  # noqa: E402
+from models.voice_mt import export, train  # noqa: E402
+from models.voice_mt.augment import CODECS, Session, coded, response, room  # noqa: E402
+from models.voice_mt.baseline import ROWS  # noqa: E402
+from models.voice_mt.baseline import of as baseline_of  # noqa: E402
+from models.voice_mt.data import FOLDS, recordings  # noqa: E402
+from models.voice_mt.descriptors import RATE  # noqa: E402
+from models.voice_mt.evaluate import evaluate  # noqa: E402
+from models.voice_mt.functionals import NAMES, RELATIVE  # noqa: E402
+from models.voice_mt.network import CLASSES, OUTPUTS, TRUST_SECONDS, Population, VoiceNetwork  # noqa: E402
+from models.voice_mt.scores import answers, served  # noqa: E402
+from models.voice_mt.train import Options  # noqa: E402
+from models.voice_mt.windows import Windows, after, drawn, in_order  # noqa: E402
+from service.adapters.voice import network_input, read_trust  # noqa: E402
+
+EMOTIONS = {"ravdess": CLASSES, "nemo": ("neutral", "anger", "fear", "happiness", "sadness", "surprise")}
+SPEAKERS = {"ravdess": [f"ravdess-{k:02}" for k in range(1, 9)], "nemo": [f"nemo-XX{k}" for k in range(4)]}
 
 
-def _mel(n: int = 2) -> "torch.Tensor":
-    return -60 + 20 * torch.randn(n, 64, COLUMNS, generator=torch.Generator().manual_seed(0))
+def _voice(pitch: float, seconds: float, seed: int) -> np.ndarray:
+    """A buzz with wandering pitch and uneven loudness."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(RATE * seconds)) / RATE
+    phase = 2 * np.pi * np.cumsum(pitch * (1 + 0.1 * np.sin(2 * np.pi * 2 * t + rng.uniform(0, 6)))) / RATE
+    wave = sum(np.sin(k * phase) / k for k in range(1, 12)) * (1 + 0.5 * np.sin(2 * np.pi * 4 * t))
+    return np.asarray(0.1 * wave + 1e-3 * rng.standard_normal(len(t)))
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny RAVDESS: each actor says each emotion once, louder in channels that tell which."""
+    """Two tiny corpora: each speaker says each emotion twice, at a pitch that tells which."""
     folder = tmp_path_factory.mktemp("prepared")
-    rng = np.random.default_rng(0)
-    rows = [(actor, emotion) for actor in range(1, 25) for emotion in range(1, 9)]
-    mel = rng.normal(-90, 2, (len(rows), 64, 350)).astype(np.float16)
-    for one, (_, emotion) in zip(mel, rows, strict=True):
-        one[4 * emotion : 4 * emotion + 8, 80:250] += 60
-    actor, emotion = np.array(rows).T
-    (folder / "ravdess").mkdir()
-    np.savez(
-        folder / "ravdess" / "0.npz", mel=mel, length=np.full(len(rows), 340), emotion=emotion, actor=actor,
-        intensity=1 + actor % 2, name=np.array([f"{a}-{e}" for a, e in rows]),
-    )  # fmt: skip
+    for corpus, emotions in EMOTIONS.items():
+        rows = [(speaker, emotion) for speaker in SPEAKERS[corpus] for emotion in emotions for _ in range(2)]
+        sounds = [
+            _voice((90 + 30 * CLASSES.index(e)) * (1 + 0.1 * SPEAKERS[corpus].index(s)), 1.2, i)
+            for i, (s, e) in enumerate(rows)
+        ]
+        frames = [len(sound) // 160 for sound in sounds]
+        whole = [sound[: 160 * n] for sound, n in zip(sounds, frames, strict=True)]
+        (folder / corpus).mkdir()
+        np.savez(
+            folder / corpus / "0.npz",
+            samples=(np.concatenate(whole) * 32767).astype(np.int16),
+            speech=np.full(sum(frames), 250, np.uint8), length=np.array(frames),
+            emotion=np.array([e for _, e in rows]), speaker=np.array([s for s, _ in rows]),
+            strong=np.arange(len(rows)) % 2 == 0, name=np.arange(len(rows)).astype(str),
+        )  # fmt: skip
     return folder
 
 
-def test_gain_changes_nothing() -> None:
-    assert torch.allclose(levelled(_mel()), levelled(_mel() + 17.0), atol=1e-4)
+@pytest.fixture(scope="module")
+def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run on them, of few epochs."""
+    out = tmp_path_factory.mktemp("run")
+    train.main(prepared, out, Options(epochs=2, batch=32))
+    export.main(prepared, out)
+    return out
 
 
-def test_what_lies_above_eight_kilohertz_is_not_seen() -> None:
-    mel = _mel()
-    cut = mel.clone()
-    cut[:, CHANNELS:] = -100.0
-    assert torch.equal(levelled(mel), levelled(cut))
+def _inputs(n: int = 3, seconds: float = 40.0) -> "torch.Tensor":
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 1, (n, ROWS, len(NAMES)))
+    rows[:, 2] = np.abs(rows[:, 2])
+    rows[:, 3] = seconds
+    return torch.from_numpy(rows.astype(np.float32))
 
 
-def test_both_looks_answer_and_are_summed() -> None:
-    network = VoiceNetwork().eval()
-    answers = network.answers(_mel())
-    assert answers.shape == (2, 2, OUTPUTS)
-    assert torch.allclose(network(_mel()), answers.sum(0), atol=1e-5)
+def _network() -> VoiceNetwork:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(1)
+    return VoiceNetwork(Population(rng.normal(0, 1, len(NAMES)), np.ones(len(NAMES)), np.ones(len(NAMES)))).eval()
 
 
-def test_silence_gives_finite_answers() -> None:
-    assert torch.isfinite(VoiceNetwork().eval()(torch.full((1, 64, COLUMNS), -100.0))).all()
+def test_without_a_baseline_the_population_is_the_baseline() -> None:
+    network, x = _network(), _inputs(seconds=0.0)
+    other = x.clone()
+    other[:, 1:3] = 7.0  # what a baseline of no speech holds does not matter
+    assert torch.allclose(network.seen(x), network.seen(other))
+    plain = torch.tensor([name not in RELATIVE for name in NAMES])
+    z = x[:, 0] - network.mean
+    assert torch.allclose(network.seen(x)[:, : len(NAMES)][:, plain], z[:, plain].clamp(-4, 4), atol=1e-5)
 
 
-def test_every_actor_is_held_out_once_with_as_many_women_as_men() -> None:
-    folds = [fold_actors(fold) for fold in range(FOLDS)]
-    assert sorted(np.concatenate(folds)) == list(range(1, 25))
-    assert all((fold % 2 == 0).sum() == 3 for fold in folds)
+def test_a_long_baseline_takes_the_speaker_out() -> None:
+    network, x = _network(), _inputs(seconds=1e6)
+    shift = torch.randn(len(NAMES), generator=torch.Generator().manual_seed(2)).clamp(-1, 1)
+    other = x.clone()
+    other[:, :2] += shift
+    assert torch.allclose(network.seen(x), network.seen(other), atol=1e-3)
 
 
-def test_a_window_ends_where_it_is_asked_to_and_is_silent_before_the_clip(prepared: Path) -> None:
-    data = clips(prepared / "ravdess")
-    seen = window(data.mel[0], 250)
-    assert (seen[:, : COLUMNS - 250] == -100).all()
-    assert np.array_equal(seen[:, -250:], data.mel[0, :, :250].astype(np.float32))
-    assert tuple(data.spoken[0]) == (80, 250)
+def test_loudness_says_nothing_of_a_speaker_who_was_never_heard_and_gain_nothing_of_one_who_was() -> None:
+    network = _network()
+    loud = [NAMES.index(name) for name in RELATIVE]
+    unheard = _inputs(seconds=0.0)
+    louder = unheard.clone()
+    louder[:, 0, loud] += 2.0
+    assert torch.allclose(network(unheard), network(louder), atol=1e-5)
+    heard = _inputs(seconds=TRUST_SECONDS) / 4
+    heard[:, 3] = TRUST_SECONDS
+    gained = heard.clone()
+    gained[:, :2, loud] += 0.5
+    assert torch.allclose(network(heard), network(gained), atol=1e-5)
+    shouted = heard.clone()
+    shouted[:, 0, loud] += 0.5
+    assert not torch.allclose(network(heard), network(shouted), atol=1e-3)
 
 
-def test_augmentation_repeats_with_its_generator_and_stays_finite() -> None:
-    first, again = (augment(_mel(8), _mel(3), torch.Generator().manual_seed(5)) for _ in range(2))
-    assert torch.equal(first, again)
-    assert first.shape == (8, CHANNELS, COLUMNS)
-    assert torch.isfinite(first).all()
+def test_every_speaker_is_held_out_once(prepared: Path) -> None:
+    data = recordings(prepared)
+    assert data.speakers == (*SPEAKERS["ravdess"], *SPEAKERS["nemo"])
+    folds = data.fold()
+    for speaker in range(len(data.speakers)):
+        assert len(set(folds[data.speaker == speaker])) == 1
+    assert {int(f) for f in folds} == set(range(FOLDS))
+    held = train.runs(data)
+    for k in range(FOLDS):
+        assert not set(data.speaker[held[f"fold{k}"]]) & set(data.speaker[~held[f"fold{k}"]])
+    assert set(data.corpus[held["from-nemo"]]) == {1}
 
 
-def test_sounds_without_a_voice_are_turned_into_the_columns_that_the_service_computes() -> None:
-    for kind in voice_sounds.KINDS:
-        samples = voice_sounds.make(kind, 1, seed=0)
-        expected = 10 * np.log10(np.maximum(mel_power(samples[0]), 1e-10))
-        assert np.abs(voice_sounds.mel(samples)[0] - expected).max() < 0.5, kind  # dB
-        assert np.array_equal(samples, voice_sounds.make(kind, 1, seed=0))
+def test_corpora_and_their_classes_count_the_same(prepared: Path) -> None:
+    data = recordings(prepared)
+    weight = train.weights_of(data, np.arange(len(data)))
+    assert weight.sum() == pytest.approx(1)
+    for corpus in (0, 1):
+        assert weight[data.corpus == corpus].sum() == pytest.approx(0.5)
+    shares = [weight[(data.corpus == 0) & (data.label == c)].sum() for c in range(len(CLASSES))]
+    assert np.allclose(shares, shares[0])
+
+
+def _windows(data_length: int, seed: int = 0) -> Windows:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(0, 1, (3, 2, data_length, len(NAMES))).astype(np.float32)
+    return Windows(rows, rng.uniform(1, 3, (3, data_length)).astype(np.float32))
+
+
+def test_baselines_hold_what_came_before_and_never_the_window_itself(prepared: Path) -> None:
+    data = recordings(prepared)
+    found = _windows(len(data))
+    among = data.speaker == 0
+    asked = in_order(data, found, among, seed=3)
+    for k, row in enumerate(asked.row):
+        before = asked.row[:k]
+        expected = baseline_of(found.rows[0, 0, before].astype(np.float64), found.seconds[0, before].astype(np.float64))
+        assert np.allclose(asked.inputs[k], network_input(found.rows[0, 0, row], expected)[0], atol=1e-3)
+    assert (in_order(data, found, among, seed=3, known=False).seconds == 0).all()
+    same = after(data, found, among, 3, 1, "same")
+    for k, row in enumerate(same.row):
+        other = [r for r in np.flatnonzero(among & (data.label == data.label[row])) if r != row]
+        assert np.allclose(same.inputs[k, 1], found.rows[0, 0, other[0]], atol=1e-4)
+
+
+def test_drawn_baselines_are_of_the_same_speaker_and_of_many_lengths(prepared: Path) -> None:
+    data = recordings(prepared)
+    found = _windows(len(data))
+    found.rows[..., 0] = data.speaker  # tells whose it is
+    asked = drawn(data, found, np.ones(len(data), bool), np.random.default_rng(0))
+    assert len(asked.row) == 6 * len(data)
+    with_some = asked.seconds > 0
+    assert 0.1 < 1 - with_some.mean() < 0.5
+    assert np.allclose(asked.inputs[with_some, 1, 0], data.speaker[asked.row[with_some]], atol=1e-3)
+
+
+def test_a_recording_without_voiced_speech_is_left_out(prepared: Path) -> None:
+    data = recordings(prepared)
+    found = _windows(len(data))
+    found.rows[:, :, 5] = np.nan
+    every = np.ones(len(data), bool)
+    assert 5 not in in_order(data, found, every, 1).row
+    assert 5 not in drawn(data, found, every, np.random.default_rng(0)).row
 
 
 def test_calm_is_served_as_neutral() -> None:
     p = np.eye(len(CLASSES))
-    assert (served(p).argmax(1) == [0, 1, 2, 3, 4, 5, 6, 0, 7]).all()
+    assert (served(p).argmax(1) == [0, 1, 2, 3, 4, 5, 6, 0]).all()
 
 
-def _small(data: Clips) -> Clips:
-    rows = np.flatnonzero(data.actor <= 4)
-    return Clips(*(getattr(data, f)[rows] for f in ("mel", "length", "label", "actor", "strong", "spoken", "name")))
+def test_a_session_repeats_and_leaves_the_sound_finite_and_in_place() -> None:
+    samples = _voice(150, 1.0, 0).astype(np.float32)
+    for seed in range(12):
+        first, again = (Session(np.random.default_rng(seed))(samples, np.random.default_rng(7)) for _ in range(2))
+        assert np.array_equal(first, again)
+        assert first.dtype == np.float32
+        assert np.isfinite(first).all()
+        assert 0.85 < len(first) / len(samples) < 1.15
 
 
-def test_a_killed_training_ends_where_an_uninterrupted_one_does(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, sounds = _small(clips(prepared / "ravdess")), _mel(4).numpy().astype(np.float16)
-    options = Options("here", (1, 2), epochs=2, batch=8)
-    train(options, data, sounds, tmp_path / "whole.pt")
-    real, epochs = voice_train._batches, []
-
-    def killed_in_the_second(*args: object) -> object:
-        epochs.append(1)
-        if len(epochs) == 2:
-            raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(voice_train, "_batches", killed_in_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        train(options, data, sounds, tmp_path / "killed.pt")
-    monkeypatch.undo()
-    with pytest.raises(ModelError, match="1 of 2 epochs"):
-        voice_train.load(tmp_path / "killed.pt")
-    train(options, data, sounds, tmp_path / "killed.pt")
-    a, b = (torch.load(tmp_path / f"{run}.pt", weights_only=True)["average"] for run in ("whole", "killed"))
-    assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-5) for key in a)
-    with pytest.raises(ModelError, match="other options"):
-        train(Options("here", (1, 2), epochs=3, batch=8), data, sounds, tmp_path / "killed.pt")
+@pytest.mark.parametrize("codec", CODECS, ids=lambda c: f"{c.encoder}-{c.bits}")
+def test_a_codec_gives_the_sound_back_in_length_and_level(codec: object) -> None:
+    samples = _voice(150, 1.0, 0).astype(np.float32)
+    back = coded(samples, codec)  # type: ignore[arg-type]
+    assert back.shape == samples.shape
+    assert back.std() == pytest.approx(samples.std(), rel=0.4)
 
 
-def test_a_run_is_released_as_a_file_that_computes_what_the_network_computes(prepared: Path, tmp_path: Path) -> None:
-    rows = voice_train.main(prepared, tmp_path, epochs=1, lessons=1)
-    assert [row["fold"] for row in rows] == [0, 1, 2, 3]
-    fit = release(tmp_path, prepared, tmp_path / "voice.onnx")
-    others = together([Heard.load(tmp_path / f"fold{k}.npz") for k in (1, 2, 3)])
-    assert calibrate(others, clips(prepared / "ravdess")) == fit
-    trust = read_trust(tmp_path / "voice.onnx")
+def test_a_room_keeps_the_direct_sound() -> None:
+    click = np.zeros(RATE, np.float32)
+    click[100] = 1.0
+    heard = room(click, response(np.random.default_rng(0), 0.5, -6.0))
+    assert heard[100] == pytest.approx(1.0, abs=1e-5)
+    assert (heard[101:] ** 2).sum() == pytest.approx(10**-0.6, rel=0.01)
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_networks_that_are_missing(run: Path, prepared: Path) -> None:
+    kept, lost = run / "fold0.pt", run / "fold1.pt"
+    before = (kept.stat().st_mtime_ns, torch.load(lost, weights_only=True)["network"])
+    lost.unlink()
+    with pytest.raises(FileNotFoundError, match="train voice-mt"):
+        train.load(lost)
+    train.main(prepared, run, Options(epochs=2, batch=32))
+    assert kept.stat().st_mtime_ns == before[0]
+    again = torch.load(lost, weights_only=True)["network"]
+    assert all(torch.equal(again[key], value) for key, value in before[1].items())
+
+
+def test_windows_of_other_recordings_are_refused(run: Path, prepared: Path, tmp_path: Path) -> None:
+    found = Windows.load(run / "windows.npz")
+    Windows(found.rows[:, :, :-1], found.seconds[:, :-1]).save(tmp_path / "windows.npz")
+    with pytest.raises(ModelError, match="other recordings"):
+        train.main(prepared, tmp_path)
+
+
+def test_corpora_of_an_earlier_version_are_to_be_prepared_again(tmp_path: Path) -> None:
+    for corpus in EMOTIONS:
+        (tmp_path / corpus).mkdir()
+        np.savez(tmp_path / corpus / "0.npz", mel=np.zeros((1, 64, 10)))
+    with pytest.raises(ModelError, match="prepare ravdess again"):
+        recordings(tmp_path)
+
+
+def test_a_run_is_released_as_a_file_that_computes_what_the_network_computes(run: Path, prepared: Path) -> None:
+    data, found = recordings(prepared), Windows.load(run / "windows.npz")
+    assert np.isfinite(found.rows).all()
+    fit = export.release(run, data, found, run / "again.onnx")
+    trust = read_trust(run / "voice-mt.onnx")
     assert trust is not None
     assert (trust.valence, trust.arousal, trust.expression) == pytest.approx(fit.validation, abs=1e-4)
-    network, options = voice_train.load(tmp_path / "fold0.pt")
-    assert options.held_out == tuple(fold_actors(0))
-    mel = _mel(3)
-    found = OpenVinoEngine(tmp_path / "voice.onnx", caching=False)({"mel": mel.numpy()})
-    for name, value in zip(("expression", "valence_arousal", "std"), Served(network, fit)(mel), strict=True):
-        assert np.allclose(found[name], value.detach().numpy(), atol=5e-3), name
-    assert found["expression"].shape == (3, len(EXPRESSIONS) + 1)
-    assert np.allclose(found["expression"].sum(1), 1.0, atol=1e-5)
+    network = train.load(run / "shipped.pt")
+    asked = in_order(data, found, data.speaker == 0, 1)
+    got = OpenVinoEngine(run / "voice-mt.onnx", caching=False)({"voice": asked.inputs})
+    expected = export.Served(network, fit)(torch.from_numpy(asked.inputs))
+    for name, value in zip(("expression", "valence_arousal", "std"), expected, strict=True):
+        assert np.allclose(got[name], value.detach().numpy(), atol=5e-3), name
+    assert got["expression"].shape == (len(asked.row), len(EXPRESSIONS))
+    assert np.allclose(got["expression"].sum(1), 1.0, atol=1e-5)
+    assert answers(network, asked).logits.shape == (len(asked.row), OUTPUTS - 2)
 
 
-def test_faults_leave_length_and_loudness_in_range() -> None:
-    samples = voice_sounds.make("music", 1, seed=3)[0]
-    for function, degrees, _ in FAULTS.values():
-        for degree in degrees:
-            spoiled = function(samples, degree)
-            assert spoiled.shape == samples.shape
-            assert spoiled.dtype == np.float32
-            assert np.isfinite(spoiled).all()
-    quiet = gain(samples, -20)
-    assert np.sqrt((quiet**2).mean()) == pytest.approx(0.1 * np.sqrt((samples**2).mean()), rel=1e-3)
+def test_the_evidence_page_is_written(run: Path, prepared: Path, tmp_path: Path) -> None:
+    tables = evaluate(run / "voice-mt.onnx", prepared, run, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    for title in tables:
+        assert f"## {title}" in text
+    assert "ravdess -> nemo, all that came before: mean recall of 6" in text
+    assert (tmp_path / "page-confusions.png").is_file()

@@ -15,16 +15,22 @@ from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError
 from models.files import sha256
+from models.voice_mt.baseline import ROWS
+from models.voice_mt.descriptors import describe
+from models.voice_mt.functionals import NAMES as FUNCTIONALS
+from models.voice_mt.functionals import WINDOW, functionals
 from service import metrics
 from service.adapters.adapter import Estimate
 from service.adapters.voice import HOLD, MIN_SPEECH, PERIOD, Trust, Voice, VoiceReader
-from service.aggregation.fusion import Fusion, fuse
+from service.aggregation.fusion import Fusion, freshness, fuse, shares
 from service.analyze import events_of_recording
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
 from service.events import AffectEvent
 from service.perception.mel import MelStream
+from service.perception.silero import probabilities
 from service.perception.speech import SpeechDetector
+from service.perception.wideband import wideband
 from service.pipeline import Pipeline
 from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.sound_branch import load_sound_branch
@@ -35,9 +41,13 @@ FACE = Estimate(track=3, t=5.0, valence=0.6, arousal=0.2, std=(0.1, 0.1), expres
 SPOKEN = Voice(t=5.0, valence=-0.2, arousal=0.6, std=(0.3, 0.3), expression=ANGRY, no_speech=0.0)
 
 
+def _fused(t: float, face: Estimate, spoken: Voice, of_face: Trust = EVEN, of_voice: Trust = EVEN) -> Estimate:
+    return fuse(face, spoken, shares(freshness(t, spoken), of_face, of_voice))
+
+
 def test_weights_are_proportional_to_how_well_each_did() -> None:
     of_face, of_voice = Trust(0.9, 0.6, 0.6), Trust(0.3, 0.6, 0.2)
-    fused = fuse(5.0, FACE, SPOKEN, of_face, of_voice)
+    fused = _fused(5.0, FACE, SPOKEN, of_face, of_voice)
     assert fused.valence == pytest.approx(0.75 * 0.6 + 0.25 * -0.2)
     assert fused.arousal == pytest.approx(0.5 * 0.2 + 0.5 * 0.6)
     assert fused.expression == pytest.approx(0.75 * HAPPY + 0.25 * ANGRY)
@@ -46,21 +56,21 @@ def test_weights_are_proportional_to_how_well_each_did() -> None:
 
 
 def test_a_branch_that_agreed_with_nothing_says_nothing() -> None:
-    assert fuse(5.0, FACE, SPOKEN, EVEN, Trust(-0.1, 0.0, 0.0)).valence == FACE.valence
+    assert _fused(5.0, FACE, SPOKEN, EVEN, Trust(-0.1, 0.0, 0.0)).valence == FACE.valence
 
 
 def test_the_deviation_grows_where_the_two_disagree_and_not_where_they_agree() -> None:
-    apart = fuse(5.0, FACE, SPOKEN, EVEN, EVEN)
+    apart = _fused(5.0, FACE, SPOKEN)
     assert apart.std is not None
     assert apart.std[0] == pytest.approx(np.sqrt((0.1**2 + 0.3**2) / 2 + 0.4**2))
-    alike = fuse(5.0, FACE, replace(SPOKEN, valence=0.6, std=(0.1, 0.1)), EVEN, EVEN)
+    alike = _fused(5.0, FACE, replace(SPOKEN, valence=0.6, std=(0.1, 0.1)))
     assert alike.std is not None
     assert alike.std[0] == pytest.approx(0.1)
 
 
 def test_an_older_and_a_doubtful_voice_weigh_less() -> None:
     def share(t: float, spoken: Voice) -> float:
-        fused = fuse(t, FACE, spoken, EVEN, EVEN)
+        fused = _fused(t, FACE, spoken)
         assert fused.valence is not None
         return (fused.valence - 0.6) / -0.8
 
@@ -71,29 +81,27 @@ def test_an_older_and_a_doubtful_voice_weigh_less() -> None:
 
 
 def test_what_the_face_does_not_give_stays_unknown() -> None:
-    fused = fuse(5.0, replace(FACE, arousal=None, std=None, expression=None), SPOKEN, EVEN, EVEN)
+    fused = _fused(5.0, replace(FACE, arousal=None, std=None, expression=None), SPOKEN)
     assert (fused.arousal, fused.std, fused.expression) == (None, None, None)
     assert fused.valence == pytest.approx(0.2)
 
 
 class _Listener:
-    """A network that answers anger with the loudness of the newest column as valence, and counts its calls."""
+    """A network that answers anger with the mean pitch of the window as valence, and keeps what it was asked."""
 
-    def __init__(self, no_speech: float = 0.0) -> None:
-        self.windows: list[np.ndarray] = []
-        self.no_speech = no_speech
+    def __init__(self) -> None:
+        self.inputs: list[np.ndarray] = []
         self.fails = False
 
     def __call__(self, inputs: Arrays) -> tuple[Arrays, float]:
         if self.fails:
             raise EngineError("broken")
-        mel = inputs["mel"]
-        assert mel.shape == (1, 64, 301)
-        self.windows.append(np.array(mel[0]))
-        classes = np.append(ANGRY * (1 - self.no_speech), self.no_speech)[None].astype(np.float32)
+        voice = inputs["voice"]
+        assert voice.shape == (1, ROWS, len(FUNCTIONALS))
+        self.inputs.append(np.array(voice[0]))
         return {
-            "expression": classes,
-            "valence_arousal": np.array([[mel[0, :, -1].mean() / 100, 0.5]], np.float32),
+            "expression": ANGRY[None],
+            "valence_arousal": np.array([[voice[0, 0, 0] / 100, 0.5]], np.float32),
             "std": np.array([[0.2, 0.3]], np.float32),
         }, 0.0
 
@@ -107,7 +115,7 @@ def _listen(samples: np.ndarray, network: _Listener, piece: int = 1470, every: f
     for at in range(0, len(samples), piece):
         mel.push(Sound(samples[at : at + piece], at / SAMPLE_RATE))
         while mel.end >= due:
-            heard.append(reader(due, detector.status(due), mel))
+            heard.append(reader(due, detector.status(due), detector))
             due += every
     return heard
 
@@ -134,33 +142,55 @@ def test_future_sound_changes_nothing() -> None:
         assert (a and (a.t, a.valence)) == (b and (b.t, b.valence))
 
 
-def test_a_window_holds_the_last_three_seconds_of_columns() -> None:
+def test_the_pieces_in_which_sound_comes_change_nothing() -> None:
+    first, second = _Listener(), _Listener()
+    _listen(SENTENCE, first, piece=441)
+    _listen(SENTENCE, second, piece=22_050)
+    assert first.inputs
+    assert np.array_equal(np.stack(first.inputs), np.stack(second.inputs))
+
+
+def test_the_live_path_reads_what_training_reads() -> None:
+    """The functionals of the last window are those of the recording read as a whole, as for training."""
     network = _Listener()
-    _listen(SENTENCE, network)
-    first = network.windows[0]
-    silent = (first == -100.0).all(0)
-    assert silent[: 301 - 280].all()  # before the session there was nothing
-    assert not silent[-100:].any()
+    heard = _listen(SENTENCE, network)
+    sound = wideband(SENTENCE)
+    frames = describe(sound, probabilities(sound))
+    last = next(one for one in reversed(heard) if one is not None)
+    end = round(last.t * 100)
+    assert np.allclose(network.inputs[-1][0], functionals(frames[end - WINDOW : end]), atol=1e-2)
 
 
-def test_a_sound_that_the_network_takes_for_no_voice_is_not_used() -> None:
-    assert not any(_listen(SENTENCE, _Listener(no_speech=0.9)))
+def test_the_baseline_grows_with_speech_and_leaves_the_present_window_out() -> None:
+    network = _Listener()
+    spoken = np.concatenate([noise(1, 2e-4), voice(9) + noise(9, 2e-4)])
+    heard = [one for one in _listen(spoken, network) if one is not None]
+    seconds = [one.baseline for one in heard]
+    assert seconds == sorted(seconds)
+    assert seconds[0] == 0
+    assert heard[0].baseline_t is None
+    assert 3.0 < seconds[-1] < 9.5 - 3.0
+    assert heard[-1].baseline_t is not None
+    assert heard[-1].t - heard[-1].baseline_t >= 3.0 - 1e-6
+    assert np.allclose(network.inputs[-1][3], seconds[-1])
+    assert (network.inputs[0][1:] == 0).all()
 
 
 def test_an_engine_that_fails_leaves_the_last_reading_until_it_is_old() -> None:
     network = _Listener()
     mel = MelStream()
     mel.push(Sound(SENTENCE[: 3 * SAMPLE_RATE], 0.0))
-    status = replace(SpeechDetector(mel).status(3.0), status="speech", speech_s=2.0)
+    detector = SpeechDetector(mel)
+    status = replace(detector.status(3.0), status="speech", speech_s=2.0)
     reader = VoiceReader(network)
-    assert reader(3.0, status, mel) is not None
+    assert reader(3.0, status, detector) is not None
     network.fails = True
-    assert reader(3.0 + PERIOD, status, mel) is not None
-    assert reader(3.1 + HOLD, status, mel) is None
+    assert reader(3.0 + PERIOD, status, detector) is not None
+    assert reader(3.1 + HOLD, status, detector) is None
 
 
-def _fusion() -> Fusion:
-    return Fusion(lambda t, audio, mel: replace(SPOKEN, t=t), EVEN, EVEN)  # type: ignore[arg-type]
+def _fusion(weight: float = 1.0) -> Fusion:
+    return Fusion(lambda t, audio, heard: replace(SPOKEN, t=t), EVEN, EVEN, weight)  # type: ignore[arg-type]
 
 
 def test_the_voice_goes_into_the_only_face_and_with_several_into_none() -> None:
@@ -174,6 +204,18 @@ def test_the_voice_goes_into_the_only_face_and_with_several_into_none() -> None:
     assert fusion(5.1, [one, two], both) == both  # type: ignore[list-item]
     assert (fusion.entry(5.1) or {})["fused_into"] is None
     assert fusion(5.1, [one, two], {3: FACE}) == {3: FACE}  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("weight", "share"), [(1.0, 0.5), (0.5, 1 / 3), (0.0, 0.0)])
+def test_the_share_of_the_voice_is_the_operators_and_the_event_says_what_it_was(weight: float, share: float) -> None:
+    fusion = _fusion(weight)
+    fusion.hear(5.0, None, None)  # type: ignore[arg-type]
+    fused = fusion(5.0, [SimpleNamespace(track=3)], {3: FACE})[3]  # type: ignore[list-item]
+    assert fused.valence == pytest.approx((1 - share) * 0.6 + share * -0.2)
+    entry = fusion.entry(5.0) or {}
+    assert entry["share"] == {name: pytest.approx(share, abs=1e-4) for name in ("valence", "arousal", "expression")}
+    assert entry["fused_into"] == (3 if weight else None)
+    assert entry["valence"] == -0.2
 
 
 def _timeless(data: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers import no_voice
 from helpers.sounds import Samples, noise, voice
 
+from service.adapters.voice import MIN_SPEECH
 from service.capture.media import SAMPLE_RATE, Sound
 from service.perception.mel import MelStream
 from service.perception.speech import AudioStatus, SpeechDetector
@@ -59,6 +61,36 @@ def test_speech_is_heard_over_a_fan() -> None:
     heard = listen(samples)
     assert speaking(heard, 0.0, 2.0) == 0
     assert speaking(heard, 2.4, 5.0) > 0.8
+
+
+@pytest.mark.parametrize("amplitude", [2e-4, 0.003, 0.05])
+@pytest.mark.parametrize("gap", [0.02, 0.05, 0.1])
+def test_a_gap_in_steady_noise_is_not_speech(amplitude: float, gap: float) -> None:
+    """A gap that was lost on the way is filled with silence."""
+    mel = MelStream()
+    detector = SpeechDetector(mel)
+    samples, missing, step = noise(6, amplitude), round(gap * SAMPLE_RATE), 441
+    for at in range(0, len(samples) - step + 1, step):
+        if at % SAMPLE_RATE >= missing or at < SAMPLE_RATE:
+            mel.push(Sound(samples[at : at + step], at / SAMPLE_RATE))
+        assert detector.status((at + step) / SAMPLE_RATE).status != "speech"
+
+
+@pytest.mark.parametrize("kind", no_voice.KINDS)
+def test_music_tones_noise_breath_and_knocks_are_not_enough_speech_to_read(kind: str) -> None:
+    """Twenty sounds of each kind; a voice is read from `MIN_SPEECH` seconds of speech within 3 s."""
+    longest = [max(status.speech_s for _, status in listen(one, 4410)) for one in no_voice.make(kind, 20, seed=7)]
+    assert max(longest) < MIN_SPEECH
+    assert np.mean(longest) < 0.1
+
+
+def test_speech_is_counted_in_seconds_of_the_last_three() -> None:
+    heard = dict(listen(np.concatenate([noise(1, 2e-4), voice(6) + noise(6, 2e-4), noise(4, 2e-4)])))
+    counted = {round(now, 2): status.speech_s for now, status in heard.items()}
+    assert counted[1.0] == 0
+    assert 0.5 < counted[2.0] <= 1.0
+    assert 2.0 < counted[7.0] <= 3.0
+    assert counted[10.5] == 0
 
 
 def test_without_sound_it_says_so() -> None:

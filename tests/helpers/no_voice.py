@@ -1,23 +1,15 @@
-"""Sounds that are no voice, made by rule: lessons for the voice network's class `no_speech`, and its test.
+"""Sounds that are no voice, made by rule: what the speech detector must not take for speech.
 
-Tones and music, hum, steady and gusty noise, breathing, knocks and clicks, silence; each clip is 3 s at 44.1 kHz, and
-`mel` turns it into the columns that the service computes (service/perception/mel.py; a test compares the two).
+Tones and music, hum, steady and gusty noise, breathing, knocks and clicks, silence; each clip is 3 s at 44.1 kHz.
 """
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-from models.voice_mt.network import COLUMNS
 
 RATE = 44_100  # Hz
-HOP, WINDOW, N_FFT, MELS = 441, 882, 1024, 64  # samples; mel channels up to 22 050 Hz on the HTK scale
-MIN_POWER = 1e-10  # -100 dB
-SAMPLES = (COLUMNS - 1) * HOP
+SAMPLES = 3 * RATE
 
 Samples = NDArray[np.float64]
 
@@ -127,29 +119,3 @@ def make(kind: str, count: int, seed: int) -> NDArray[np.float32]:
             samples = samples + 10 ** rng.uniform(-5, -3.5) * rng.standard_normal(SAMPLES)
         out[i] = samples
     return out
-
-
-@cache
-def _filters() -> Tensor:
-    """(64, 513) triangles on the HTK mel scale."""
-    hertz = np.linspace(0, RATE // 2, N_FFT // 2 + 1)
-    top = 2595 * np.log10(1 + RATE / 2 / 700)
-    corners = 700 * (10 ** (np.linspace(0, top, MELS + 2) / 2595) - 1)
-    slopes = corners[:, None] - hertz
-    width = np.diff(corners)[:, None]
-    return torch.from_numpy(np.maximum(0, np.minimum(-slopes[:-2] / width[:-1], slopes[2:] / width[1:]))).float()
-
-
-def mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, 64, 301) decibels of (n, 132300) samples."""
-    window = torch.hann_window(WINDOW)
-    parts = []
-    for part in torch.split(torch.from_numpy(samples), 32):
-        spectrum = torch.stft(part, N_FFT, HOP, WINDOW, window, center=True, pad_mode="reflect", return_complex=True)
-        parts.append(10 * torch.log10((_filters() @ spectrum.abs().square()).clamp_min(MIN_POWER)))
-    return np.asarray(torch.cat(parts).numpy(), np.float32)
-
-
-def lessons(count: int, seed: int) -> NDArray[np.float16]:
-    """(count * kinds, 64, 301) decibels, `count` clips of each kind."""
-    return np.concatenate([mel(make(kind, count, seed)).astype(np.float16) for kind in KINDS])
