@@ -78,7 +78,9 @@ class FaceMT:
                 other=other,
                 certainty=certainty,
                 occluded=occluded,
-                **dict(zip(("aus", "intensities", "intensity_std"), map(self._named, of_units), strict=False)),
+                aus=self._named(of_units[0]),
+                intensities=self._named(of_units[1]) if len(of_units) > 1 else {},
+                intensity_std=self._named(of_units[2]) if len(of_units) > 1 else {},
             )
             for face, shares, occluded, va, std, other, certainty, *of_units in rows
         }
