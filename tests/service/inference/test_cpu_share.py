@@ -8,7 +8,7 @@ from service.inference.cpu_share import BUSY, OVER, CpuShare
 
 def test_a_process_is_busy_once_it_has_used_most_of_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     now, used = 10.0, 0.0
-    monkeypatch.setattr(cpu_share, "usable_cores", lambda: [0, 1])
+    monkeypatch.setattr(cpu_share, "usable_share", lambda: 2.0)
     monkeypatch.setattr(cpu_share.time, "monotonic", lambda: now)
     monkeypatch.setattr(cpu_share.time, "process_time", lambda: used)
     share = CpuShare()
