@@ -146,7 +146,7 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
     predictions, annotations = Path(args.predictions), args.annotations
     if predictions.suffix == ".pt" or any(predictions.glob("*/best.pt")):
         predictions, annotations = _submit(args, table)
-        if args.split == "test":  # whose annotations nobody has
+        if args.split == "test":  # its annotations are not published
             return 0
     found = evaluate.evaluate(predictions, annotations, args.split, missing=args.missing)
     table(found.rows(), args.json)

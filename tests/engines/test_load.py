@@ -290,3 +290,22 @@ def test_an_engine_is_compared_at_the_batch_that_is_asked_for(tmp_path: Path, mo
     assert 16 in rows
     with pytest.raises(EngineError, match="batches of 0; choose 1 to"):
         build("face-mt", batch=0)
+
+
+def test_a_container_with_less_than_a_core_is_warned_of_once(
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loading._warn_of_shortage.cache_clear()
+    monkeypatch.setattr(loading, "shortage", lambda: "This container may use 0.5 of a core's time.")
+    for _ in range(2):
+        load("small", "openvino:fp32")
+    assert caplog.text.count("0.5 of a core's time") == 1
+    loading._warn_of_shortage.cache_clear()
+
+
+def test_the_doctor_names_a_containers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "cpu_quota", lambda: 0.5)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: [3])
+    assert doctor._cores() == "1 usable; this container is limited to the time of 0.5"
+    monkeypatch.setattr(doctor, "cpu_quota", lambda: None)
+    assert doctor._cores() == "1 usable"
