@@ -199,7 +199,7 @@ class WsConnection(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Run the application, with this connection in the scope's extensions."""
-        extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+        extensions: dict[str, Any] = self.scope["extensions"]
         extensions[PINGS] = self
         try:
             await super().run_asgi()

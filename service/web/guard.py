@@ -1,5 +1,7 @@
-"""Who may use the service. Any web page can reach loopback, so a browser's requests must come from the service's own
-pages, and everybody else who reaches the port must know the token.
+"""Who may use the service.
+
+Any web page can reach loopback, so a browser's requests must come from the service's own pages, and everybody else who
+reaches the port must know the token.
 
 - Host: only names of this machine. A page whose name was rebound to 127.0.0.1 still sends its own name.
 - Origin: only the service's own, or one of `allowed_origins`; for WebSockets too, which have no same-origin policy.

@@ -27,7 +27,7 @@ from service.events import Event
 from service.register import Unavailable
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL, Settings
 from service.workers.handle import Worker
-from service.workers.heartbeat import HUNG_AFTER
+from service.workers.heartbeat import HUNG_AFTER, STARTING, Beat
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Fleet:
         self._started = 0
         self._closing = False
         self._problem: str | None = None  # a sentence while there is no worker
-        self._answers: dict[str, Any] = {}  # the newest answers to questions about the model
+        self._beat = STARTING  # the newest one that named the model
         self._begin_listening: Callable[[Worker], object] = lambda worker: None  # until there is a loop
         self._folder = _folder_for_sockets()
 
@@ -171,14 +171,12 @@ class Fleet:
 
     @property
     def info(self) -> dict[str, Any]:
-        """Return what the events say of the model. Blocks for a second at most; raise `Unavailable`."""
-        models: list[dict[str, Any]] = self._ask("/v1/models")["models"]
-        return models[0]
+        """Return what the events say of the model, as a worker last reported it."""
+        return self._newest_beat().model
 
     def licences(self) -> list[str]:
-        """Return a line for each of the weights in use. Blocks for a second at most; raise `Unavailable`."""
-        lines: list[str] = self._ask("/v1/models")["licences"]
-        return lines
+        """Return a line for each of the weights in use, as a worker last reported them."""
+        return self._newest_beat().licences
 
     def problems(self) -> list[str]:
         """Return why faces are not read, in sentences: what the workers last reported, and which of them hang."""
@@ -288,16 +286,15 @@ class Fleet:
             self._problem = why
         worker.end(0)
 
-    def _ask(self, path: str) -> Any:
-        """Return the answer of the first worker that gives one in time, else the last one that was given."""
+    def _newest_beat(self) -> Beat:
+        """Return a beat that names the model. Raise `Unavailable` before the first worker was ready."""
         for worker in self.workers:
-            if worker.alive:
-                with suppress(UserError):
-                    self._answers[path] = worker.request("GET", path, within=ANSWER_WITHIN)
-                    break
-        if path not in self._answers:
-            raise Unavailable(self._problem or "no worker process answers now; try again")
-        return self._answers[path]
+            if worker.beat.model:
+                self._beat = worker.beat
+                break
+        if not self._beat.model:
+            raise Unavailable(self._problem or "no worker process is ready yet; try again")
+        return self._beat
 
 
 def _folder_for_sockets() -> Path:

@@ -230,9 +230,11 @@ class Worker:
                 body = read_message(self._output)
                 if body == READY:
                     return None
-                if body is None or not is_beat(body):
-                    reason = body.decode() if body else None
-                    return reason or f"a worker process did not start ({self.how_it_ended()}); its log holds the reason"
+                if body is not None and is_beat(body):
+                    self.beat = unpack_beat(body)
+                    continue
+                reason = body.decode() if body else None
+                return reason or f"a worker process did not start ({self.how_it_ended()}); its log holds the reason"
         except ValueError:  # closed meanwhile: the worker is not wanted any more
             return "the worker process was ended while it started"
         self._process.kill()

@@ -27,11 +27,12 @@ _MARK = b"B"  # first byte of a beat; an event's message begins with "{"
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a beat carries: figures by session, sentences of problems, and what events say of the model."""
+    """Hold figures by session, sentences of problems, what events say of the model, and a line for each licence."""
 
     figures: dict[str, Figures]
     problems: list[str]
     model: dict[str, Any]
+    licences: list[str]
 
 
 _BEAT = TypeAdapter(Beat)
@@ -52,7 +53,7 @@ def unpack_beat(body: bytes) -> Beat:
     return _BEAT.validate_json(body[len(_MARK) :])
 
 
-STARTING = Beat({}, [], {})
+STARTING = Beat({}, [], {}, [])
 
 
 class Heart(threading.Thread):

@@ -16,7 +16,7 @@ import threading
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from models.errors import UserError
-from service.workers.heartbeat import Beat, Heart
+from service.workers.heartbeat import Beat, Heart, pack_beat
 from service.workers.relay import READY, RelaySink, message
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def _serve(given: dict[str, Any], path: str, pipe: IO[bytes], heart: Heart) -> N
     app = create_app(settings, runtime_factory=lambda _: runtime, sinks_factory=relay, routers=[router])
 
     def ready() -> None:
-        _send(pipe, READY)
         live: Live = app.state.live
+        _send(pipe, pack_beat(_beat_of(live)))  # first, so that the model is known as soon as the worker is ready
+        _send(pipe, READY)
         heart.attach(asyncio.get_running_loop(), relays[0].send, lambda: _beat_of(live))
 
     with socket.socket(socket.AF_UNIX) as listener:
@@ -79,7 +80,7 @@ def _serve(given: dict[str, Any], path: str, pipe: IO[bytes], heart: Heart) -> N
 
 def _beat_of(live: "Live") -> Beat:
     figures = {session.name: session.figures() for session in live.sessions.list()}
-    return Beat(figures, live.runtime.problems(), dict(live.runtime.info))
+    return Beat(figures, live.runtime.problems(), dict(live.runtime.info), live.runtime.licences())
 
 
 def _send(pipe: IO[bytes], body: bytes) -> None:

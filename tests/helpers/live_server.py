@@ -58,6 +58,10 @@ class DrivenSession:
             self._publish(Event.of(data))
             self._seq += 1
 
+    @property
+    def emitted(self) -> int:
+        return self._seq
+
     def show(self, t: float, width: int = 64, height: int = 48) -> None:
         image = np.zeros((height, width, 3), np.uint8)
         image[..., 0] = 255  # red

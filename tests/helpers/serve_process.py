@@ -51,6 +51,15 @@ class Process:
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self._process.pid).children(recursive=True)
 
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes, the oldest first."""
+        found = []
+        for child in self.children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one, too
+                if "service.workers.main" in child.cmdline():
+                    found.append((child.create_time(), child))
+        return [child for _, child in sorted(found, key=lambda one: one[0])]
+
     def stop(self, number: int) -> tuple[int, str]:
         """Exit code and everything that was printed."""
         self._process.send_signal(number)

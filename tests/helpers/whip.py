@@ -18,11 +18,11 @@ from service.web.app import create_app
 class SeesNobody(LoadedModel):
     """A runtime whose pipelines find no face, so that no network is needed."""
 
-    def pipeline(self, name: str, *, live: bool = False) -> Pipeline:
+    def pipeline(self, name: str, *, live: bool = False, incarnation: int = 1) -> Pipeline:
         def unused(*_: Any) -> Any:
             raise AssertionError("there are no faces to estimate")
 
-        return Pipeline(name, lambda frame: [], cast(Any, unused), unused, lambda: MODEL)
+        return Pipeline(name, lambda frame: [], cast(Any, unused), unused, lambda: MODEL, incarnation=incarnation)
 
 
 def whip_app(**options: Any) -> Any:

@@ -1,5 +1,6 @@
 """`affectstream serve` as a process: stopping in the worst moments, TLS, limits of connections, what it logs."""
 
+import contextlib
 import datetime
 import os
 import signal
@@ -96,6 +97,36 @@ def test_a_start_that_takes_long_can_be_stopped_and_leaves_nothing_behind(number
     _, left = psutil.wait_procs(fetching, timeout=PATIENCE)
     assert not left
     assert not [path for path in aside.iterdir() if path.name.startswith("affectstream")]
+
+
+HALF = [
+    b"",
+    b"GET /v1/sess",
+    b"GET /v1/sessions/desk/preview HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b'POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"tok',
+    b"POST /whip/door HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\nContent-Length: 9\r\n\r\nv=0",
+    b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n",
+]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGINT]])
+def test_stopping_with_open_streams_and_half_open_requests_is_quiet(workers: str, signals: list[int]) -> None:
+    with process("--workers", workers, "--source", "desk=demo:") as running, contextlib.ExitStack() as stack:
+        with running.client() as client:
+            running.wait(client)
+        readers = [stack.enter_context(connect(f"ws://127.0.0.1:{running.port}/v1/stream")) for _ in range(3)]
+        for reader in readers:
+            assert '"session":"desk"' in reader.recv(timeout=PATIENCE)
+        for half in HALF:
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port))).sendall(half)
+        with running.client() as client:  # answered after what was sent before it was taken
+            client.get("/healthz")
+        for number in signals[:-1]:
+            os.kill(running.pid, number)
+        code, log = running.stop(signals[-1])
+    assert code == 0, log
+    assert [line for line in log.splitlines() if " INFO " not in line] == []
 
 
 @pytest.mark.parametrize("text", ["", "no certificate"])

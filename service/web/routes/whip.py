@@ -82,7 +82,7 @@ async def publish(session: str, request: Request, purpose: Purpose = None) -> Re
 
 async def accept(session: str, request: Request, purpose: str | None, incarnation: int | None = None) -> Response:
     """Answer an SDP offer with 201 and run a session on it; `incarnation` is the register's next one if None."""
-    offer = await _body(request, SDP)
+    offer = _without_end_of_candidates(await _body(request, SDP))
     state = request.app.state
     try:
         state.sessions.check(session)
@@ -148,6 +148,8 @@ async def end_if_silent(app: FastAPI, session: str) -> bool:
 async def trickle(session: str, resource: str, request: Request) -> Response:
     """Add ICE candidates that were found after the offer was sent.
 
+    Their end changes nothing: the peer's packets are waited for, because a browser's mDNS names may be unknown here.
+
     An ICE restart is answered with 422: DELETE the session and POST a new offer, under the same name if you like.
     """
     peer = _peer(request, session, resource)
@@ -163,8 +165,6 @@ async def trickle(session: str, resource: str, request: Request) -> Response:
     try:
         for candidate in fragment.candidates:
             await peer.connection.addIceCandidate(candidate)
-        if fragment.complete:
-            await peer.connection.addIceCandidate(None)
     except (ValueError, InvalidStateError) as error:
         raise UserError(f"an ICE candidate cannot be used ({error})") from None
     return Response(status_code=204)
@@ -200,6 +200,15 @@ async def _body(request: Request, expected: str) -> str:
         return (await request.body()).decode()
     except UnicodeDecodeError:
         raise UserError("the body is not UTF-8 text; send SDP") from None
+
+
+def _without_end_of_candidates(offer: str) -> str:
+    """Return an SDP offer without the lines that say that no more candidates will follow.
+
+    aiortc gives up at once where it can reach none of the candidates. Where they are mDNS names that only the peer's
+    own network knows, the peer's packets still arrive; a peer that never comes is given up after eight seconds.
+    """
+    return "".join(line for line in offer.splitlines(keepends=True) if line.strip() != "a=end-of-candidates")
 
 
 def _peer(request: Request, session: str, resource: str) -> Peer:

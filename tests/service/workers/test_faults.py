@@ -20,11 +20,6 @@ from websockets.sync.client import ClientConnection, connect
 LOG_LINES = 10  # a fault
 
 
-def workers(running: Process) -> list[psutil.Process]:
-    found = [child for child in running.children() if "service.workers.main" in child.cmdline()]
-    return sorted(found, key=lambda worker: worker.create_time())
-
-
 def until(holds: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + PATIENCE
     while not (found := holds()):
@@ -92,14 +87,14 @@ def test_a_session_of_a_broken_worker_goes_on_for_its_own_subscriber(fault: int)
         asker = Asker(running)
         with connect(f"ws://127.0.0.1:{running.port}/v1/stream?session=two", max_size=None) as stream:
             assert first(stream, state="live")["incarnation"] == 1
-            workers(running)[-1].send_signal(fault)
+            running.workers()[-1].send_signal(fault)
             states = []
             for event in events(stream):  # of the same subscription
                 states.append((event["incarnation"], event["state"]))
                 if states[-1] == (2, "live"):
                     break
         assert (1, "reconnecting") in states
-        until(lambda: client.get("/readyz").status_code == 200 and len(workers(running)) == 2)
+        until(lambda: client.get("/readyz").status_code == 200 and len(running.workers()) == 2)
         asker.end()
         after = counts(client)
         assert {name: value for name, value in before.items() if after.get(name, -1) < value} == {}
@@ -118,7 +113,7 @@ def test_without_a_worker_the_service_says_so_and_recovers() -> None:
         running.wait(client)
         opened(running, "one")
         asker = Asker(running)
-        (only,) = workers(running)
+        (only,) = running.workers()
         only.send_signal(signal.SIGSTOP)
         until(lambda: client.get("/healthz").status_code == 503)
         assert client.get("/healthz").json()["reasons"]
@@ -150,7 +145,7 @@ def test_a_peer_of_a_killed_worker_fails_and_its_name_can_be_used_again() -> Non
             peer, answer = await publish()
             with connect(f"ws://127.0.0.1:{running.port}/v1/stream?session=desk", max_size=None) as stream:
                 await asyncio.to_thread(first, stream, state="live")
-                workers(running)[-1].send_signal(signal.SIGKILL)
+                running.workers()[-1].send_signal(signal.SIGKILL)
                 failed = await asyncio.to_thread(first, stream, state="failed")
                 assert failed["detail"] == "The worker process that read it ended (signal SIGKILL)"
                 listed = await client.get("/v1/sessions")
@@ -179,7 +174,7 @@ def test_a_session_that_is_closed_while_its_worker_is_replaced_does_not_come_bac
     with process("--workers", "2", "--source", "one=demo:") as running, running.client() as client:
         running.wait(client)
         opened(running, "one")
-        workers(running)[0].send_signal(signal.SIGKILL)
+        running.workers()[0].send_signal(signal.SIGKILL)
         until(lambda: client.get("/v1/sessions/one").json()["state"] == "reconnecting")
         assert client.delete("/v1/sessions/one").status_code == 204
         until(lambda: client.get("/readyz").status_code == 200)
@@ -193,7 +188,7 @@ def test_a_session_that_is_closed_while_its_worker_is_replaced_does_not_come_bac
 def test_a_session_that_is_closed_while_it_opens_is_not_opened() -> None:
     with process("--workers", "2") as running, running.client() as client:
         running.wait(client)
-        (worker,) = workers(running)
+        (worker,) = running.workers()
         answers: list[int] = []
 
         def ask(method: str, path: str, **more: Any) -> threading.Thread:

@@ -34,10 +34,6 @@ def running() -> Iterator[Process]:
         yield started
 
 
-def workers(running: Process) -> list[psutil.Process]:
-    return [child for child in running.children() if "service.workers.main" in child.cmdline()]
-
-
 def listen(running: Process, query: str = "") -> ClientConnection:
     return connect(f"ws://127.0.0.1:{running.port}/v1/stream{query}", max_size=None)
 
@@ -60,7 +56,7 @@ def first(stream: ClientConnection, **wanted: Any) -> dict[str, Any]:
 
 
 def test_each_session_has_a_process_on_a_core_of_its_own(running: Process) -> None:
-    found = workers(running)
+    found = running.workers()
     assert len(found) == 2
     if len(os.sched_getaffinity(0)) > 1:
         assert {len(worker.cpu_affinity()) for worker in found} == {1}
@@ -166,6 +162,11 @@ def test_a_peer_is_read_by_a_worker(running: Process) -> None:
             assert (info["source"], info["purpose"]) == ("whip:", "a call")
             assert (await client.options("/whip/desk")).status_code == 204
             assert (await client.patch(f"{location}x", content="", headers=headers)).status_code in (404, 415)
+            for nonsense in ("%01", "%FF%FE", "%00", "a%2Fb"):
+                assert (await client.delete(f"/whip/desk/{nonsense}")).status_code == 404
+            bytes_beyond_ascii = {b"content-type": b"application/trickle-ice-sdpfrag", b"if-match": b'"\xff\xfe"'}
+            end = b"a=end-of-candidates"
+            assert (await client.patch(location, content=end, headers=bytes_beyond_ascii)).status_code == 412
             assert (await client.delete(location)).status_code == 200
             assert (await client.get("/v1/sessions/desk")).status_code == 404
             assert (await client.delete(location)).status_code == 404
@@ -180,7 +181,7 @@ def test_a_worker_that_breaks_takes_nothing_along() -> None:
         running.wait(client)
         with listen(running) as stream:
             first(stream, session="two", state="live")
-            victim = max(workers(running), key=lambda worker: worker.create_time())
+            victim = max(running.workers(), key=lambda worker: worker.create_time())
             victim.send_signal(signal.SIGKILL)
             broken = first(stream, state="reconnecting")
             assert (broken["session"], broken["incarnation"]) == ("two", 1)
@@ -191,7 +192,7 @@ def test_a_worker_that_breaks_takes_nothing_along() -> None:
             assert anew["incarnation"] == 2
             assert anew["seq"] < broken["seq"]
             first(stream, session="one", state="live")
-        until(lambda: client.get("/readyz").status_code == 200 and len(workers(running)) == 2)
+        until(lambda: client.get("/readyz").status_code == 200 and len(running.workers()) == 2)
         code, log = running.stop(signal.SIGTERM)
     assert code == 0, log
     assert "Traceback" not in log
@@ -200,10 +201,10 @@ def test_a_worker_that_breaks_takes_nothing_along() -> None:
 def test_another_worker_takes_the_place_of_the_only_one_though_no_session_does() -> None:
     with process("--workers", "2") as running, running.client() as client:
         running.wait(client)
-        (only,) = workers(running)
+        (only,) = running.workers()
         only.send_signal(signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE
-        while only in (now := workers(running)) or not now or client.get("/readyz").status_code != 200:
+        while only in (now := running.workers()) or not now or client.get("/readyz").status_code != 200:
             assert time.monotonic() < deadline, client.get("/readyz").text
             time.sleep(0.1)
         assert len(now) == 1

@@ -59,7 +59,12 @@ def test_a_worker_that_was_ended_answers_with_a_sentence() -> None:
 
 
 def test_a_beat_comes_out_as_it_went_in() -> None:
-    beat = Beat({"desk": Figures(fps=29.9, latency_ms=Latency(9.0, 14.0), events=7)}, ["No."], {"name": "face-mt"})
+    beat = Beat(
+        {"desk": Figures(fps=29.9, latency_ms=Latency(9.0, 14.0), events=7)},
+        ["No."],
+        {"name": "face-mt"},
+        ["face-mt-1: Apache-2.0"],
+    )
     body = pack_beat(beat)
     assert is_beat(body)
     assert unpack_beat(body) == beat

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import logging
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +13,11 @@ import numpy as np
 import pytest
 from helpers.live_server import LiveServer, event_data, serving
 from prometheus_client import REGISTRY
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
+from websockets.uri import parse_uri
 
 from service.events import Event, event_schema
 
@@ -108,6 +114,66 @@ def test_never_queue_never_block_a_slow_reader_loses_its_oldest_events_and_slows
     assert got == sorted(set(got))
     assert len(got) + dropped() - lost == events
     assert dropped() > lost
+
+
+class SlowReader:
+    """Takes one event at a time, and no more of the socket than it needs, as a small device would."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        self._protocol = ClientProtocol(parse_uri(f"{server.ws}/v1/stream"), max_size=None)
+        self._protocol.send_request(self._protocol.connect())
+        self._events: list[dict[str, Any]] = []
+        self._write()
+
+    def take(self) -> dict[str, Any]:
+        while not self._events:
+            data = self._socket.recv(512)
+            assert data
+            self._protocol.receive_data(data)
+            self._write()
+            for frame in self._protocol.events_received():
+                if isinstance(frame, Frame) and frame.opcode is Opcode.TEXT:
+                    self._events.append(json.loads(frame.data))
+        return self._events.pop(0)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _write(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._socket.sendall(data)
+
+
+def test_a_slow_reader_is_never_far_behind(server: LiveServer) -> None:
+    desk = server.open()
+    lost = dropped()
+    with contextlib.closing(SlowReader(server)) as reader:
+        behind = []
+        for _ in range(40):  # it takes one event in the time in which six are made
+            for _ in range(6):
+                desk.emit()
+                time.sleep(0.03)
+            behind.append(desk.emitted - reader.take()["seq"])
+    assert max(behind) < 60  # 2 s at the rate of a camera, when all would be 200 behind by now
+    assert behind[-1] < 60
+    assert dropped() > lost
+
+
+def test_a_reader_that_reads_nothing_is_not_cut_off(server: LiveServer, caplog: pytest.LogCaptureFixture) -> None:
+    desk = server.open()
+    with contextlib.closing(SlowReader(server)) as reader:
+        desk.emit()
+        reader.take()
+        desk.emit(200)
+        time.sleep(1.0)
+        desk.emit()
+        while reader.take()["seq"] < desk.emitted - 1:
+            pass
+    while server.live.watchers:  # it is gone, in the middle of what was sent
+        desk.emit()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_an_unknown_session_is_closed_with_a_code_and_a_sentence(server: LiveServer) -> None:

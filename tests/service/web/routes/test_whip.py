@@ -1,6 +1,10 @@
 """WHIP (RFC 9725) against the running service: what is answered, what is refused, what becomes of a session."""
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +13,7 @@ import httpx
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from helpers.live_server import LiveServer, serving
+from helpers.repository import ROOT
 from helpers.webrtc_peer import Beeps, MovingPicture, make_offer
 from helpers.whip import events_until, whip_app
 from hypothesis import HealthCheck, given, settings
@@ -272,3 +277,86 @@ def test_stopping_the_server_lets_the_senders_go() -> None:
                 await asyncio.sleep(0.05)
 
     asyncio.run(whole())
+
+
+SENDER = """
+import asyncio, sys
+import httpx
+from aiortc import RTCSessionDescription
+from helpers.webrtc_peer import MovingPicture, make_offer
+
+async def send():
+    peer, sdp = await make_offer(MovingPicture())
+    answer = httpx.post(sys.argv[1], content=sdp, headers={"content-type": "application/sdp"})
+    await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+    await asyncio.Event().wait()
+
+asyncio.run(send())
+"""
+
+
+def test_a_peer_that_fell_silent_gives_way_to_a_new_one(server: LiveServer) -> None:
+    async def scenario() -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+        command = [sys.executable, "-c", SENDER, f"{server.url}/whip/desk"]
+        with subprocess.Popen(command, env=environment) as sender:  # noqa: ASYNC220 # started before anything waits
+            try:
+                await events_until(server, "desk", "live", 5)
+                peer, sdp = await make_offer(MovingPicture())
+                async with httpx.AsyncClient(base_url=server.url) as client:
+                    assert (await client.post("/whip/desk", content=sdp, headers=SDP)).status_code == 409  # it sends
+                    sender.kill()
+                    statuses = []
+                    while not statuses or statuses[-1] == 409:
+                        statuses.append((await client.post("/whip/desk", content=sdp, headers=SDP)).status_code)
+                        sessions = (await client.get("/v1/sessions")).json()["sessions"]
+                        await asyncio.sleep(0.1)
+                    assert statuses[-1] == 201
+                    assert [one["incarnation"] for one in sessions if one["id"] == "desk"] != [1]
+                    assert (await client.delete("/v1/sessions/desk")).status_code == 204
+                await peer.close()
+            finally:
+                sender.kill()
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_whose_candidates_are_unknown_names_is_waited_for(server: LiveServer) -> None:
+    async def scenario() -> None:
+        peer, sdp = await make_offer(MovingPicture())
+        lines = []
+        for line in sdp.splitlines(keepends=True):
+            if line.startswith("a=candidate:"):
+                parts = line.split(" ")
+                parts[4] = "0b1c2d3e-nobody-here-knows.local"
+                line = " ".join(parts)
+            lines.append(line)
+        assert any(line.strip() == "a=end-of-candidates" for line in lines)
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+            answer = await client.post("/whip/desk", content="".join(lines), headers=SDP)
+            assert answer.status_code == 201
+            end = "a=ice-ufrag:" + re.search(r"a=ice-ufrag:(\S+)", sdp)[1] + "\r\na=end-of-candidates\r\n"  # type: ignore[index]
+            patched = await client.patch(answer.headers["location"], content=end, headers=FRAGMENT)
+            assert patched.status_code == 204
+            await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+            await events_until(server, "desk", "live", 5)
+            assert (await client.delete(answer.headers["location"])).status_code == 200
+        await peer.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_location_keeps_the_prefix_of_a_proxy(server: LiveServer) -> None:
+    headers = {**SDP, "x-forwarded-prefix": "/affect"}
+    with server.client() as client:
+        location = client.post("/whip/desk", content=offer("video"), headers=headers).headers["location"]
+        assert location.startswith("/affect/whip/desk/")
+        assert client.delete(location.removeprefix("/affect")).status_code == 200
+
+
+@pytest.mark.parametrize("resource", ["%01", "%FF%FE", "%ED%A0%80", "é", "%00", "a%2Fb"])
+def test_a_location_that_is_nonsense_is_unknown(server: LiveServer, resource: str) -> None:
+    with server.client() as client:
+        for method in ("DELETE", "PATCH"):
+            answer = client.request(method, f"/whip/desk/{resource}", content="a=end-of-candidates", headers=FRAGMENT)
+            assert answer.status_code == 404
