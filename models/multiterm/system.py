@@ -266,7 +266,7 @@ class MultiTerm:
 
 
 def untrained(deep: int, seed: int = 0) -> MultiTerm:
-    """Return a whole system that learned noise by heart, to see it run; `deep`: deep features before PCA."""
+    """Return a whole system trained on noise, to run the program without weights; `deep`: deep features before PCA."""
     import lightgbm
 
     rng = np.random.default_rng(seed)

@@ -82,7 +82,7 @@ def train(recipe: Recipe, data: Path, out: Path, device: str = "cpu", progress: 
         for epoch in range(len(history), epochs + 1):
             if _exhausted(history, recipe):
                 break
-            before = int(history[-1]["steps"])
+            before = int(history[-1].get("steps", 0))
             limit = None if steps is None else steps - before
             loss, made_steps = _epoch(network, optimizer, training, recipe, epoch, target, out, limit)
             history.append({"epoch": epoch, "loss": loss, "steps": before + made_steps} | scores())

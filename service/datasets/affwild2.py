@@ -77,7 +77,7 @@ def prepare_layout(found: Layout, out: Path, *, context: bool = False) -> None:
             for job in as_completed(jobs):
                 job.result()
         except BaseException as error:
-            stop.set()  # the videos under way end at once; what they wrote aside goes
+            stop.set()  # the videos under way end at once, and their unfinished folders are deleted
             pool.shutdown(cancel_futures=True)
             if isinstance(error, OSError):
                 raise UserError(f"{out} cannot be written: {error}") from error

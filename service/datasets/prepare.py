@@ -50,7 +50,7 @@ SHARD = 2048  # pictures
 _TEACHER = "face-landmarker"  # name in the weights manifest
 _OPENFACE = "openface-au"  # folder of OpenFace 1's files, beside the data
 _SHARP_SIDE = 192  # pixels that small pictures are enlarged to before OpenFace's features are taken
-# Mean similarity from a FER picture of side 1 to the aligned crop, over the faces whose mesh is certain: for the rest.
+# Mean transform from a FER picture of side 1 to the aligned crop over faces with a certain mesh, for the other faces.
 _MEAN_SCALE, _MEAN_ROLL, _MEAN_SHIFT = 97.67, -0.0067, (7.54, 14.48)
 
 Columns = dict[str, NDArray[np.generic]]
@@ -143,9 +143,10 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
 
     ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); webva: see
     `service.datasets.webva`; ravdess and nemo: recordings by those corpora's names; video: a video, or a
-    folder of them. affwild2, a folder of it, becomes folders by recording instead (`service.datasets.affwild2`), with `context` those
-    of faces with their surroundings too, and so do the sets of `service.datasets.labelled_sets`. multiterm adds what
-    that system reads (`service.datasets.multiterm`), and multiterm-files takes it from other programs' files. Raise
+    folder of them. affwild2, a folder of it, becomes folders by recording instead (`service.datasets.affwild2`), with
+    `context` those of faces with their surroundings too, and so do the sets of `service.datasets.labelled_sets`.
+    multiterm adds what that system reads (`service.datasets.multiterm`), and multiterm-files takes it from other
+    programs' files. Raise
     `UserError` for a name or folder that is not there, `AnnotationError` for a file that is wrong.
     """
     source, target = Path(folder), Path(out)

@@ -108,8 +108,8 @@ def test_what_is_missing_is_named_and_unknown_not_zero(loaded, seen, live):
     first = next(iter(live.values()))
     assert "pose" in first.missing  # the body is looked for before it is read
     last = list(live.values())[-1]
-    assert {"AU06_r", "AU23_c", "LSmallToe"} <= set(last.missing)
-    assert not {"pose", "gaze", "head", "au", "deep", "AU12_r", "Nose"} & set(last.missing)
+    assert "LSmallToe" in last.missing
+    assert not {"pose", "gaze", "head", "au", "deep", "AU06_r", "AU12_r", "AU23_c", "Nose"} & set(last.missing)
     crops = [(t, [replace(face, image=None) for face in faces]) for t, faces in seen[:20]]
     for estimate in run(loaded, crops).values():
         assert {"head", "gaze", "pose"} <= set(estimate.missing)
