@@ -75,6 +75,7 @@ def _analyze(args: argparse.Namespace) -> int:
     """Write the events of a recording to a file."""
     from service.adapters.options import read_options
     from service.analyze import analyze
+    from service.capture.names import printable
     from service.runtime import RuntimeOptions, load_runtime
     from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL
 
@@ -94,7 +95,7 @@ def _analyze(args: argparse.Namespace) -> int:
         runtime.close()
     for detail in outcome.details:
         print(detail, file=sys.stderr)
-    print(f"{outcome.path}: {outcome.events} events, {outcome.with_face} of them with a face")
+    print(f"{printable(outcome.path)}: {outcome.events} events, {outcome.with_face} of them with a face")
     return {"complete": 0, "interrupted": EXIT_INTERRUPTED, "failed": EXIT_BAD_INPUT}[outcome.ending]
 
 

@@ -54,8 +54,15 @@ class Drift:
         self._window.clear()
         self._reference = self._began = None
 
-    def correction(self, t: float, arrival: float) -> float:
-        """Return seconds to add to the clock after an item of session time `t` came at `arrival`, usually 0."""
+    def leapt(self, t: float, arrival: float) -> bool:
+        """Return whether an item of session time `t` came at `arrival` earlier than any of the last seconds could.
+
+        One that was late, and has caught up, did not leap.
+        """
+        return t > arrival - (self._window[0][1] if self._window else 0.0) + AHEAD
+
+    def observe(self, t: float, arrival: float) -> None:
+        """Note that an item of session time `t` came at `arrival`."""
         delay = arrival - t
         while self._window and self._window[-1][1] >= delay:
             self._window.pop()
@@ -64,7 +71,10 @@ class Drift:
             self._window.popleft()
         if self._began is None:
             self._began = self._moved = arrival
-        if arrival - self._began < _WINDOW:
+
+    def correction(self, arrival: float) -> float:
+        """Return seconds to add to the clock at `arrival`, after `observe`; usually 0."""
+        if self._began is None or arrival - self._began < _WINDOW:
             return 0.0
         quickest = self._window[0][1]
         if self._reference is None:
@@ -149,14 +159,15 @@ class SessionClock:
         t = seconds + self._offset
         back = last is not None and t < last - BACK
         # Recordings may pause for long between two pictures; live streams may only as long as nothing arrives.
-        usual = self._steps.get(kind, 0.0)
-        leap = elapsed is not None and last is not None and t > expected + usual + since + AHEAD
+        jumped = last is not None and t > last + max(period, self._steps.get(kind, 0.0)) + AHEAD
+        leap = jumped and elapsed is not None and self._drift.leapt(t, elapsed)
         if not (back or leap):
             self._timelines[kind].in_line()
             if last is not None:
                 self._steps[kind] = max(0.0, t - last)
             if elapsed is not None and (kind == "picture" or "picture" not in self._last):
-                self._offset += self._drift.correction(t, elapsed)
+                self._drift.observe(t, elapsed)
+                self._offset += self._drift.correction(elapsed)
             return t
         due = last + max(period, since) if last is not None else expected
         if self._timelines[kind].believed(due - seconds):

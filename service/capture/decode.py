@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
@@ -96,7 +97,7 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
         raise broken
 
 
-def _packets(media: Media) -> Iterator[av.Packet]:
+def _packets(media: Media) -> Iterator["av.Packet[Any]"]:
     """Yield the packets of the streams in use. Raises `av.error.FFmpegError` for trouble of any kind."""
     streams = [stream for stream in (media.video, media.audio) if stream is not None]
     try:

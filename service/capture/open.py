@@ -79,6 +79,8 @@ def _file_and_options(text: str) -> tuple[Path, dict[str, str]]:
     head, mark, query = text.rpartition("?")
     if mark and _exists(head):
         return _at_home(Path(head)), _options(f"?{query}", {"loop", "rotate"})[1]
+    if "?" in text and "=" not in text.partition("?")[2]:  # part of a name that is not there
+        return _at_home(Path(text)), {}
     head, options = _options(text, {"loop", "rotate"})
     if not head:
         raise UserError("file: needs a path: file:clip.mp4.")

@@ -34,7 +34,8 @@ class TrackClock:
         if self._last is not None:
             last, arrived = self._last
             since = max(0.0, arrival - arrived)
-            if t < last - BACK or t > last + self._step + since + AHEAD:
+            leapt = t > last + self._step + AHEAD and self._drift.leapt(t, arrival)
+            if t < last - BACK or leapt:
                 t = last + since
                 if self._timeline.believed(t - media):
                     self.offset = t - media
@@ -43,13 +44,15 @@ class TrackClock:
                 return t
             self._step = max(0.0, t - last)
         self._timeline.in_line()
+        self._drift.observe(t, arrival)
         if not self.follows_reports:
-            self.offset += self._drift.correction(t, arrival)
+            self.offset += self._drift.correction(arrival)
         self._last = (t, arrival)
         return t
 
     def move(self, offset: float) -> None:
         """Set the offset to what sender reports say."""
+        self._drift.begin()
         if self._last is not None and self.offset is not None:
             self._last = (self._last[0] + offset - self.offset, self._last[1])
         self.offset = offset

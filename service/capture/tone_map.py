@@ -21,7 +21,7 @@ _HLG_PEAK = 1000.0  # cd/m2, nominal peak of the screen that HLG is shown on (IT
 _HLG_SYSTEM_GAMMA = 1.2  # of such a screen
 _GAMMA = 2.4  # ITU-R BT.1886
 _KNEE = 0.85  # of white: below, nothing is changed; above, highlights are rolled off
-_SIZE = 65  # entries along each edge of the look-up table
+_SIZE = 33  # entries along each edge of the look-up table
 _BT2020, _P3_D65 = 9, 12  # colour primaries, ITU-T H.273, table 2
 _BT2020_MATRICES = (9, 10)  # matrix coefficients, ITU-T H.273, table 4
 # Linear RGB of the primaries to linear RGB of BT.709 (ITU-R BT.2087; SMPTE EG 432-1 for P3).

@@ -68,6 +68,7 @@ def test_addresses_are_not_contacted_and_their_labels_hold_no_secret() -> None:
         ("my desk=rtsp://me:hunter2@host/x", "cannot name a session"),
         ("file://elsewhere/clip.mp4", "another machine"),
         ("file:a\0b.mp4", "no file"),
+        ("file:what?.mp4", "There is no file"),
     ],
 )
 def test_mistakes_get_one_sentence(spec: str, words: str) -> None:

@@ -91,3 +91,13 @@ def test_one_timestamp_out_of_line_moves_nothing_for_good(wrong: float) -> None:
     clock = TrackClock()
     times = [clock.place(n / 30 + (wrong if n == 50 else 0.0), n / 30) for n in range(100)]
     assert times == pytest.approx([n / 30 for n in range(100)], abs=1e-6)
+
+
+def test_a_decoder_that_was_late_and_skips_to_the_newest_picture_did_not_leap() -> None:
+    clock = TrackClock()
+    media = [n / 30 for n in range(60)]
+    for t in media:
+        clock.place(t, t)
+    for n in range(60):  # falls behind by two seconds
+        clock.place(2 + n / 30, 2 + n / 15)
+    assert clock.place(6.0, 6.05) == pytest.approx(6.0)

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
+from av import AudioFrame
 from helpers.webrtc_peer import FLASH_EVERY, Beeps, MovingPicture, make_offer
 from prometheus_client import REGISTRY
 
@@ -267,3 +268,15 @@ def test_tracks_end_quietly_after_close() -> None:
                 await asyncio.wait_for(track.recv(), 5)
 
     asyncio.run(scenario())
+
+
+def test_a_stereo_track_with_one_channel_turned_over_is_heard() -> None:
+    resample = webrtc._Resampler()
+    tone = (np.sin(np.arange(48_000) * 0.05) * 12_000).astype(np.int16)
+    heard = []
+    for at in range(0, len(tone), 960):
+        both = np.stack([tone[at : at + 960], -tone[at : at + 960]], axis=1).reshape(1, -1)
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(both), format="s16", layout="stereo")
+        frame.sample_rate = 48_000
+        heard += [sound.samples for sound in resample(frame, at / 48_000)]
+    assert np.abs(np.concatenate(heard)[SAMPLE_RATE // 10 :]).max() == pytest.approx(12_000 / 32_768, rel=0.02)
