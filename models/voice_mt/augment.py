@@ -42,13 +42,13 @@ CODECS = (
 
 def coded(samples: Samples, codec: Codec) -> Samples:
     """Return what comes out of a codec, as long as what went in."""
-    encoder: av.AudioCodecContext = av.CodecContext.create(codec.encoder, "w")
+    encoder = av.AudioCodecContext.create(codec.encoder, "w")
     encoder.sample_rate, encoder.layout, encoder.format = codec.rate, "mono", "s16"
     encoder.time_base = Fraction(1, codec.rate)
     if codec.bits:
         encoder.bit_rate = codec.bits
     encoder.open()
-    decoder: av.AudioCodecContext = av.CodecContext.create(codec.decoder, "r")
+    decoder = av.AudioCodecContext.create(codec.decoder, "r")
     decoder.sample_rate, decoder.layout = codec.rate, "mono"
     if encoder.extradata:
         decoder.extradata = encoder.extradata
@@ -77,13 +77,13 @@ def response(rng: np.random.Generator, seconds: float, level: float) -> Samples:
     tail = rng.standard_normal(len(t)) * 10 ** (-3 * t / seconds) * (t > DIRECT)
     tail *= 10 ** (level / 20) / np.sqrt((tail**2).sum())
     tail[0] = 1.0
-    return tail.astype(np.float32)
+    return np.asarray(tail, np.float32)
 
 
 def shifted(samples: Samples, factor: float) -> Samples:
     """Return the sound at `factor` times the speed: pitch, formants and rate change together."""
     at = np.arange(0, len(samples) - 1, factor)
-    return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
+    return np.asarray(np.interp(at, np.arange(len(samples)), samples), np.float32)
 
 
 class Session:

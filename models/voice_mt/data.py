@@ -48,8 +48,8 @@ class Recordings:
     def sound(self, row: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the samples of a recording in [-1, 1] and the probability of speech at each of its frames."""
         first, last = int(self.start[row]), int(self.start[row + 1])
-        samples = self.samples[first * HOP : last * HOP].astype(np.float32) / 32767
-        return samples, self.speech[first:last].astype(np.float32) / 255
+        samples = self.samples[first * HOP : last * HOP].astype(np.float32) / np.float32(32767)
+        return samples, self.speech[first:last].astype(np.float32) / np.float32(255)
 
     def affect(self) -> Floats:
         """Return (n, 2) valence and arousal that class and intensity stand for."""

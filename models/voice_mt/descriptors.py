@@ -198,12 +198,14 @@ def _cycles(samples: Floats, frame: NDArray[np.int64], period: Floats) -> tuple[
             other = other - other.mean(1, keepdims=True)
             match[:, k] = (other * middle).sum(1) / (np.sqrt(np.square(other).sum(1)) + np.float32(1e-9)) / size
         best, rows = np.clip(match.argmax(1), 1, 11), np.arange(len(wave))
-        return best - 6 + _vertex(match[rows, best - 1], match[rows, best], match[rows, best + 1], 1.0)
+        top = _vertex(match[rows, best - 1], match[rows, best], match[rows, best + 1], 1.0)
+        return np.asarray(best - 6 + top, np.float32)
 
     before, after = 1 - shift(8) / _POINTS, 1 + shift(72) / _POINTS
     swing = [np.ptp(wave[:, k : k + _POINTS], axis=1) + np.float32(1e-7) for k in (8, 40, 72)]
     steps = [np.abs(20 * np.log10(swing[k + 1] / swing[k])) for k in (0, 1)]
-    return np.abs(after - before) * 2 / (after + before), (steps[0] + steps[1]) / 2
+    jitter, shimmer = np.abs(after - before) * 2 / (after + before), (steps[0] + steps[1]) / 2
+    return np.asarray(jitter, np.float32), np.asarray(shimmer, np.float32)
 
 
 def _harmonics(spectrum: Floats, hertz: Floats) -> tuple[Floats, Floats]:
@@ -213,7 +215,8 @@ def _harmonics(spectrum: Floats, hertz: Floats) -> tuple[Floats, Floats]:
 
     def near(f: Floats) -> Floats:
         at = np.clip(np.rint(f / width).astype(np.int64), 1, spectrum.shape[1] - 2)
-        return np.maximum(np.maximum(decibels[rows, at - 1], decibels[rows, at]), decibels[rows, at + 1])
+        around = np.stack([decibels[rows, at + k] for k in (-1, 0, 1)])
+        return np.asarray(around.max(0), np.float32)
 
     first = near(hertz)
     third = decibels[:, int(2200 / width) : int(3400 / width)].max(1)

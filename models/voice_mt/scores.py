@@ -58,7 +58,7 @@ def mean_recall(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: tup
 def guesses(said: Answers, classes: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the likeliest of some of the seven, calm counted as neutral."""
     p = served(softmax(said.logits))[:, list(classes)]
-    return np.array(classes)[p.argmax(1)]
+    return np.asarray(np.array(classes)[p.argmax(1)], np.int64)
 
 
 def figures(said: Answers, data: Recordings) -> dict[str, float]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from models.errors import ModelError
 from models.files import written_whole
 from models.voice_mt.data import CORPORA, FOLDS, UNHEARD, Recordings, recordings
-from models.voice_mt.network import AFFECT, CLASSES, Population, VoiceNetwork
+from models.voice_mt.network import CLASSES, Population, VoiceNetwork
 from models.voice_mt.windows import Windows, drawn, windows
 
 SMOOTHING = 0.1  # of the labels
@@ -49,11 +49,12 @@ def weights_of(data: Recordings, rows: NDArray[np.int64]) -> NDArray[np.float64]
 
 def _loss(answers: Tensor, target: Tensor, affect: Tensor) -> Tensor:
     """Return the sum over members of cross-entropy and about 1 - CCC; `target` (n, 8), `affect` (n, 2)."""
-    classes, place = answers.split([len(CLASSES), AFFECT], 2)
+    classes, place = answers[..., : len(CLASSES)], answers[..., len(CLASSES) :]
     loss = -(target * F.log_softmax(classes, 2)).sum(2).mean(1)
     place = place.tanh()
     error = (place - affect).square().mean(1) / (affect.var(0) + place.var(1))
-    return (loss + AFFECT_WEIGHT * error.sum(1)).sum()
+    total: Tensor = (loss + AFFECT_WEIGHT * error.sum(1)).sum()
+    return total
 
 
 def fit(data: Recordings, found: Windows, among: NDArray[np.bool_], options: Options) -> VoiceNetwork:

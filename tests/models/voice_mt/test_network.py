@@ -1,6 +1,7 @@
 """The voice network: what it reads of speaker and population, who is held out, and what the served file computes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def _inputs(n: int = 3, seconds: float = 40.0) -> "torch.Tensor":
+def _inputs(n: int = 3, seconds: float = 40.0) -> Any:
     rng = np.random.default_rng(0)
     rows = rng.normal(0, 1, (n, ROWS, len(NAMES)))
     rows[:, 2] = np.abs(rows[:, 2])

@@ -126,7 +126,7 @@ SENTENCE = np.concatenate([noise(1, 2e-4), voice(3) + noise(3, 2e-4), noise(3, 2
 def test_the_voice_is_read_at_a_bounded_rate_while_there_is_speech_and_for_a_while_after() -> None:
     network = _Listener()
     heard = _listen(SENTENCE, network)
-    assert 5 <= len(network.windows) <= 3.6 / PERIOD
+    assert 5 <= len(network.inputs) <= 3.6 / PERIOD
     assert not any(heard[: round((1 + MIN_SPEECH) * 30)])
     assert all(heard[round(2.5 * 30) : 4 * 30])
     assert not any(heard[round((4.4 + HOLD) * 30) :])
