@@ -45,6 +45,7 @@ class _Track:
         newest: Seconds of the last estimate that was used.
         arrived: Seconds at which that estimate came; a slow model, or one that looks back, gives it after `newest`.
         unread: Reasons for which the last estimate was not used; empty if it was.
+        occluded: What that estimate says of how likely the face is covered.
         values: What the last estimate gave.
         missing: Reasons for what it did not give.
         last: The entry that went out last.
@@ -62,6 +63,7 @@ class _Track:
     newest: float | None = None
     arrived: float = 0.0
     unread: list[str] = field(default_factory=list)
+    occluded: float | None = None
     values: Entry = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     last: Entry = field(default_factory=dict)
@@ -187,7 +189,7 @@ def _abstained(t: float, track: _Track, face: Face, reasons: list[str]) -> Entry
         "aus": {},
         "intensities": {},
         "intensity_std": {},
-        "occluded": None,
+        "occluded": _part(track.occluded) if "occluded" in reasons else None,
         "windows": _windows(track, t),
     }
     return _entry(face, "abstained", reasons, t - face.t, values)
@@ -202,6 +204,7 @@ def _lost(t: float, track: _Track) -> Entry:
 def _take(t: float, track: _Track, estimate: Estimate) -> bool:
     """Take an estimate that came at `t` seconds, and return whether its values may be shown; `unread` tells why not."""
     track.unread = track.doubt(estimate.certainty, estimate.occluded) if _finite(estimate) else ["engine_failed"]
+    track.occluded = estimate.occluded
     if track.unread:
         return False
     track.arrived = t
@@ -235,7 +238,7 @@ def _read(track: _Track, estimate: Estimate) -> None:
         "aus": {name: round(min(max(p, 0.0), 1.0), _DIGITS) + 0.0 for name, p in estimate.aus.items()},
         "intensities": {name: round(min(max(x, 0.0), 5.0), 2) + 0.0 for name, x in estimate.intensities.items()},
         "intensity_std": {name: round(x, 2) + 0.0 for name, x in estimate.intensity_std.items()},
-        "occluded": None if estimate.occluded is None else _rounded(min(max(estimate.occluded, 0.0), 1.0), _DIGITS),
+        "occluded": _part(estimate.occluded),
         "windows": _windows(track, estimate.t),
     }
     if estimate.compound is not None:
@@ -328,6 +331,10 @@ def _difference(x: float | None, rest: float | None) -> float | None:
 
 def _pair(valence: float | None, arousal: float | None) -> Entry:
     return {"valence": _number(valence), "arousal": _number(arousal)}
+
+
+def _part(x: float | None) -> float | None:
+    return None if x is None else _rounded(min(max(x, 0.0), 1.0), _DIGITS)
 
 
 def _number(x: float | None) -> float | None:

@@ -260,6 +260,8 @@ def test_a_covered_face_is_not_read_and_says_so():
     middle = (OCCLUDED + UNCOVERED) / 2
     reasons = [watch(aggregator, [2 + 0.1 * i], occluded=x)["reasons"] for i, x in enumerate((0.9, middle, 0.1), 1)]
     assert reasons == [["occluded"], ["occluded"], []]
+    covered = watch(Aggregator(), [0.0], occluded=0.9)
+    assert (covered["status"], covered["occluded"], covered["valence"]) == ("abstained", 0.9, None)
 
 
 def test_intensities_go_out_beside_the_probabilities():
