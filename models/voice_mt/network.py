@@ -20,9 +20,9 @@ CLASSES = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surpr
 AFFECT = 2  # outputs after the classes: valence and arousal before their tanh
 OUTPUTS = len(CLASSES) + AFFECT
 TRUST_SECONDS = 20.0  # of speech, with which baseline and population count the same
-VARIANCE_SECONDS = 20.0  # the same for the deviation
+VARIANCE_SECONDS = 60.0  # the same for the deviation
 LIMIT = 4.0  # deviations, beyond which a functional counts no more
-MEMBERS, HIDDEN, DROPOUT = 5, 48, 0.3
+MEMBERS, HIDDEN, DROPOUT = 5, 64, 0.3
 
 
 @dataclass(frozen=True)
