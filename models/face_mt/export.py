@@ -18,6 +18,7 @@ from models.face_mt import onnx_file
 from models.face_mt.action_units import HIGHEST, UNITS
 from models.face_mt.calibration import (
     Calibration,
+    fit_cover,
     fit_logistic,
     fit_prior,
     fit_scales,
@@ -70,6 +71,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
         fit_scales(said.units, said.unit_std, teacher),
         slope,
         offset,
+        fit_cover(said.occlusion),
     )
     validation = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0))
     on_fer = predict(network, fer.grey[validation])
@@ -91,6 +93,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
         "temperature": temperature,
         "std_scale_valence": calibration.std_scale[0],
         "std_scale_arousal": calibration.std_scale[1],
+        "cover_offset": calibration.cover_offset,
     }
 
 
@@ -102,6 +105,7 @@ class Served(nn.Module):
         self.view = View()
         self.network = network
         self.temperature = calibration.temperature
+        self.cover_offset = calibration.cover_offset
         self.std_scale: Tensor
         self.unit_std_scale: Tensor
         self.slope: Tensor
@@ -124,7 +128,7 @@ class Served(nn.Module):
             y.units * self.slope + self.offset,
             y.units.clamp(0.0, HIGHEST),
             torch.exp(y.unit_log_std) * self.unit_std_scale,
-            torch.sigmoid(y.occlusion)[:, None],
+            torch.sigmoid(y.occlusion + self.cover_offset)[:, None],
         )
 
 

@@ -214,6 +214,11 @@ def test_a_prior_is_found_that_explains_the_faces() -> None:
     assert calibration.fit_prior(logits, truth, np.full(3, 1 / 3)) == pytest.approx([0.7, 0.2, 0.1], abs=0.03)
 
 
+def test_few_photographs_count_as_covered() -> None:
+    logits = np.random.default_rng(0).normal(-5, 1, 5000)
+    assert (logits + calibration.fit_cover(logits) > 0).mean() == pytest.approx(0.03, abs=0.002)
+
+
 def test_a_unit_is_present_beyond_what_neutral_faces_show() -> None:
     teacher = np.stack([np.linspace(-1, 1, 201), np.linspace(0, 9, 201)], 1)
     limits = calibration.present_above(teacher, np.ones(201, bool))
