@@ -64,13 +64,13 @@ async def end(session: str, resource: str, request: Request, live: Running) -> R
 @router.get("/v1/sessions/{id}/history")
 async def history(id: str, request: Request, live: Running) -> Response:
     """Pass a question about the past on; see `service.web.routes.history.history`."""
-    return await _ask(_sessions(live).get(id).worker, request, _path(request), b"")
+    return await _ask(_sessions(live).opened(id).worker, request, _path(request), b"")
 
 
 @router.get("/v1/sessions/{id}/preview")
 async def preview(id: str, request: Request, live: Running) -> Response:
     """Pass a preview on; see `service.web.routes.preview.preview`."""
-    worker = _sessions(live).get(id).worker
+    worker = _sessions(live).opened(id).worker
     if live.crowded:
         raise TooMany(f"{live.settings.max_subscribers} clients are watching, as many as this server allows")
     answer = await worker.send("GET", _path(request), stream=True)

@@ -72,6 +72,8 @@ class RemoteSession:
 
     def reset_baseline(self) -> None:
         """Start the neutral baseline anew with the next frame. Blocks; raise `Unavailable` without a worker."""
+        if not self.opened:
+            raise UnknownSession(f"the session {self.name!r} is still being opened; try again")
         self.worker.request("POST", f"/v1/sessions/{self.name}/baseline")
 
     def latest_frame(self) -> Frame | None:
@@ -147,6 +149,13 @@ class RemoteSessions:
     def get(self, name: str) -> RemoteSession:
         """Return the session called `name`. Raise `UnknownSession` if there is none."""
         return self._register.get(name)
+
+    def opened(self, name: str) -> RemoteSession:
+        """Return the session called `name`. Raise `UnknownSession` if there is none, or it is only being opened."""
+        session = self.get(name)
+        if not session.opened:
+            raise UnknownSession(f"the session {name!r} is still being opened; try again")
+        return session
 
     def find(self, name: str) -> RemoteSession | None:
         """Return the session called `name`, or None."""

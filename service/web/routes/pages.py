@@ -128,7 +128,7 @@ def _hashes(text: str, tag: str) -> str:
 def _token(body: bytes, form: bool) -> str:
     """Return the token of a posted form or JSON object. Raise `UserError` where there is none."""
     try:
-        value = parse_qs(body.decode()).get("token", [""])[0] if form else json.loads(body)["token"]
+        value = parse_qs(body.decode(), keep_blank_values=True)["token"][0] if form else json.loads(body)["token"]
     except (ValueError, KeyError, TypeError, RecursionError):
         value = None
     if not isinstance(value, str):

@@ -16,6 +16,10 @@ from service.web.problem import problems
 router = APIRouter(tags=["service"])
 
 
+class _SchemaAnswer(JSONResponse):
+    media_type = "application/schema+json"
+
+
 class Alive(BaseModel):
     """Say whether the process can do its work, and if not, why."""
 
@@ -93,8 +97,13 @@ def models(live: Running) -> ModelList:
 
 
 @router.head("/v1/schema", include_in_schema=False)
-@router.get("/v1/schema", summary="Schema of the event", responses=problems(401, 403))
+@router.get(
+    "/v1/schema",
+    summary="Schema of the event",
+    response_class=_SchemaAnswer,
+    responses={200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}}, **problems(401, 403)},
+)
 async def schema() -> JSONResponse:
     """Return the JSON Schema (draft 2020-12) of what the stream, Redis and `analyze` give."""
     document: dict[str, Any] = event_schema()
-    return JSONResponse(document, media_type="application/schema+json")
+    return _SchemaAnswer(document)
