@@ -39,8 +39,10 @@ def test_what_goes_wrong_inside_is_not_taken_for_a_lock_that_cannot_be_had() -> 
 def test_where_no_file_can_be_written_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("AFFECTSTREAM_CACHE", str(tmp_path / "file" / "cache"))
+    entered = 0
     with alone("gpu"), alone("gpu"):
-        pass
+        entered += 1
+    assert entered == 1
 
 
 def test_an_empty_cache_keeps_what_was_fetched_and_nothing_that_was_computed(

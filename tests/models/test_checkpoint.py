@@ -43,7 +43,12 @@ def test_what_is_saved_is_loaded(file, network):
 def test_weights_of_several_gpus_and_bare_state_dicts_load(tmp_path, network):
     path = tmp_path / "bare.pt"
     torch.save({f"module.{key}": value for key, value in network.state_dict().items()}, path)
+    wanted = {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.no_grad():
+        for value in network.parameters():
+            value.zero_()
     checkpoint.load(network, path)
+    assert all(torch.equal(value, wanted[key]) for key, value in network.state_dict().items())
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(file):
