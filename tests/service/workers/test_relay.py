@@ -95,12 +95,13 @@ def test_the_oldest_give_way_where_nobody_reads_for_long(
 def test_who_no_longer_reads_is_no_fault(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     reading, writing = pipe
 
-    async def run() -> None:
+    async def run() -> int:
         hub = Hub(asyncio.get_running_loop())
         sink = RelaySink(writing, hub)
         reading.close()
-        hub.publish(event(0))
-        hub.publish(event(1))
+        for seq in range(2):
+            hub.publish(event(seq))
         await sink.close()
+        return seq
 
-    asyncio.run(run())
+    assert asyncio.run(run()) == 1  # neither a publication nor the end raised
