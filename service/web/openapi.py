@@ -59,7 +59,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
         document["paths"]["/v1/stream"] = _STREAM
         document["components"]["securitySchemes"] = _SCHEMES
-        optional = [] if app.state.settings.token is not None else [{}]
+        optional: list[dict[str, list[str]]] = [] if app.state.settings.token is not None else [{}]
         document["security"] = [*optional, *({name: []} for name in _SCHEMES)]
         _say_problems(document)
         for path in OPEN_PATHS:
