@@ -105,7 +105,7 @@ def _on_videos(served: Served, found: Sets, folder: Path) -> dict[str, Table]:
             {
                 "measure": "r of valence with arousal",
                 "faces": len(rows),
-                "value": float(np.corrcoef(answers.va.T)[0, 1]),
+                "value": evidence.correlation(answers.va[:, 0], answers.va[:, 1]),
             },
         ],
         "action units, frames of videos (never trained on)": evidence_units.teacher_rows(answers, faces, rows),

@@ -1,6 +1,7 @@
 """What the evidence page says of expressions, valence and arousal: tables of figures with intervals."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,20 +90,32 @@ def calibration_rows(out: Outputs, faces: Faces, rows: Rows, prior: Floats) -> T
     ]
 
 
+def correlation(x: Floats, y: Floats) -> float:
+    """Return Pearson's r of two (n,) series."""
+    matrix: Floats = np.atleast_2d(np.corrcoef(x, y))
+    return float(matrix[0, 1])
+
+
+def _rmse(x: Floats, y: Floats) -> float:
+    return float(np.sqrt(((x - y) ** 2).mean()))
+
+
+def paired(measure: Callable[[Floats, Floats], float], x: Floats, y: Floats, chosen: Rows) -> float:
+    """Return the measure of the chosen rows of two series."""
+    return measure(x[chosen], y[chosen])
+
+
 def affect_rows(out: Outputs, faces: Faces, rows: Rows) -> Table:
     """Return the agreement of valence and arousal with people's ratings."""
     rated = faces.affect[rows].astype(np.float64)
     table = []
     for k, name in enumerate(AFFECT):
         x, y = out.va[:, k], rated[:, k]
-        table += [
-            _row(f"CCC of {name}", lambda i, x=x, y=y: concordance(x[i], y[i]), len(rows)),
-            _row(f"RMSE of {name}", lambda i, x=x, y=y: float(np.sqrt(((x - y)[i] ** 2).mean())), len(rows)),
-        ]
-    both = lambda i: float(np.corrcoef(out.va[i].T)[0, 1])  # noqa: E731 - one row's measure
-    raters = lambda i: float(np.corrcoef(rated[i].T)[0, 1])  # noqa: E731
-    table += [_row("r of valence with arousal, as published", both, len(rows))]
-    table += [_row("r of valence with arousal, as rated", raters, len(rows))]
+        table.append(_row(f"CCC of {name}", partial(paired, concordance, x, y), len(rows)))
+        table.append(_row(f"RMSE of {name}", partial(paired, _rmse, x, y), len(rows)))
+    for said, va in (("published", out.va), ("rated", rated)):
+        measure = partial(paired, correlation, va[:, 0], va[:, 1])
+        table.append(_row(f"r of valence with arousal, as {said}", measure, len(rows)))
     for k, name in enumerate(AFFECT):
         for side, at in (("lowest", 0), ("highest", -1)):
             table.append({"measure": f"{side} {name}", "faces": len(rows), "value": float(np.sort(out.va[:, k])[at])})

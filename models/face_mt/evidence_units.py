@@ -1,11 +1,14 @@
 """What the evidence page says of action units: agreement with the teachers, and with what people called the faces."""
 
+from functools import partial
+
 import numpy as np
+from numpy.typing import NDArray
 
 from models.face_mt.action_units import EXPERIMENTAL, UNITS
 from models.face_mt.data import Faces
-from models.face_mt.evidence import Table, area_under, interval
-from models.face_mt.scores import Rows
+from models.face_mt.evidence import Table, area_under, correlation, interval, paired
+from models.face_mt.scores import Floats, Rows
 from models.face_mt.served import Outputs
 from models.face_mt.votes import CLASSES
 
@@ -22,6 +25,10 @@ PROTOTYPES = {
 }
 
 
+def _area(x: Floats, moved: NDArray[np.bool_], chosen: Rows) -> float:
+    return area_under(x[chosen], moved[chosen])
+
+
 def teacher_rows(out: Outputs, faces: Faces, rows: Rows) -> Table:
     """Return for each unit Pearson's r with its teacher, the error, and what the deviations cover."""
     table = []
@@ -32,15 +39,12 @@ def teacher_rows(out: Outputs, faces: Faces, rows: Rows) -> Table:
             continue
         x, y, std = out.intensities[known, k], np.clip(target[known], 0, 5), out.intensity_std[known, k]
 
-        def correlation(i: Rows, x: np.ndarray = x, y: np.ndarray = y) -> float:  # type: ignore[type-arg]
-            return float(np.corrcoef(x[i], y[i])[0, 1])
-
-        low, high = interval(correlation, len(x))
+        low, high = interval(partial(paired, correlation, x, y), len(x))
         table.append(
             {
                 "unit": unit + (" (experimental)" if unit in EXPERIMENTAL else ""),
                 "faces": len(x),
-                "r": correlation(np.arange(len(x))),
+                "r": correlation(x, y),
                 "low": low,
                 "high": high,
                 "within 1 std": float((np.abs(x - y) <= std).mean()),
@@ -62,7 +66,7 @@ def prototype_rows(out: Outputs, faces: Faces, rows: Rows) -> Table:
         if not moved.any() or moved[chosen].all():
             continue
         x, y = out.intensities[chosen, k] + 1e-3 * out.present[chosen, k], moved[chosen]
-        low, high = interval(lambda i, x=x, y=y: area_under(x[i], y[i]), len(x))
+        low, high = interval(partial(_area, x, y), len(x))
         teacher = faces.units[rows, k][chosen].astype(np.float64)
         known = np.isfinite(teacher)
         table.append(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -46,13 +47,12 @@ class Source:
         return self._order[self._next - count : self._next]
 
 
-def source(
-    faces: Faces, rows: np.ndarray[tuple[int], np.dtype[np.int64]], prior: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> Source:
+def source(faces: Faces, rows: NDArray[np.int64], prior: NDArray[np.float64]) -> Source:
     """Return the `rows` of `faces` as tensors; `prior`: (8,) share of each class where these faces come from."""
     arrays = (faces.grey, faces.expression, faces.weight, faces.affect, faces.units)
-    columns = [torch.from_numpy(np.ascontiguousarray(a[rows])) for a in arrays]
-    return Source(*columns, torch.from_numpy(np.log(np.maximum(prior, PRIOR_FLOOR))).float())
+    grey, expression, weight, affect, units = (torch.from_numpy(np.ascontiguousarray(a[rows])) for a in arrays)
+    log_prior = torch.from_numpy(np.log(np.maximum(prior, PRIOR_FLOOR))).float()
+    return Source(grey, expression, weight, affect, units, log_prior)
 
 
 def unit_spread(faces: list[Faces]) -> Tensor:

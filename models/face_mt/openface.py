@@ -45,10 +45,10 @@ class OpenFace:
         `image`: (height, width, 3) RGB; `points`: (68, 2) pixels in iBUG order. The predictors are not symmetric: alone
         they take a turned head for raised brows. Raise `numpy.linalg.LinAlgError` where the shape cannot be fitted.
         """
-        points = np.asarray(points, np.float64)
-        mirrored = points[MIRRORED].copy()
+        here = np.asarray(points, np.float64)
+        mirrored = here[MIRRORED].copy()
         mirrored[:, 0] = image.shape[1] - 1 - mirrored[:, 0]
-        mean: Floats = (self._one(image, points) + self._one(np.ascontiguousarray(image[:, ::-1]), mirrored)) / 2
+        mean: Floats = (self._one(image, here) + self._one(np.ascontiguousarray(image[:, ::-1]), mirrored)) / 2
         return mean
 
     def _one(self, image: NDArray[np.uint8], points: Floats) -> Floats:
@@ -66,7 +66,9 @@ class OpenFace:
         mask = np.zeros((SIZE, SIZE), np.uint8)
         for triangle in self._files.triangles:
             cv2.fillConvexPoly(mask, np.rint(outline[triangle]).astype(np.int32), 1)
-        return np.concatenate([hog(face * mask[..., None]), self._shape.modes @ fit.parameters, fit.parameters])
+        return np.concatenate(
+            [hog(np.asarray(face * mask[..., None], np.uint8)), self._shape.modes @ fit.parameters, fit.parameters]
+        )
 
 
 def _alignment(source: Floats, target: Floats) -> Floats:

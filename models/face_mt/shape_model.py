@@ -77,6 +77,7 @@ def _rotation(vector: Floats) -> Floats:
     a, b, c = vector
     cross = np.array([[0.0, -c, b], [c, 0.0, -a], [-b, a, 0.0]])
     if angle < 1e-9:
-        return np.eye(3) + cross
+        small: Floats = np.eye(3) + cross
+        return small
     turn: Floats = np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross
     return turn

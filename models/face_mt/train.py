@@ -246,7 +246,7 @@ def _save(path: Path, state: dict[str, Any]) -> None:
 def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     aside = path.with_suffix(".part")
     with aside.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     os.replace(aside, path)
 
 
