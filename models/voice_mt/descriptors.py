@@ -192,11 +192,10 @@ def _cycles(samples: Floats, frame: NDArray[np.int64], period: Floats) -> tuple[
 
     def shift(begin: int) -> Floats:
         """Return by how many points the best match lies after `begin`."""
-        match = np.empty((len(wave), 13), np.float32)
-        for k in range(13):
-            other = wave[:, begin + k - 6 : begin + k + 26]
-            other = other - other.mean(1, keepdims=True)
-            match[:, k] = (other * middle).sum(1) / (np.sqrt(np.square(other).sum(1)) + np.float32(1e-9)) / size
+        others = np.lib.stride_tricks.sliding_window_view(wave[:, begin - 6 : begin + 38], _POINTS, axis=1)
+        power = np.einsum("nkp,nkp->nk", others, others) - np.square(others.sum(2)) / _POINTS  # around the mean
+        sizes = np.sqrt(np.maximum(power, 0)) + np.float32(1e-9)
+        match = np.einsum("nkp,np->nk", others, middle) / sizes / size[:, None]
         best, rows = np.clip(match.argmax(1), 1, 11), np.arange(len(wave))
         top = _vertex(match[rows, best - 1], match[rows, best], match[rows, best + 1], 1.0)
         return np.asarray(best - 6 + top, np.float32)

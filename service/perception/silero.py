@@ -35,6 +35,24 @@ class State:
     peak: float = _SOFTEST
 
 
+class _Request:
+    """One request with its own inputs and outputs, filled and read in place: that takes half of a call's time."""
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self._request = compiled.create_infer_request()
+        self._sound: Floats = self._request.get_tensor("input").data
+        self._memory: Floats = self._request.get_tensor("state").data
+        self._output: Floats = self._request.get_tensor("output").data
+        self._next: Floats = self._request.get_tensor("stateN").data
+
+    def run(self, sound: Floats, memory: Floats) -> tuple[float, Floats]:
+        """Return the probability and the next memory."""
+        self._sound[0] = sound
+        self._memory[:] = memory
+        self._request.infer(share_outputs=True)
+        return float(self._output[0, 0]), self._next.copy()
+
+
 class SpeechNetwork:
     """The compiled network. Calls are thread-safe and run side by side."""
 
@@ -43,16 +61,18 @@ class SpeechNetwork:
         options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1,
                    "ENABLE_CPU_PINNING": False}  # fmt: skip
         self._compiled = core().compile_model(core().read_model(weights.path(NAME)), "CPU", options)
-        self._idle: list[ov.InferRequest] = []  # as many as ever ran at once
+        self._idle: list[_Request] = []  # as many as ever ran at once
 
     def __call__(self, frame: Floats, state: State) -> float:
         """Return the probability of speech in the next 512 samples of a stream, and move its `state` on."""
-        request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = _Request(self._compiled)
         sound = np.concatenate([state.context, frame])
         state.peak = max(float(np.abs(frame).max()), state.peak * _DECAY, _SOFTEST)
         louder = sound * np.float32(max(_PEAK / state.peak, 1.0))
-        outputs = request.infer({"input": louder[None], "state": state.memory}, share_inputs=True)
-        probability, state.memory = float(outputs["output"][0, 0]), np.array(outputs["stateN"])
+        probability, state.memory = request.run(louder, state.memory)
         state.context = sound[-_CONTEXT:]
         self._idle.append(request)
         return probability
