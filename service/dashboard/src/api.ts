@@ -45,6 +45,16 @@ export async function resetBaseline(id: string): Promise<void> {
   await ask(`/v1/sessions/${encodeURIComponent(id)}/baseline`, { method: "POST" });
 }
 
+/** Whether the service asks for a token: its login page leads on to the dashboard where it does not. */
+export async function asksForToken(): Promise<boolean> {
+  return (await fetch("/login", { redirect: "manual" })).type !== "opaqueredirect";
+}
+
+export async function logOut(): Promise<void> {
+  await ask("/logout", { method: "POST" });
+  location.assign("/login");
+}
+
 /** What a session showed so far, a row a second; the values of a row are named by `columns`. */
 export interface Past {
   columns: string[];

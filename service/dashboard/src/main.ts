@@ -1,6 +1,6 @@
 // The page: sources, consent, what is watched, and the instrument that shows it.
 
-import { closeSession, listSessions, loadedModels, resetBaseline } from "./api";
+import { asksForToken, closeSession, listSessions, loadedModels, logOut, resetBaseline } from "./api";
 import { consent } from "./consent";
 import { cameraProblem, listDevices, NO_SOUND, openCamera, playClip, release } from "./devices";
 import { Display } from "./display";
@@ -147,6 +147,8 @@ find<HTMLInputElement>("clip-pause").onchange = (change) => {
 };
 
 button("to-live").onclick = () => display.togglePause();
+button("logout").onclick = () => void attempt(button("logout"), logOut);
+void asksForToken().then((asks) => show(button("logout"), asks), () => undefined);
 button("help").onclick = () => find<HTMLDialogElement>("keys").showModal();
 startShortcuts({
   " ": () => display.togglePause(),

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from html import escape
 from math import ceil
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -77,15 +78,29 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
         given = _token(await request.body(), form)
         client = client_of(request.scope)
         if token is not None and (wait := tries.wait(client)):
-            return JSONResponse({"detail": too_many_tries(wait)}, 429, {"retry-after": str(ceil(wait))})
+            refused, later = too_many_tries(wait), {"retry-after": str(ceil(wait))}
+            return _refused(refused, 429, later) if form else JSONResponse({"detail": refused}, 429, later)
         if token is not None and not same(given, token):
             tries.wrong(client)
             refused = "the token is wrong; it is the one that the server was started with"
-            return _page("login.html", 401) if form else JSONResponse({"detail": refused}, 401)
+            return _refused(refused, 401) if form else JSONResponse({"detail": refused}, 401)
         answer = RedirectResponse(_home(request), 303) if form else Response(status_code=204)
         if token is not None:
             secure = request.url.scheme == "https"
             answer.set_cookie(COOKIE, cookie_for(token), httponly=True, samesite="strict", secure=secure)
+        return answer
+
+    @router.post(
+        "/logout",
+        status_code=204,
+        summary="Forget the cookie",
+        response_class=Response,
+        responses=problems(401, 403),
+    )
+    async def logout() -> Response:
+        """Clear the cookie that `POST /login` set; the browser then needs the token again."""
+        answer = Response(status_code=204)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
 
     if built.is_file():
@@ -117,6 +132,16 @@ def _page(name: str, status: int = 200) -> HTMLResponse:
 
 def _home(request: Request) -> str:
     return f"{request.scope.get('root_path', '')}/"
+
+
+def _refused(sentence: str, status: int, headers: dict[str, str] | None = None) -> HTMLResponse:
+    """Return the login page with why the login was refused."""
+    page = _page("login.html", status)
+    said = f'<p id="refused" role="alert">{escape(sentence[:1].upper() + sentence[1:])}.</p>'
+    text = bytes(page.body).decode().replace('<p id="refused" hidden></p>', said)
+    return HTMLResponse(
+        text, status, {"content-security-policy": page.headers["content-security-policy"], **(headers or {})}
+    )
 
 
 def _hashes(text: str, tag: str) -> str:

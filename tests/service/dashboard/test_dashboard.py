@@ -402,3 +402,25 @@ def test_who_comes_later_sees_the_session_from_its_beginning(browser: Any, serve
         wait_for_numbers(other)
         other.close()
         page.get_by_role("button", name="Stop").click()
+
+
+def test_a_wrong_token_is_said_and_who_logs_out_needs_the_token_again(browser: Any, runtime: Runtime) -> None:
+    with serving(app(runtime, token="t" * 24)) as server, opened(browser, server) as page:
+        page.wait_for_url("**/login")
+        assert not page.locator("[role=alert]").count()
+        page.get_by_label("Token").fill("x" * 24)
+        page.get_by_role("button", name="Log in").click()
+        assert "The token is wrong" in page.get_by_role("alert").inner_text()
+        assert findings(page) == []
+        page.get_by_label("Token").fill("t" * 24)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("button", name="Log out").click()
+        page.wait_for_url("**/login")
+        page.goto(server.url)
+        page.wait_for_url("**/login")
+
+
+def test_where_no_token_is_asked_for_there_is_no_logging_out(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.wait_for_function(SAYS, arg=["no-sessions", "No session is running"])
+        assert page.get_by_role("button", name="Log out").count() == 0
