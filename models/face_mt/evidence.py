@@ -196,8 +196,8 @@ def occlusion_rows(served: Served, out: Outputs, faces: Faces, rows: Rows, limit
     ]
 
 
-def doubt_rows(served: Served, faces: Faces, rows: Rows, limit: float) -> Table:
-    """Return the share of pictures whose likeliest class stays under `limit`, so that nothing is read from them."""
+def doubt_rows(served: Served, faces: Faces, rows: Rows, limit: float, covered: float) -> Table:
+    """Return the shares of pictures that nothing is read from: no class reaches `limit`, or cover exceeds `covered`."""
     generator = torch.Generator().manual_seed(11)
     grey = faces.grey[rows]
     kinds = {
@@ -217,6 +217,7 @@ def doubt_rows(served: Served, faces: Faces, rows: Rows, limit: float) -> Table:
                 "n": len(pictures),
                 f"under {limit}": float((certain < limit).mean()),
                 "median of the likeliest class": float(np.median(certain)),
+                "told as covered": float((answers.occluded > covered).mean()),
             }
         )
     return table
