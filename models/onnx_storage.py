@@ -68,3 +68,10 @@ def whole(model: onnx.ModelProto) -> onnx.ModelProto:
         if name not in used:
             model.graph.initializer.remove(tensor)
     return model
+
+
+def restored(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of `model` whose weights are float32 wherever the file stores them in float16 or bytes."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return whole(copy)

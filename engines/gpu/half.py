@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, shape_inference, version_converter
 
 from engines.errors import EngineError
+from models.onnx_storage import restored
 
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 BF16_OPSET = 22  # the first in which convolutions and recurrent layers take bf16
@@ -32,8 +33,10 @@ _LARGEST_FP16 = float(np.finfo(np.float16).max)
 def halved(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """Return a copy of `model` that computes in `precision`, "fp16" or "bf16".
 
-    Raise `EngineError` for a network that is quantised already, or that is not valid in that precision.
+    Weights that the file only stores in bytes or float16 are restored first. Raise `EngineError` for a network that is
+    quantised already, or that is not valid in that precision.
     """
+    model = restored(model)
     if any(node.op_type in _QUANTISED for node in model.graph.node):
         raise EngineError(f"{model.graph.name} is quantised already and has no {precision} form.")
     try:

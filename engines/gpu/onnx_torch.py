@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from engines.errors import EngineError
 from engines.gpu.convolutions import FUSED, How, convolution
+from models.onnx_storage import restored
 
 _TYPES = {
     TensorProto.FLOAT: torch.float32, TensorProto.FLOAT16: torch.float16, TensorProto.BFLOAT16: torch.bfloat16,
@@ -45,7 +46,7 @@ class OnnxModule(nn.Module):
 
     def __init__(self, model: onnx.ModelProto) -> None:
         super().__init__()
-        graph = model.graph
+        graph = restored(model).graph
         self._outputs = [output.name for output in graph.output]
         self._given = [value.name for value in graph.input]
         self._nodes: list[tuple[Callable[..., Any], Facts, list[str], list[str]]] = []

@@ -281,7 +281,7 @@ def test_bf16_needs_a_gpu_that_has_it(fake: Fake) -> None:
 def test_a_service_on_a_gpu_sees_the_same_face_and_says_which_engine_read_it(
     fake: Fake, monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray
 ) -> None:
-    names = ("blazeface-full-range", "blazeface-short-range", "face-mesh-468", "face-mt", "portrait")
+    names = ("blazeface-full-range", "blazeface-short-range", "face-mesh-468", "face-mt", "portrait", "silero-vad")
     files = {name: weights.path(name) for name in names}
     monkeypatch.setattr(weights, "path", lambda name: files[name])
     gpu = fake("11.4.0.106")
