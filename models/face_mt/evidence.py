@@ -118,7 +118,9 @@ def affect_rows(out: Outputs, faces: Faces, rows: Rows) -> Table:
         table.append(_row(f"r of valence with arousal, as {said}", measure, len(rows)))
     for k, name in enumerate(AFFECT):
         for side, at in (("lowest", 0), ("highest", -1)):
-            table.append({"measure": f"{side} {name}", "faces": len(rows), "value": float(np.sort(out.va[:, k])[at])})
+            extreme = float(np.sort(out.va[:, k])[at])
+            row = {"measure": f"{side} {name}", "faces": len(rows), "value": extreme, "low": "", "high": ""}
+            table.append(row)
     return table
 
 

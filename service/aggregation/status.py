@@ -39,7 +39,7 @@ LIMITS = (
 
 
 # Probability of the likeliest of eight classes, below which the model recognises nothing. Below 0.19 face-mt-3 puts
-# 99 % of noise, cut-up and drawn faces, none of 550 web photographs and 0.5 % of the frames of walkers.
+# 96 to 99 % of noise, cut-up and drawn faces, none of 400 web photographs and 0.5 % of the frames of walkers.
 UNCLEAR, CLEAR = 0.19, 0.22
 # Probability that a part of the face is covered, above which what is left is not read: more likely covered than not.
 # Of web photographs 3 % lie above it, most of them covered by hands, pacifiers or beards; of faces upside down all do.
