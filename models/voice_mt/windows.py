@@ -23,6 +23,7 @@ from models.voice_mt.functionals import NAMES, WINDOW, functionals
 
 SESSIONS = 2  # places and lines for each speaker, beside the recordings as they are
 ENDS = 2  # windows of a recording: at its end, and in its midst
+_FEW = 500  # recordings
 _LEAST, _FRAMES_PER_SECOND = 80, 100  # frames of speech before a window in the midst
 
 Floats = NDArray[np.float32]
@@ -93,9 +94,13 @@ def _of(seed: int, row: int) -> tuple[Floats, Floats]:
 
 def windows(folder: Path, count: int, seed: int = 1) -> Windows:
     """Return the windows of the `count` recordings prepared in `folder`; takes minutes, in a process for each core."""
-    with ProcessPoolExecutor(initializer=_read, initargs=(folder,)) as pool:
-        each = pool.map(partial(_of, seed), range(count), chunksize=50)
-        found = list(tqdm(each, total=count, desc="functionals", leave=False))
+    if count <= _FEW:  # a process takes longer to start
+        _DATA[:] = [recordings(folder)]
+        found = [_of(seed, row) for row in range(count)]
+    else:
+        with ProcessPoolExecutor(initializer=_read, initargs=(folder,)) as pool:
+            each = pool.map(partial(_of, seed), range(count), chunksize=50)
+            found = list(tqdm(each, total=count, desc="functionals", leave=False))
     rows = np.stack([one for one, _ in found])  # (n, 1 + SESSIONS, ENDS, F)
     return Windows(np.ascontiguousarray(rows.transpose(1, 2, 0, 3)), np.stack([s for _, s in found], 1))
 

@@ -27,6 +27,7 @@ from service.adapters.voice import network_input, read_trust  # noqa: E402
 
 EMOTIONS = {"ravdess": CLASSES, "nemo": ("neutral", "anger", "fear", "happiness", "sadness", "surprise")}
 SPEAKERS = {"ravdess": [f"ravdess-{k:02}" for k in range(1, 9)], "nemo": [f"nemo-XX{k}" for k in range(4)]}
+pytestmark = pytest.mark.timeout(300)  # training and export on a machine that others share
 
 
 def _voice(pitch: float, seconds: float, seed: int) -> np.ndarray:
@@ -65,7 +66,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run on them, of few epochs."""
     out = tmp_path_factory.mktemp("run")
-    train.main(prepared, out, Options(epochs=2, batch=32))
+    train.main(prepared, out, Options(epochs=1, batch=32))
     export.main(prepared, out)
     return out
 
@@ -220,7 +221,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_networks_that_are_missing(run: 
     lost.unlink()
     with pytest.raises(FileNotFoundError, match="train voice-mt"):
         train.load(lost)
-    train.main(prepared, run, Options(epochs=2, batch=32))
+    train.main(prepared, run, Options(epochs=1, batch=32))
     assert kept.stat().st_mtime_ns == before[0]
     again = torch.load(lost, weights_only=True)["network"]
     assert all(torch.equal(again[key], value) for key, value in before[1].items())
