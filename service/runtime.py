@@ -18,7 +18,7 @@ from service.adapters.options import ModelOptions, read_options
 from service.adapters.registry import make_adapter, rate_of, served_row
 from service.adapters.voice import MODEL as VOICE
 from service.adapters.voice import PERIOD
-from service.aggregation.fusion import Fusion
+from service.aggregation.fusion import Fusion, SoundBranch, load_sound_branch
 from service.calibrate import probe_of
 from service.capture.media import Frame
 from service.fair_turn import FairTurn
@@ -33,7 +33,6 @@ from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE, Networks
 from service.perception.perceive import Perception, perceive_still
 from service.pipeline import Pipeline
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL, Settings
-from service.sound_branch import SoundBranch, load_sound_branch
 
 log = logging.getLogger(__name__)
 

@@ -34,8 +34,9 @@ class AUCalibration:
         self._occurrences: deque[Floats] = deque(maxlen=_OCCURRENCE_FRAMES)
 
     def __call__(self, units: Mapping[str, float]) -> Floats:
-        """(35,): `COLUMNS` of this frame, intensities 0..5 and occurrences 0 or 1, from the units' values 0..1; NaN for
-        those that `units` lacks.
+        """Return the `COLUMNS` of this frame (35,), from the values 0..1 of `units`.
+
+        Intensities lie in 0..5 and occurrences are 0 or 1; both are NaN for the units that are not given.
         """
         strength = FULL * np.array([units.get(unit, np.nan) for unit in INTENSITIES])
         known = np.isfinite(strength)

@@ -35,7 +35,7 @@ Mode = Literal["past10", "truncate", "delayed"]
 
 
 def grid() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Frequencies of the bins (513,) and corners of the triangles (66,), in Hz."""
+    """Return the frequencies of the bins (513,) and corners of the triangles (66,), in Hz."""
     frequencies = np.linspace(0.0, SAMPLE_RATE // 2, N_FFT // 2 + 1, dtype=np.float32)
     top = 2595.0 * np.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
     mels = np.linspace(0.0, top, MELS + 2, dtype=np.float32)
@@ -45,7 +45,7 @@ def grid() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 @cache
 def mel_filters() -> NDArray[np.float32]:
-    """(513, 64) triangles on the HTK mel scale, 0 to 22 050 Hz, no area norm; built in float32, as torchaudio does."""
+    """Return (513, 64) triangles on the HTK mel scale, 0 to 22 050 Hz, without area norm, in float32 as torchaudio."""
     frequencies, corners = grid()
     width = np.diff(corners)
     slopes = corners[None, :] - frequencies[:, None]
@@ -60,9 +60,10 @@ def _hann() -> NDArray[np.float32]:
 
 @cache
 def _slopes() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
-    """The triangles as first bin between two corners (65,), and each bin's weight (513,) in the filter that rises and
-    in the one that falls there. Sums over them need no matrix product: BLAS would wake its threads for each few
-    columns, where the engines need the cores, and round by how many columns there are.
+    """Return the first bin between two corners (65,) and each bin's weight (513,) in its rising and falling triangle.
+
+    Sums over them need no matrix product, for which BLAS would wake its threads every few columns while the engines need
+    the cores, and whose rounding depends on the number of columns.
     """
     filters = mel_filters()
     frequencies, corners = grid()
@@ -74,7 +75,7 @@ def _slopes() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32
 
 
 def _power(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mel power (64, n) of frames (n, 882). The window need not be centred in its 1024 points: that is phase only."""
+    """Return the mel power (64, n) of frames (n, 882); where the window lies in its 1024 points changes phases only."""
     bins = np.fft.rfft(frames * _hann(), N_FFT)
     spectrum = (np.square(bins.real) + np.square(bins.imag)).astype(np.float32, copy=False)
     starts, up, down = _slopes()
@@ -84,12 +85,12 @@ def _power(frames: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
-    """10 log10 with the floor of -100 dB."""
+    """Return 10 log10 of `power`, -100 dB at least."""
     return np.float32(10.0) * np.log10(np.maximum(power, np.float32(MIN_POWER)))
 
 
 def mel_power(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(64, 1 + n // 441) mel power of `samples` (n,), n >= 513, whose ends are reflected."""
+    """Return (64, 1 + n // 441) mel power of `samples` (n,), n >= 513, whose ends are reflected."""
     padded = np.pad(samples, PAD, mode="reflect")
     first = PAD - WINDOW // 2
     frames = np.lib.stride_tricks.sliding_window_view(padded[first : len(padded) - first], WINDOW)[::HOP]
@@ -97,7 +98,7 @@ def mel_power(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def normalise(db: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clamps a window (64, columns) of decibels to its maximum - 80 dB and scales it for the network. In place."""
+    """Clamp a window (64, columns) of decibels to its maximum - 80 dB and scale it for the network, in place."""
     np.maximum(db, db.max() - np.float32(RANGE_DB), out=db)
     db -= np.float32(MEAN_DB)
     db /= np.float32(STD_DB)
@@ -105,7 +106,7 @@ def normalise(db: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def log_mel(samples: NDArray[np.float32], seconds: float = SECONDS) -> NDArray[np.float32]:
-    """(64, 100 * seconds + 1) float32: the normalised window of `samples` (n,), right-aligned, silence on the left.
+    """Return (64, 100 * seconds + 1) float32, the normalised window of `samples` (n,) after silence on the left.
 
     n is at most 44 100 * seconds; fewer than 882 samples are a silent window (spec: the reference waits for 20 ms).
     """
@@ -117,7 +118,7 @@ def log_mel(samples: NDArray[np.float32], seconds: float = SECONDS) -> NDArray[n
 
 
 def span(p: int, mode: Mode, seconds: float = SECONDS) -> tuple[int, int]:
-    """First sample and end of the window at time `p` (samples), of which nothing at or after `p` is part.
+    """Return the first sample and the end of the window at `p` (samples), which holds nothing at or after `p`.
 
     `past10`: the last 10 s. `truncate`: the last 5 s, what the reference sees at the end of a file. `delayed`: the
     reference's window around 5 s ago; empty before 5 s have passed.
@@ -136,7 +137,7 @@ def span(p: int, mode: Mode, seconds: float = SECONDS) -> tuple[int, int]:
 
 
 class MelStream:
-    """The last seconds of a session's sound. Not thread-safe; memory is reserved with the first sound.
+    """Keep the last seconds of a session's sound. Not thread-safe; memory is reserved with the first sound.
 
     Sample n lies at n / 44 100 s of the session clock, column k is centred on sample 441 k.
     """
@@ -155,7 +156,7 @@ class MelStream:
 
     @property
     def started(self) -> bool:
-        """Whether there has been any sound."""
+        """Tell whether there has been any sound."""
         return self._samples is not None
 
     @property
@@ -188,7 +189,7 @@ class MelStream:
         return self._slice(first, last)
 
     def push(self, sound: Sound) -> None:
-        """Takes consecutive samples in. Missing time is filled with silence, time that is already taken is cut off."""
+        """Add the next samples; fill missing time with silence and cut off what overlaps earlier samples."""
         samples = np.asarray(sound.samples, np.float32)
         start = round(sound.t * SAMPLE_RATE)
         if start < 0:
@@ -215,13 +216,13 @@ class MelStream:
         self._append(samples)
 
     def decibels(self, first: int, last: int) -> NDArray[np.float32]:
-        """(64, last - first) unclamped decibels of complete columns `first` to `last` - 1; at most 12 s back."""
+        """Return (64, last - first) unclamped decibels of complete columns `first` to `last` - 1; at most 12 s back."""
         return self._db[:, np.arange(first, last) % self._ring]
 
     def window(
         self, t: float, mode: Mode = "past10", seconds: float = SECONDS, *, exact: bool = False
     ) -> NDArray[np.float32]:
-        """(64, 100 * seconds + 1) float32, normalised, of samples before `t` (session clock) only; see `span`.
+        """Return (64, 100 * seconds + 1) float32, normalised, of samples before `t` (session clock) only; see `span`.
 
         Snapped back to the 10 ms grid unless `exact`, which recomputes every column and is for comparison with the
         reference. `seconds` is at most 10. Without sound: a silent window.
@@ -250,7 +251,7 @@ class MelStream:
         return normalise(window)
 
     def _restart(self, start: int) -> None:
-        """Silence up to sample `start`."""
+        """Begin anew with silence up to sample `start`."""
         if self._samples is None:
             self._samples = np.empty(self._history + 2 * _CHUNK, np.float32)
             self._db = np.empty((MELS, self._ring), np.float32)
@@ -273,7 +274,7 @@ class MelStream:
             self._complete()
 
     def _complete(self) -> None:
-        """Computes the columns whose 20 ms are all there."""
+        """Compute the columns whose 20 ms are all there."""
         assert self._samples is not None
         last = self._end // HOP
         if last <= self._next:
@@ -285,7 +286,7 @@ class MelStream:
         self._next = last
 
     def _copy(self, window: NDArray[np.float32], at: int, first: int, last: int) -> None:
-        """Columns `first` to `last` - 1 out of the ring, in at most two pieces."""
+        """Copy columns `first` to `last` - 1 from the ring, in at most two pieces."""
         while first < last:
             slot = first % self._ring
             count = min(last - first, self._ring - slot)
@@ -293,7 +294,7 @@ class MelStream:
             first += count
 
     def _slice(self, start: int, end: int) -> NDArray[np.float32]:
-        """Samples `start` to `end` - 1; silence where there are none, before the history or after the newest."""
+        """Return samples `start` to `end` - 1, silence where none are kept."""
         assert self._samples is not None
         out = np.zeros(end - start, np.float32)
         low, high = max(start, self._base, self._end - self._history), min(end, self._end)

@@ -22,7 +22,7 @@ from models.voice_mt.functionals import WINDOW, functionals
 from service import metrics
 from service.adapters.adapter import Estimate
 from service.adapters.voice import HOLD, MIN_SPEECH, PERIOD, Trust, Voice, VoiceReader
-from service.aggregation.fusion import Fusion, freshness, fuse, shares
+from service.aggregation.fusion import Fusion, freshness, fuse, load_sound_branch, shares
 from service.analyze import events_of_recording
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
@@ -33,7 +33,6 @@ from service.perception.speech import SpeechDetector
 from service.perception.wideband import wideband
 from service.pipeline import Pipeline
 from service.runtime import Runtime, RuntimeOptions, load_runtime
-from service.sound_branch import load_sound_branch
 
 EVEN = Trust(0.5, 0.5, 0.5)
 HAPPY, ANGRY = np.eye(7, dtype=np.float32)[[4, 1]]
