@@ -62,8 +62,8 @@ def _hann() -> NDArray[np.float32]:
 def _slopes() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
     """Return the first bin between two corners (65,) and each bin's weight (513,) in its rising and falling triangle.
 
-    Sums over them need no matrix product, for which BLAS would wake its threads every few columns while the engines need
-    the cores, and whose rounding depends on the number of columns.
+    Sums over them need no matrix product, for which BLAS would wake its threads every few columns while the engines
+    need the cores, and whose rounding depends on the number of columns.
     """
     filters = mel_filters()
     frequencies, corners = grid()
