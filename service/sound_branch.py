@@ -17,7 +17,7 @@ ENGINE = "openvino:fp32"  # a fifth of a millisecond a second of sound: nothing 
 
 
 def load_voice(engine: str = ENGINE) -> Loaded:
-    """The voice network, compiled. Raises `EngineError` or `WeightsError`."""
+    """Return the voice network, compiled. Raise `EngineError` or `WeightsError`."""
     return load(MODEL, engine, threads=1)
 
 
@@ -36,8 +36,9 @@ class SoundBranch:
 
 
 def load_sound_branch(face: Loaded) -> SoundBranch | None:
-    """The branch beside this face network; None, with the reason in the log, where its file is missing, altered or does
-    not say how far to trust it: then faces are read alone.
+    """Return the branch beside this face network; None, with the reason in the log, where it cannot be had.
+
+    Its file may be missing, altered or not say how far to trust it; faces are then read alone.
     """
     try:
         loaded = load_voice()

@@ -60,9 +60,11 @@ def _hann() -> NDArray[np.float32]:
 
 @cache
 def _slopes() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
-    """The triangles as first bin between two corners (65,), and each bin's weight (513,) in the filter that rises and
-    in the one that falls there. Sums over them need no matrix product: BLAS would wake its threads for each few
-    columns, where the engines need the cores, and round by how many columns there are.
+    """Return the first bin between two corners (65,), and each bin's weights (513,) in the two filters there.
+
+    The first weight is that in the filter that rises at the bin, the second that in the one that falls. Sums over them
+    need no matrix product: BLAS would wake its threads for each few columns, where the engines need the cores, and
+    round by how many columns there are.
     """
     filters = mel_filters()
     frequencies, corners = grid()
@@ -188,7 +190,7 @@ class MelStream:
         return self._slice(first, last)
 
     def push(self, sound: Sound) -> None:
-        """Takes consecutive samples in. Missing time is filled with silence, time that is already taken is cut off."""
+        """Take consecutive samples in. Missing time is filled with silence, time that is already taken is cut off."""
         samples = np.asarray(sound.samples, np.float32)
         start = round(sound.t * SAMPLE_RATE)
         if start < 0:
@@ -273,7 +275,7 @@ class MelStream:
             self._complete()
 
     def _complete(self) -> None:
-        """Computes the columns whose 20 ms are all there."""
+        """Compute the columns whose 20 ms are all there."""
         assert self._samples is not None
         last = self._end // HOP
         if last <= self._next:
@@ -293,7 +295,7 @@ class MelStream:
             first += count
 
     def _slice(self, start: int, end: int) -> NDArray[np.float32]:
-        """Samples `start` to `end` - 1; silence where there are none, before the history or after the newest."""
+        """Return samples `start` to `end` - 1; silence where there are none, before the history or after the newest."""
         assert self._samples is not None
         out = np.zeros(end - start, np.float32)
         low, high = max(start, self._base, self._end - self._history), min(end, self._end)
