@@ -6,6 +6,7 @@ the running baseline has the place in it too.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -42,13 +43,13 @@ CODECS = (
 
 def coded(samples: Samples, codec: Codec) -> Samples:
     """Return what comes out of a codec, as long as what went in."""
-    encoder = av.AudioCodecContext.create(codec.encoder, "w")
+    encoder = cast(av.AudioCodecContext, av.CodecContext.create(codec.encoder, "w"))
     encoder.sample_rate, encoder.layout, encoder.format = codec.rate, "mono", "s16"
     encoder.time_base = Fraction(1, codec.rate)
     if codec.bits:
         encoder.bit_rate = codec.bits
     encoder.open()
-    decoder = av.AudioCodecContext.create(codec.decoder, "r")
+    decoder = cast(av.AudioCodecContext, av.CodecContext.create(codec.decoder, "r"))
     decoder.sample_rate, decoder.layout = codec.rate, "mono"
     if encoder.extradata:
         decoder.extradata = encoder.extradata
