@@ -38,7 +38,8 @@ SPECTRAL = (
     "high",
 )  # fmt: skip
 VOICED = ("hnr", "jitter", "shimmer", "h1h2", "h1a3", "strength")  # known where a frame is voiced
-NAMES = ("loudness", *SPECTRAL, "f0", *VOICED, "voiced", "speech")  # columns of `describe`
+BANDS = tuple(f"band{k}" for k in range(26))  # shares of the power in 26 mel bands, in natural logarithms
+NAMES = ("loudness", *SPECTRAL, *BANDS, "f0", *VOICED, "voiced", "speech")  # columns of `describe`
 COLUMN = {name: i for i, name in enumerate(NAMES)}
 
 Floats = NDArray[np.float32]
@@ -117,7 +118,8 @@ def _spectral(samples: Floats, n: int) -> tuple[dict[str, Floats], Floats]:
     mel = power @ triangles
     total = power.sum(1) + np.float32(_FLOOR)
     least = np.float32(_DEPTH) * total[:, None]
-    mfcc = np.log(np.maximum(mel, least)) @ cosines
+    bands = np.log(np.maximum(mel, least))
+    mfcc = bands @ cosines
     share = mel / (mel.sum(1, keepdims=True) + np.float32(_FLOOR))
     decibels = 10 * np.log10(power + least)
 
@@ -139,6 +141,7 @@ def _spectral(samples: Floats, n: int) -> tuple[dict[str, Floats], Floats]:
         "high": ratio(band(5000, 7000).sum(1), total),
     }
     columns |= {f"mfcc{k + 1}": mfcc[:, k] for k in range(4)}
+    columns |= dict(zip(BANDS, (bands - np.log(total)[:, None]).T, strict=True))
     return columns, np.asarray(10 * np.log10(total), np.float32)
 
 

@@ -8,7 +8,7 @@ functionals in `RELATIVE`, which depend on the gain and are read in relation to 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.voice_mt.descriptors import COLUMN, SPECTRAL, SPEECH, VOICED
+from models.voice_mt.descriptors import BANDS, COLUMN, SPECTRAL, SPEECH, VOICED
 
 WINDOW = 300  # frames, 3 s
 MIN_VOICED = 10  # frames; with fewer in the window nothing is said of a voice
@@ -28,6 +28,7 @@ NAMES = (
     *(f"{name}.{k}" for name in VOICED for k in ("mean", "std")),
     *(f"{name}.loudness" for name in _COUPLED),
     "alpha.half",
+    *(f"{name}.{k}" for name in BANDS for k in ("mean", "std", "unvoiced")),
     *RELATIVE,
 )
 
@@ -68,7 +69,12 @@ def functionals(frames: Floats) -> Floats | None:
     columns = frames[voiced][:, [COLUMN[name] for name in VOICED]]
     values += np.stack([columns.mean(0), columns.std(0)], 1).ravel().tolist()
     values += [_correlation(level, frames[voiced, COLUMN[name]]) for name in _COUPLED]
-    values += [half(frames[:, COLUMN["alpha"]]), float(level.mean()), _percentiles(level)[2]]
+    values.append(half(frames[:, COLUMN["alpha"]]))
+    columns = frames[:, [COLUMN[name] for name in BANDS]]
+    means = columns[voiced].mean(0)
+    rest = columns[unvoiced].mean(0) if unvoiced.sum() > 2 else means
+    values += np.stack([means, columns[voiced].std(0), rest], 1).ravel().tolist()
+    values += [float(level.mean()), _percentiles(level)[2]]
     return np.array(values, np.float32)
 
 

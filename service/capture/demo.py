@@ -20,7 +20,7 @@ RATE = 30  # frames/s
 _FACE = (224.0, 118.0)  # pixels, centre of the face in the 512x512 portrait
 _ZOOM = 1.5  # the face is then about 150 pixels wide
 _VOICE_SECONDS = 6  # the sound repeats after this: 4 s of syllables, 2 s of pause
-_PITCH, _FALL, _WAVER = 112.0, 0.12, 0.02  # Hz, and how far it falls over a phrase and wavers with each syllable
+_PITCH, _FALL = 105.0, 0.2  # Hz, and the share by which it falls over a phrase
 _SYLLABLES = 4.0  # syllables/s, about the rate of calm speech
 _PHRASE = 4.0  # s of speech
 # Formants of the vowels of one syllable after the other, Hz (Peterson & Barney 1952, men).
@@ -90,7 +90,7 @@ def demo_voice() -> NDArray[np.float32]:
     t = np.arange(_VOICE_SECONDS * SAMPLE_RATE) / SAMPLE_RATE
     syllable = np.minimum((t * _SYLLABLES).astype(np.int64), len(_VOWELS) - 1)
     inside = t * _SYLLABLES % 1  # of a syllable, 0 to 1
-    pitch = _PITCH * (1 + _FALL * (0.5 - t / _PHRASE)) * (1 + _WAVER * np.sin(2 * np.pi * _SYLLABLES * t))
+    pitch = _PITCH * (1 + _FALL * (0.5 - t / _PHRASE))
     phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
     glide = np.clip(inside / 0.35, 0, 1)[:, None]
     glide = glide**2 * (3 - 2 * glide)
@@ -99,10 +99,10 @@ def demo_voice() -> NDArray[np.float32]:
     tone = np.zeros_like(t)
     for harmonic in range(1, int(4000 / _PITCH)):
         gains = [gain / (1 + ((harmonic * pitch - formants[:, k]) / w) ** 2) for k, (gain, w) in enumerate(_RESONANCES)]
-        tone += sum(gains) / harmonic**0.5 * np.sin(harmonic * phase)
+        tone += sum(gains) / harmonic * np.sin(harmonic * phase)
     fade = np.clip(t / 0.05, 0, 1) * np.clip((_PHRASE - 0.05 - t) / 0.15, 0, 1)
     tone *= np.clip(1.6 * np.sin(np.pi * inside), 0, 1) ** 0.6 * (1 - 0.3 * t / _PHRASE) * fade
     hiss = np.diff(np.random.default_rng(1).standard_normal(len(t)), prepend=0)
-    hiss *= 0.012 * np.exp(-(((inside - 0.02) / 0.05) ** 2)) * (fade > 0)
+    hiss *= 0.02 * np.exp(-(((inside - 0.02) / 0.05) ** 2)) * (fade > 0)
     voice = tone / np.abs(tone).max() + hiss
     return np.asarray(0.5 * voice / np.abs(voice).max(), np.float32)

@@ -24,6 +24,7 @@ from service.adapters.adapter import Estimate
 from service.adapters.voice import HOLD, MIN_SPEECH, PERIOD, Trust, Voice, VoiceReader
 from service.aggregation.fusion import Fusion, freshness, fuse, load_sound_branch, shares
 from service.analyze import events_of_recording
+from service.capture.demo import demo_voice
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.capture.open import open_source
 from service.events import AffectEvent
@@ -238,6 +239,15 @@ def test_raw_is_the_face_and_the_event_says_what_it_heard(runtime: Runtime) -> N
     assert "voice" not in one["audio"]
     for data in (one, other):
         AffectEvent.model_validate({**data, "t": 0.0})
+
+
+def test_the_sound_of_the_demo_is_read_and_neutral(runtime: Runtime) -> None:
+    events = _sound_events(runtime.pipeline("x"), np.tile(demo_voice(), 3))
+    read = [event["audio"]["voice"] for event in events if event["audio"]["voice"]]
+    assert len(read) > 50
+    assert np.mean([one["expression"]["label"] == "neutral" for one in read]) > 0.9
+    assert abs(np.mean([one["valence"] for one in read])) < 0.2
+    assert abs(np.mean([one["arousal"] for one in read])) < 0.2
 
 
 @pytest.mark.parametrize("kind", ["tone", "noise", "silence"])
