@@ -169,7 +169,7 @@ def test_a_recording_is_analysed_and_every_event_says_untrained(shared, tmp_path
     events = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(events) > 30
     assert {event["model"]["trained"] for event in events} == {False}
-    assert all({"pose", "LSmallToe"} & set(event["model"]["missing"]) for event in events)  # feet are not in the picture
+    assert all({"pose", "LSmallToe"} & set(event["model"]["missing"]) for event in events)  # no feet in sight
     read = [face for event in events for face in event["faces"] if face["status"] in ("ok", "warming_up")]
     assert len(read) > 20
     assert all(face["valence"] is not None and face["expression"] is not None for face in read)
