@@ -119,7 +119,7 @@ def analyze(
             details.append(f"{failed} of {len(pictures.paths)} pictures could not be read")
         if pictures.note is not None:
             details.append(pictures.note)
-    # One unreadable picture among others is told, but the folder was analysed.
+    # One unreadable picture among others is reported, but the folder was analysed.
     if ending == "complete" and failed and (pictures is None or failed == len(pictures.paths)):
         ending = "failed"
     return Outcome(out, written, with_face, details, ending)
@@ -169,8 +169,8 @@ def events_of_pictures(runtime: Runtime, paths: Sequence[Path]) -> Iterator[Even
 def pictures_in(path: Path) -> Pictures | None:
     """Return the picture `path` itself, or those of the folder `path`; None if `path` is neither.
 
-    A picture is told by its content, whatever its name says. Raises `UserError` if a folder holds none, or cannot be
-    read.
+    A picture is recognised by its content, whatever its name says. Raise `UserError` if a folder holds none, or
+    cannot be read.
     """
     if not path.is_dir():
         return Pictures([path]) if path.is_file() and _is_picture_alone(path) else None

@@ -12,7 +12,7 @@ import numpy as np
 from service import metrics
 from service.capture.inbox import Arrival, Inbox
 from service.capture.media import Frame, State, StateChange
-from service.capture.reader import Reader
+from service.capture.reader import SourceReader
 from service.capture.source import Source
 from service.events import Event
 from service.figures import Figures, Latency
@@ -50,7 +50,7 @@ class Session:
         self._pipeline = pipeline
         self._publish = publish
         self._inbox = Inbox()
-        self._capture = Reader(source, self._inbox)
+        self._capture = SourceReader(source, self._inbox)
         self._stop = threading.Event()
         self._baseline_asked = threading.Event()
         self._frame: Frame | None = None

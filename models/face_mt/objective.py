@@ -39,7 +39,7 @@ class Source:
     _order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     _next: int = 0
 
-    def take(self, count: int, generator: Generator) -> Tensor:
+    def draw(self, count: int, generator: Generator) -> Tensor:
         """Return the numbers of the next `count` rows."""
         if self._next + count > len(self._order):
             self._order, self._next = torch.randperm(len(self.grey), generator=generator), 0
@@ -74,7 +74,7 @@ class Objective:
 
     def __call__(self, network: FaceNetwork, generator: Generator) -> Tensor:
         """Return (7,) the weighted losses of `TASKS` on the next batch; chance comes from `generator`."""
-        rows = [(s, s.take(count, generator)) for s, count in self._sources]
+        rows = [(s, s.draw(count, generator)) for s, count in self._sources]
         grey, expression, weight, affect, units = (
             torch.cat([getattr(s, name)[r] for s, r in rows])
             for name in ("grey", "expression", "weight", "affect", "units")

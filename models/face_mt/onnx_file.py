@@ -1,7 +1,6 @@
 """The default model's networks as the ONNX files that ship: exported, stored small, with facts in their metadata."""
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
+from models.files import written_whole
 from models.onnx_storage import halve, quarter
 
 OPSET = 18
@@ -55,6 +55,5 @@ def write(
     for key, value in facts.items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     onnx.checker.check_model(model)
-    aside = out.with_suffix(".part")
-    aside.write_bytes(model.SerializeToString())
-    os.replace(aside, out)
+    with written_whole(out) as aside:
+        aside.write_bytes(model.SerializeToString())

@@ -3,7 +3,6 @@
 QDQ nodes, so that every runtime with 8-bit arithmetic can use the file.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from onnx import numpy_helper
 from models.face_mt.data import TEST, TRAIN, VALIDATION, Sets
 from models.face_mt.scores import concordance
 from models.face_mt.served import Served
+from models.files import written_whole
 from models.labels import EXPRESSIONS
 from models.onnx_quantize import quantised
 
@@ -38,9 +38,8 @@ def quantise(weights: Path, data: Sets, out: Path) -> dict[str, float]:
     model = onnx.load(str(weights))
     small = _pooled(_by_lines(_packed(quantised(model, {"face": faces}, _float_nodes(model), thorough=True))))
     onnx.checker.check_model(small)
-    aside = out.with_suffix(".part")
-    aside.write_bytes(small.SerializeToString())
-    os.replace(aside, out)
+    with written_whole(out) as aside:
+        aside.write_bytes(small.SerializeToString())
     return compare(weights, out, data)
 
 

@@ -11,7 +11,6 @@ import copy
 import json
 import logging
 import math
-import os
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -40,6 +39,7 @@ from models.face_mt.export import load, release
 from models.face_mt.network import Config, FaceNetwork
 from models.face_mt.objective import TASKS, Objective, Source, source, unit_spread
 from models.face_mt.scores import affect_scores, expression_scores, predict, unit_correlations
+from models.files import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -238,16 +238,13 @@ class _Run:
 
 def _save(path: Path, state: dict[str, Any]) -> None:
     """Write `path` whole or not at all."""
-    aside = path.with_suffix(".part")
-    torch.save(state, aside)
-    os.replace(aside, path)
+    with written_whole(path) as aside:
+        torch.save(state, aside)
 
 
 def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as file:
+    with written_whole(path) as aside, aside.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    os.replace(aside, path)
 
 
 def checkpoint(network: FaceNetwork, prior: NDArray[np.float64]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 _FINAL = (State.ENDED, State.FAILED)
 
 
-class Reader:
+class SourceReader:
     """Runs `source.read` in a thread of its own until the source ends or `stop` is called.
 
     The last thing it puts into the inbox is always a state change to ended or failed.

@@ -52,7 +52,7 @@ class Labelled:
         return len(self.expression)
 
 
-class Reader(Protocol):
+class LabelReader(Protocol):
     """Describe what `affectstream prepare NAME` calls: a function from a data set's folder to its recordings."""
 
     def __call__(self, root: Path, /) -> list[Labelled]:

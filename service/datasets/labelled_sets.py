@@ -24,11 +24,11 @@ from models.training import affwild2
 from service.datasets import afew_va, affectnet, affwild, bp4d, disfa, emotionet, omg_emotion, rafdb
 from service.datasets.affwild2 import RecordingFiles, move, prepare_layout
 from service.datasets.affwild2_layout import Layout
-from service.datasets.labelled import Labelled, Reader
+from service.datasets.labelled import Labelled, LabelReader
 from service.perception.networks import Networks
 from service.perception.still import face_in_crop
 
-READERS: Mapping[str, Reader] = {
+READERS: Mapping[str, LabelReader] = {
     "affwild": affwild.read,
     "omg-emotion": omg_emotion.read,
     "affectnet": affectnet.read,

@@ -1,4 +1,4 @@
-"""Is somebody speaking, and how loud is it: told by Silero's network, causally and by session time alone."""
+"""Detect speech and its level, by Silero's network, causally and by session time alone."""
 
 from collections import deque
 from dataclasses import dataclass

@@ -131,7 +131,7 @@ class Export:
         if self.events:
             try:
                 self.close()
-            except UserError as error:  # the error that ended the block goes on; this one is told beside it
+            except UserError as error:  # the error that ended the block is raised; this one is noted beside it
                 self.note = str(error)
             else:
                 self.note = f"{self.path}: stopped after {self.events} events, which are kept"

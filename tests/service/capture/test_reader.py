@@ -9,7 +9,7 @@ import pytest
 from engines.errors import UserError
 from service.capture.inbox import Inbox
 from service.capture.media import Frame, Item, State, StateChange
-from service.capture.reader import Reader
+from service.capture.reader import SourceReader
 
 
 class Scripted:
@@ -39,25 +39,25 @@ def last_state(inbox: Inbox) -> StateChange:
 
 def test_a_source_that_ends_is_ended() -> None:
     inbox = Inbox()
-    Reader(Scripted(StateChange(State.LIVE), Frame(np.zeros((2, 2, 3), np.uint8), 0.0)), inbox).start()
+    SourceReader(Scripted(StateChange(State.LIVE), Frame(np.zeros((2, 2, 3), np.uint8), 0.0)), inbox).start()
     assert last_state(inbox).state is State.ENDED
 
 
 def test_its_own_words_for_the_end_are_kept() -> None:
     inbox = Inbox()
-    Reader(Scripted(StateChange(State.ENDED, "cut short")), inbox).start()
+    SourceReader(Scripted(StateChange(State.ENDED, "cut short")), inbox).start()
     assert last_state(inbox).detail == "cut short"
 
 
 def test_a_sentence_for_the_user_becomes_failed() -> None:
     inbox = Inbox()
-    Reader(Scripted(UserError("rtsp://me:hunter2@host/x has no picture")), inbox).start()
+    SourceReader(Scripted(UserError("rtsp://me:hunter2@host/x has no picture")), inbox).start()
     assert last_state(inbox) == StateChange(State.FAILED, "rtsp://***@host/x has no picture")
 
 
 def test_a_bug_in_a_source_becomes_failed_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     inbox = Inbox()
-    Reader(Scripted(StateChange(State.LIVE), ZeroDivisionError("x")), inbox).start()
+    SourceReader(Scripted(StateChange(State.LIVE), ZeroDivisionError("x")), inbox).start()
     change = last_state(inbox)
     assert change.state is State.FAILED
     assert "ZeroDivisionError" in change.detail
@@ -66,7 +66,7 @@ def test_a_bug_in_a_source_becomes_failed_and_is_logged(caplog: pytest.LogCaptur
 
 def test_stopping_ends_the_thread() -> None:
     inbox = Inbox()
-    reader = Reader(Scripted(wait=True), inbox)
+    reader = SourceReader(Scripted(wait=True), inbox)
     reader.start()
     assert reader.alive
     assert reader.stop(10)

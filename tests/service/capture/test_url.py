@@ -22,7 +22,7 @@ from service import metrics
 from service.capture.inbox import Inbox
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.open import open_source
-from service.capture.reader import Reader
+from service.capture.reader import SourceReader
 from service.capture.source import Timeouts
 
 PATIENCE = 30.0  # seconds after which a test gives up waiting
@@ -360,7 +360,7 @@ def test_hls_loses_no_frames_although_it_comes_in_bursts(tmp_path: Path) -> None
                 time.sleep(0.1)
             with http_server(functools.partial(QuietFiles, directory=str(tmp_path))) as address:
                 inbox = Inbox()
-                reader = Reader(open_source(f"{address}/live.m3u8"), inbox)
+                reader = SourceReader(open_source(f"{address}/live.m3u8"), inbox)
                 reader.start()
                 times: list[float] = []
                 while len(times) < 200:
