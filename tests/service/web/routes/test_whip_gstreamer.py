@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from helpers.live_server import serving
+from helpers.repository import ROOT
 from helpers.whip import events_until, whip_app
 
-SENDER = Path(__file__).with_name("gstreamer_sender.py")
+SENDER = ROOT / "tests" / "helpers" / "gstreamer_sender.py"
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 NEEDS = "python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice"
 
