@@ -53,6 +53,21 @@ def started(**options: float) -> Scheduler:
     return made
 
 
+def doubling(**options: float) -> tuple[Doubling, Scheduler]:
+    """Return an engine that doubles and the started scheduler that runs it."""
+    engine, scheduler = Doubling(), started(**options)
+    scheduler.register("double", engine)
+    return engine, scheduler
+
+
+def held(engine: Doubling, scheduler: Scheduler, inputs: Arrays, session: str) -> Pending:
+    """Return a request that the engine has begun and holds, so that what comes next has to wait."""
+    engine.hold()
+    request = scheduler.submit("double", inputs, session=session)
+    assert engine.entered.wait(5)
+    return request
+
+
 def rows(*values: float) -> Arrays:
     return {"x": np.array([[v] for v in values], np.float32)}
 
@@ -66,12 +81,8 @@ def test_one_request_is_answered_with_its_own_rows() -> None:
 
 
 def test_requests_of_several_sessions_share_a_batch() -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
-    engine.hold()
-    first = scheduler.submit("double", rows(1), session="first")
-    assert engine.entered.wait(5)
+    engine, scheduler = doubling()
+    first = held(engine, scheduler, rows(1), "first")
     others = [scheduler.submit("double", rows(i, i + 10), session=f"s{i}") for i in range(5)]
     engine.go.set()
     wait([first, *others], 5)
@@ -82,13 +93,9 @@ def test_requests_of_several_sessions_share_a_batch() -> None:
 
 
 def test_a_newer_request_supersedes_the_waiting_one_and_is_counted() -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
+    engine, scheduler = doubling()
     before = metrics.SKIPPED.labels("newer")._value.get()
-    engine.hold()
-    running = scheduler.submit("double", rows(0), session="a")
-    assert engine.entered.wait(5)
+    running = held(engine, scheduler, rows(0), "a")
     old, new = (scheduler.submit("double", rows(v), session="a") for v in (1, 2))
     with pytest.raises(Superseded):
         old.result(5)
@@ -100,12 +107,8 @@ def test_a_newer_request_supersedes_the_waiting_one_and_is_counted() -> None:
 
 
 def test_a_request_past_its_use_is_dropped() -> None:
-    engine = Doubling()
-    scheduler = started(drop_after=0.0)
-    scheduler.register("double", engine)
-    engine.hold()
-    scheduler.submit("double", rows(0), session="a")
-    assert engine.entered.wait(5)
+    engine, scheduler = doubling(drop_after=0.0)
+    held(engine, scheduler, rows(0), "a")
     late = scheduler.submit("double", rows(1), session="b")
     time.sleep(0.1)
     engine.go.set()
@@ -118,9 +121,7 @@ def test_a_request_is_dropped_in_time_for_a_newer_one_while_the_engine_is_busy()
     engine = Doubling()
     scheduler = started(drop_after=0.0, hung_after=1.0)
     scheduler.register("double", engine, rate=20)
-    engine.hold()
-    scheduler.submit("double", rows(0), session="a")
-    assert engine.entered.wait(5)
+    held(engine, scheduler, rows(0), "a")
     with pytest.raises(Superseded, match="past its use"):
         scheduler.submit("double", rows(1), session="b").result(5)
     newer = scheduler.submit("double", rows(2), session="b", patient=True)
@@ -130,12 +131,8 @@ def test_a_request_is_dropped_in_time_for_a_newer_one_while_the_engine_is_busy()
 
 
 def test_nan_fails_only_the_request_that_got_it(caplog: pytest.LogCaptureFixture) -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
-    engine.hold()
-    scheduler.submit("double", rows(0), session="first")
-    assert engine.entered.wait(5)
+    engine, scheduler = doubling()
+    held(engine, scheduler, rows(0), "first")
     good = scheduler.submit("double", rows(1), session="good")
     bad = scheduler.submit("double", rows(1, np.nan, np.inf), session="bad")
     engine.go.set()
@@ -147,9 +144,7 @@ def test_nan_fails_only_the_request_that_got_it(caplog: pytest.LogCaptureFixture
 
 
 def test_an_engine_that_breaks_fails_its_batch_and_the_next_one_runs(caplog: pytest.LogCaptureFixture) -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
+    engine, scheduler = doubling()
     engine.broken = True
     with caplog.at_level(logging.CRITICAL), pytest.raises(EngineError, match="out of memory"):
         scheduler.submit("double", rows(1), session="a").result(5)
@@ -159,12 +154,8 @@ def test_an_engine_that_breaks_fails_its_batch_and_the_next_one_runs(caplog: pyt
 
 
 def test_requests_of_another_layout_never_share_a_batch() -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
-    engine.hold()
-    scheduler.submit("double", rows(0), session="first")
-    assert engine.entered.wait(5)
+    engine, scheduler = doubling()
+    held(engine, scheduler, rows(0), "first")
     wide = scheduler.submit("double", {"x": np.ones((1, 4), np.float32)}, session="wide")
     narrow = scheduler.submit("double", rows(1), session="narrow")
     engine.go.set()
@@ -174,9 +165,7 @@ def test_requests_of_another_layout_never_share_a_batch() -> None:
 
 
 def test_close_runs_what_waits_and_takes_no_more() -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
+    engine, scheduler = doubling()
     engine.hold()
     futures = [scheduler.submit("double", rows(i), session=f"s{i}") for i in range(4)]
     threading.Timer(0.05, engine.go.set).start()
@@ -188,12 +177,8 @@ def test_close_runs_what_waits_and_takes_no_more() -> None:
 
 
 def test_close_fails_what_a_hung_engine_leaves_behind() -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
-    engine.hold()
-    scheduler.submit("double", rows(0), session="a")
-    assert engine.entered.wait(5)
+    engine, scheduler = doubling()
+    held(engine, scheduler, rows(0), "a")
     left = scheduler.submit("double", rows(0), session="b")
     scheduler.close(timeout=0.05)
     with pytest.raises(EngineError, match="shut down"):
@@ -212,12 +197,8 @@ def test_an_unknown_model_and_an_empty_request_are_refused() -> None:
 
 
 def test_a_cancelled_request_is_not_run() -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
-    engine.hold()
-    scheduler.submit("double", rows(0), session="a")
-    assert engine.entered.wait(5)
+    engine, scheduler = doubling()
+    held(engine, scheduler, rows(0), "a")
     assert scheduler.submit("double", rows(1), session="b").cancel()
     engine.go.set()
     scheduler.close()
@@ -234,9 +215,7 @@ def test_back_pressure_is_visible_in_metrics() -> None:
     scheduler.register("double", engine, rate=1000)
     late, read = metrics.SKIPPED.labels("late"), metrics.PREDICTIONS.labels("double")
     before = counted(late), counted(read)
-    engine.hold()
-    running = scheduler.submit("double", rows(0), session="a")
-    assert engine.entered.wait(5)
+    running = held(engine, scheduler, rows(0), "a")
     waiting = [scheduler.submit("double", rows(1, 2), session=session) for session in "bc"]
     assert counted(metrics.QUEUE) == 2
     time.sleep(0.01)
@@ -251,9 +230,7 @@ def test_a_recording_waits_however_long_it_takes() -> None:
     engine = Doubling()
     scheduler = started(drop_after=0.0)
     scheduler.register("double", engine, rate=1000)
-    engine.hold()
-    scheduler.submit("double", rows(0), session="a")
-    assert engine.entered.wait(5)
+    held(engine, scheduler, rows(0), "a")
     patient = scheduler.submit("double", rows(1), session="b", patient=True)
     time.sleep(0.01)
     engine.go.set()
@@ -348,12 +325,8 @@ def test_an_engine_that_fails_three_times_in_a_row_is_given_up(fault: str, caplo
 
 
 def test_close_fails_the_call_that_hangs_too() -> None:
-    engine = Doubling()
-    scheduler = started()
-    scheduler.register("double", engine)
-    engine.hold()
-    running = scheduler.submit("double", rows(0), session="a")
-    assert engine.entered.wait(5)
+    engine, scheduler = doubling()
+    running = held(engine, scheduler, rows(0), "a")
     scheduler.close(timeout=0.05)
     with pytest.raises(EngineError, match="shut down"):
         running.result(0)
