@@ -1,5 +1,6 @@
-// A canvas as sharp as the screen.
+// A canvas as sharp as the screen, and the line of one column of a history on it.
 
+import type { History } from "./history";
 import { rem } from "./theme";
 
 export class Surface {
@@ -33,4 +34,27 @@ export class Surface {
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.resized();
   }
+}
+
+/** Strokes `column` of `history` over the rows of `part`, broken where the value is unknown. */
+export function trace(
+  context: CanvasRenderingContext2D,
+  history: History,
+  column: number,
+  part: { first: number; last: number; stride: number },
+  x: (t: number) => number,
+  y: (value: number) => number,
+): void {
+  context.beginPath();
+  let drawing = false;
+  for (let row = part.first; row < part.last; row += part.stride) {
+    const value = history.at(column, row);
+    if (Number.isNaN(value)) drawing = false;
+    else if (drawing) context.lineTo(x(history.time(row)), y(value));
+    else {
+      context.moveTo(x(history.time(row)), y(value));
+      drawing = true;
+    }
+  }
+  context.stroke();
 }

@@ -1,7 +1,7 @@
 // What the face did below the two charts and on their clock: the leading expression as a ribbon, pinned action units as
 // lines, and all action units as a heat map.
 
-import { Surface } from "./canvas";
+import { Surface, trace } from "./canvas";
 import type { ActionUnit } from "./event";
 import { expressionColour } from "./expressions";
 import { EXPRESSION, type History, UNIT, UNITS } from "./history";
@@ -131,18 +131,7 @@ export class Lanes {
       const column = UNIT + UNITS.indexOf(name);
       context.strokeStyle = colours.tracks[n % colours.tracks.length] as string;
       context.lineWidth = 0.11 * rem;
-      context.beginPath();
-      let drawing = false;
-      for (let row = first; row < last; row += stride) {
-        const value = history.at(column, row);
-        if (Number.isNaN(value)) drawing = false;
-        else if (drawing) context.lineTo(x(history.time(row)), y(value));
-        else {
-          context.moveTo(x(history.time(row)), y(value));
-          drawing = true;
-        }
-      }
-      context.stroke();
+      trace(context, history, column, { first, last, stride }, x, y);
       context.fillStyle = context.strokeStyle;
       context.font = this.surface.font(0.72, 600);
       context.textAlign = "right";

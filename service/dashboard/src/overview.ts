@@ -1,6 +1,6 @@
 // The whole session in one strip: valence and arousal, where no face was read, and the stretch that the charts show.
 
-import { Surface } from "./canvas";
+import { Surface, trace } from "./canvas";
 import { AROUSAL, type History, VALENCE } from "./history";
 import { clock, PLOT_LEFT, PLOT_RIGHT, type Range } from "./series";
 import { colours, rem } from "./theme";
@@ -76,18 +76,7 @@ export class Overview {
     ] as const) {
       context.strokeStyle = colour;
       context.lineWidth = 0.09 * rem;
-      context.beginPath();
-      let drawing = false;
-      for (let row = history.first; row < history.count; row += stride) {
-        const value = history.at(column, row);
-        if (Number.isNaN(value)) drawing = false;
-        else if (drawing) context.lineTo(x(history.time(row)), y(value));
-        else {
-          context.moveTo(x(history.time(row)), y(value));
-          drawing = true;
-        }
-      }
-      context.stroke();
+      trace(context, history, column, { first: history.first, last: history.count, stride }, x, y);
     }
     const [from, to] = [Math.max(left, x(shown.from)), Math.min(left + wide, x(shown.to))];
     context.fillStyle = colours.ink;
