@@ -13,8 +13,11 @@ from engines.cores import cpu_quota, usable_cores
 from engines.gpu import cuda
 from engines.load import expected, models
 from engines.openvino import capabilities, core, precisions
+from engines.papers import store
+from models import registry
 
 _GPU_EXTRA = "pip install 'affectstream[gpu]', with an NVIDIA GPU"
+_GPU_NEEDS = {"tensorrt": ("tensorrt", "pycuda", "onnx"), "torch": ("torch", "onnx")}  # packages of each engine
 _TRAIN_EXTRA = "pip install 'affectstream[train]'"
 
 
@@ -36,9 +39,9 @@ def rows() -> list[dict[str, str]]:
         "cache": _cache(),
         "weights": _weights(),
         "--engine openvino": f"runs, in {' or '.join(precisions())}; used unless --engine names another",
-        "--engine tensorrt": _gpu_engine(("tensorrt", "pycuda", "onnx")),
-        "--engine torch": _gpu_engine(("torch", "onnx")),
+        **{f"--engine {engine}": _gpu_engine(needed) for engine, needed in _GPU_NEEDS.items()},
         **{f"{model} would run on": expected(model) for model in models()},
+        **{f"{name} can run on": _system(name) for name in registry.served() if name not in models()},
     }
     return [{"what": what, "found": found} for what, found in table.items()]
 
@@ -60,16 +63,36 @@ def _installed(module: str, package: str, hint: str) -> str:
         return "installed"
 
 
-def _gpu_engine(needed: tuple[str, ...]) -> str:
-    """Return whether an engine that needs a GPU would run here, or what it lacks."""
+def _lacks(needed: tuple[str, ...]) -> list[str]:
+    """Return what an engine that needs a GPU and those packages lacks here."""
     lacks = [f"the package {name}" for name in needed if importlib.util.find_spec(name) is None]
     if "torch" in needed and not lacks and version("torch").endswith("+cpu"):
         lacks.append("a torch that is built for CUDA")
     if cuda.driver_version() is None:
         lacks.append("an NVIDIA driver")
+    return lacks
+
+
+def _gpu_engine(needed: tuple[str, ...]) -> str:
+    """Return whether an engine that needs a GPU would run here, or what it lacks."""
+    lacks = _lacks(needed)
     if lacks:
         return f"lacks {', '.join(lacks)}; openvino would be used instead"
     return "may run; it is compared with fp32 first, and openvino is used where it differs"
+
+
+def _system(name: str) -> str:
+    """Return the engines that can run a paper's system here, and what is missing before they do."""
+    row = registry.row(name)
+    gpu = [engine for engine, needed in _GPU_NEEDS.items() if not _lacks(needed)]
+    found = row.engine or ", ".join((f"openvino in {' or '.join(precisions())}", *gpu))
+    lacks = []
+    if row.package and importlib.util.find_spec(row.package[0]) is None:
+        lacks.append(f"the package {row.package[0]} (pip install 'affectstream[{row.package[1]}]')")
+    if row.live and importlib.util.find_spec("torch") is None:
+        lacks.append(f"the package torch ({_TRAIN_EXTRA})")
+    lacks += [f"weights (affectstream weights import {part} FILE)" for part in row.parts if not store.known(part)]
+    return f"{found}; lacks {', '.join(lacks)}" if lacks else found
 
 
 def _port_audio() -> bool:

@@ -1,7 +1,7 @@
 """The interface of all engines: named numpy arrays in and out, with the batch along axis 0."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,13 @@ class Engine(Protocol):
 
         The caller may change the returned arrays. Raise `EngineError` where the network cannot be run on the inputs.
         """
+
+
+@runtime_checkable
+class KeepsSound(Protocol):
+    """Give the embedding of the sound as an output that may be given back as an input; see `engines.split`."""
+
+    kept: int  # values in an embedding
 
 
 def is_finite(outputs: Mapping[str, NDArray[np.generic]]) -> bool:

@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Describe a runtime that opens networks. Its functions are called, and import, only when it is asked for.
+    """Describe a runtime that opens networks; its library is imported by the functions, and only when one is called.
 
     Attributes:
         precisions: Returns what it computes on this machine, the fastest first; raises `EngineError` if it cannot run.
         open: Makes an engine from weights, precision, threads and streams.
         version: Returns the version of the runtime, which a comparison depends on.
         device: Returns the device that it computes on, which a comparison depends on.
-        scheme: Of the 8-bit files that it reads.
+        scheme: How bytes stand for numbers in the 8-bit files that it reads.
     """
 
     precisions: Callable[[], tuple[str, ...]]
@@ -141,6 +141,7 @@ def load(
     threads: int = 0,
     streams: int = 1,
     untrained: bool = False,
+    reference: weights.Weights | None = None,
 ) -> Loaded:
     """Return an engine for `model`, compiled and compared with its reference.
 
@@ -148,11 +149,12 @@ def load(
     gives (by default those of `engines.probe`), unless an earlier start on this machine did so. Where they differ by
     more than the limits of `engines.verify`, or where the engine cannot be built, the next slower one is tried with a
     warning, and float32 at last. `threads` and `streams` are those of `OpenVinoEngine`. With `untrained`, a paper's
-    system without weights runs on random ones. Raise `EngineError` or `WeightsError`.
+    system without weights runs on random ones. `reference` is the float32 file, where another machine has found it.
+    Raise `EngineError` or `WeightsError`.
     """
     _warn_of_shortage()
     backend, asked = parse_engine(engine)
-    yardstick = Yardstick(weights_of(model, untrained=untrained), probe)
+    yardstick = Yardstick(reference or weights_of(model, untrained=untrained), probe)
     candidates = list(_candidates(yardstick, backend, asked))
     for candidate in candidates:
         try:

@@ -39,7 +39,7 @@ _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM"})
 class Scheme(StrEnum):
     """Name how bytes stand for an activation's numbers; the value is the name of such files' folder in the cache."""
 
-    ANYWHERE = "int8"  # so that a range uses its whole byte: for CPUs, and what ships
+    ANYWHERE = "int8"  # any zero point, so that a range uses all values of a byte: for CPUs, and for the shipped file
     AROUND_ZERO = "int8-around-zero"  # signed bytes without zero points, which are all that TensorRT takes
 
 

@@ -21,7 +21,8 @@ MAX_INTENSITY_ERROR = 0.25  # root mean square over all units, of intensities of
 MAX_OCCLUDED_ERROR = 0.1  # root mean square, of a probability
 MAX_RELATIVE_ERROR = 0.05  # root mean square of the difference over that of the reference, other outputs
 _TIE = 0.05  # margin (logits or probabilities) below which the reference's own decision counts as undecided
-ABSOLUTE = {"intensities": MAX_INTENSITY_ERROR, "occluded": MAX_OCCLUDED_ERROR}  # outputs that are often near zero
+# Outputs that are often near zero.
+ABSOLUTE = {"intensities": MAX_INTENSITY_ERROR, "occluded": MAX_OCCLUDED_ERROR, "ferplus": MAX_OCCLUDED_ERROR}
 AT_ONCE = 8  # samples in a call
 _MIN_VARIED = 8  # samples that a concordance needs to mean anything
 _MIN_STD = 0.02  # standard deviation of the reference below which a concordance would measure noise

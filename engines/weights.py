@@ -172,14 +172,14 @@ def table() -> list[dict[str, str]]:
 
 
 def card(name: str) -> str:
-    """Return the model card of an entry or model as Markdown, or the manifest's facts where there is no card.
+    """Return the card of an entry, model or version as Markdown, or the manifest's facts where there is no card.
 
     Raise `WeightsError` for an unknown name.
     """
     written = {p.stem: p for p in _CARDS.glob("*.md")}
     if name in written:
         return written[name].read_text("utf-8")
-    e = entry(name)
+    e = next((e for e in entries() if e.version == name), None) or entry(name)
     for other in (e.version, e.model):
         if other in written:
             return written[other].read_text("utf-8")

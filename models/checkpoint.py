@@ -7,7 +7,6 @@ dict itself. It is read with `weights_only`, so that a pickle which tries to run
 import os
 import pickle
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,23 +17,17 @@ from torch import Tensor, nn
 
 from models import starts
 from models.errors import CheckpointError
+from models.files import written_whole
 
 SHOWN = 3  # keys that a message names
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` to `path` at once: a reader sees the old file or the new one, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with written_whole(path) as aside, aside.open("wb") as file:
+        torch.save(dict(content), file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read(path: Path) -> dict[str, Any]:

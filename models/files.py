@@ -8,21 +8,31 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file beside `path`, and rename it to `path` when the block ends without an error.
+def beside(path: Path) -> Iterator[Path]:
+    """Yield the path of a new temporary file beside `path`, and remove it at the end unless the block has moved it.
 
-    The folder of `path` is made if it is missing. Where the block raises, the temporary file is removed and `path`
-    stays as it was, so that a reader never sees half a file and two writers never remove each other's. Raises `OSError`
-    if the folder cannot be written.
+    The folder of `path` is made if it is missing. No two writers ever share a temporary file. Raises `OSError` if the
+    folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
     aside.touch(exist_ok=False)
     try:
         yield aside
-        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file beside `path`, and rename it to `path` when the block ends without an error.
+
+    Where the block raises, `path` stays as it was, so that a reader never sees half a file. Raises `OSError` if the
+    folder cannot be written.
+    """
+    with beside(path) as aside:
+        yield aside
+        aside.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -40,3 +40,10 @@ COMPOUND_EXPRESSIONS = (
     "happily surprised", "happily disgusted", "sadly fearful", "sadly angry", "sadly surprised", "sadly disgusted",
     "fearfully angry", "fearfully surprised", "angrily surprised", "angrily disgusted", "disgustedly surprised",
 )  # fmt: skip
+
+# EmotioNet's basic and compound expressions in the order of the columns of its list of categories.
+EMOTIONET_EXPRESSIONS = (
+    "angrily disgusted", "angrily surprised", "anger", "appalled", "awed", "disgust", "fear", "fearfully angry",
+    "fearfully surprised", "happily disgusted", "happily surprised", "happiness", "sadness", "sadly angry",
+    "sadly disgusted", "surprise",
+)  # fmt: skip

@@ -26,6 +26,9 @@ class ModelRow:
         rate: Predictions a second that one session wants where no option says otherwise.
         waits: Whether a live event waits for the prediction of its own frame. Only a network that answers within a few
             milliseconds should; events of the others hold the last prediction while the next one is computed.
+        engine: The only engine and precision that runs the model; empty where every engine may.
+        package: The Python package that the model needs beside what serving installs, and the name of the extra that
+            installs it; empty for none.
     """
 
     name: str
@@ -36,6 +39,8 @@ class ModelRow:
     adapter: str = ""
     rate: float = 30.0
     waits: bool = False
+    engine: str = ""
+    package: tuple[str, str] | tuple[()] = ()
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -127,7 +132,12 @@ ROWS: tuple[ModelRow, ...] = (
         live_inputs=f"{_LIVE}:face_inputs",
         adapter=f"{_ADAPTERS}.vgg:VGG",
     ),
-    ModelRow(name="multiterm", adapter=f"{_ADAPTERS}.multiterm:Multiterm"),  # boosters: engines.papers.boosted
+    ModelRow(
+        name="multiterm",  # boosters: engines.papers.boosted
+        adapter=f"{_ADAPTERS}.multiterm:Multiterm",
+        engine="openvino:fp32",  # its boosters were trained on the exact features of this engine
+        package=("lightgbm", "multiterm"),
+    ),
 )
 
 

@@ -5,7 +5,7 @@ it: weight 1 for prototypical units, the share of observers for observational on
 Aff-Wild2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,12 @@ COMPOUND: dict[str, dict[int, float]] = {
     "disgustedly surprised": {1: 1, 2: 1, 5: 1, 10: 1, 4: 0.45, 9: 0.37, 17: 0.66, 24: 0.33},
 }
 
+# Those that EmotioNet has and RAF-DB has not.
+EMOTIONET: dict[str, dict[int, float]] = {
+    "appalled": {4: 1, 10: 1, 6: 0.25, 9: 0.56, 17: 0.67, 24: 0.36},
+    "awed": {1: 1, 2: 1, 5: 1, 25: 1, 4: 0.21, 20: 0.62, 26: 0.56},
+}
+
 # The two basic expressions of each compound one.
 PAIRS: dict[str, tuple[str, str]] = {
     "happily surprised": ("happiness", "surprise"),
@@ -61,9 +67,10 @@ PAIRS: dict[str, tuple[str, str]] = {
     "angrily disgusted": ("anger", "disgust"),
     "disgustedly surprised": ("disgust", "surprise"),
 }
+EMOTIONET_PAIRS = {"appalled": ("anger", "disgust"), "awed": ("fear", "surprise")}
 
 # Those that a positive valence makes likelier.
-PLEASANT = ("happily surprised", "happily disgusted")
+PLEASANT = ("happily surprised", "happily disgusted", "happiness")
 
 
 def matrix(table: Mapping[str, Mapping[int, float]]) -> NDArray[np.float64]:
@@ -73,18 +80,25 @@ def matrix(table: Mapping[str, Mapping[int, float]]) -> NDArray[np.float64]:
 
 
 def compound_scores(
-    expression: NDArray[np.floating], au: NDArray[np.floating], valence: NDArray[np.floating]
+    expression: NDArray[np.floating],
+    au: NDArray[np.floating],
+    valence: NDArray[np.floating],
+    classes: Sequence[str] = COMPOUND_EXPRESSIONS,
 ) -> NDArray[np.float64]:
-    """Return scores (n, 11) of the compound expressions, in RAF-DB's order; the largest is the prediction.
+    """Return scores (n, classes), in the order of `classes`; the largest is the prediction.
 
-    `expression`: (n, 7) probabilities. `au`: (n, 17) probabilities of `AUS_UNION`. `valence`: (n,). The score is the
-    mean activation of the compound's action units, plus the probabilities of its two expressions, plus 1 for a
-    pleasant one when valence is positive. (Zero-shot: no network was trained on compound labels.)
+    The classes are RAF-DB's eleven compound expressions, or EmotioNet's ten with the six basic ones
+    (`models.labels.EMOTIONET_EXPRESSIONS`). `expression`: (n, 7) probabilities. `au`: (n, 17) probabilities of
+    `AUS_UNION`. `valence`: (n,). The score is the mean activation of the class's action units, plus the probabilities
+    of its two expressions, plus 1 for a pleasant one when valence is positive. The paper does not say how basic
+    expressions are scored beside compound ones: here both of their two expressions are the same one. (Zero-shot: no
+    network was trained on these labels.)
     """
-    weights = matrix({name: COMPOUND[name] for name in COMPOUND_EXPRESSIONS})
+    table, mixed = COMPOUND | EMOTIONET | BASIC, PAIRS | EMOTIONET_PAIRS
+    weights = matrix({name: table[name] for name in classes})
     activation = au @ weights.T / weights.sum(1)
-    pairs = np.array([[EXPRESSIONS.index(name) for name in PAIRS[compound]] for compound in COMPOUND_EXPRESSIONS])
-    pleasant = np.isin(COMPOUND_EXPRESSIONS, PLEASANT)
+    pairs = np.array([[EXPRESSIONS.index(one) for one in mixed.get(name, (name, name))] for name in classes])
+    pleasant = np.isin(classes, PLEASANT)
     # Half of (sign + 1), and 0 where valence is exactly 0.
     positive = (np.asarray(valence) > 0).astype(np.float64)
     scores: NDArray[np.float64] = activation + expression[:, pairs].sum(2) + positive[:, None] * pleasant

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor
 
-FUSED = "FusedConvolution"  # inputs: x, weight, bias, shortcut; the last two may be missing. `relu`: cut at zero
+FUSED = "FusedConvolution"  # inputs: x, weight, bias, shortcut; the last two may be missing. `relu`: Relu follows
 LANES = 8  # numbers of half precision that matrix units read at a time, 16 bytes
 _TILE = 64  # channels that the kernels compute at a time; a number of channels is widened to a multiple of it
 _FEW = 4  # channels that count as those of a first convolution

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-PAYS = 1.25  # times as fast as the plain form a compiled one must be, because compiling all sizes takes over a minute
+PAYS = 1.25  # least factor by which the compiled form is faster, because compiling all sizes takes over a minute
 _NODE = "_node_of_flat_graph"  # attribute of tensors that came from the inputs
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import models
 from engines.cache import cache_dir
 from engines.errors import WeightsError
-from engines.papers import export, store
+from engines.papers import export, openface_au, store
 from engines.papers.store import Checkpoint
 from engines.weights import Source, Weights
 from models import registry
@@ -37,8 +37,10 @@ def import_checkpoint(
         from engines.papers import boosted
 
         return boosted.import_boosters(files)
+    if name == openface_au.NAME:
+        return openface_au.import_folder(files)
     if name not in models.available():
-        known = ", ".join((*models.available(), "multiterm"))
+        known = ", ".join((*models.available(), "multiterm", openface_au.NAME))
         raise WeightsError(f"There is no network {name!r}; there are: {known}.")
     try:
         import torch
@@ -69,10 +71,10 @@ def import_checkpoint(
         else:
             state = checkpoint.state_dict(checkpoint.read(origin), origin)
         checkpoint.load_into(models.create(name, **options), state, origin)
-        store.folder().mkdir(parents=True, exist_ok=True)
-        aside = store.folder() / f"{name}.part"
-        checkpoint.save(aside, {"state_dict": {key: torch.as_tensor(value) for key, value in state.items()}})
-        return store.add(name, origin, aside, ".pt", swapped=swapped, options=options)
+        content = {"state_dict": {key: torch.as_tensor(value) for key, value in state.items()}}
+        return store.add(
+            name, origin, lambda aside: checkpoint.save(aside, content), ".pt", swapped=swapped, options=options
+        )
     except ModelError as error:
         raise WeightsError(str(error)) from error
     except OSError as error:

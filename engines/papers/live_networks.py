@@ -147,7 +147,10 @@ class LiveDescriptors(nn.Module):
         self.picture = _Picture(inception_v3.MEAN, inception_v3.STD, 255.0)
 
     def forward(self, face: Tensor, keep: Tensor, state: Tensor) -> Outputs:
-        """`keep` (batch, 2): share of the old mean that stays, of the units' embeddings and of the pooled one."""
+        """Return the outputs for `face` (batch, 299, 299, 3) uint8, read from running means of the embeddings.
+
+        `keep` (batch, 2) is the share of the old means that stays: of the units' embeddings, and of the pooled one.
+        """
         outputs, state = _remembering(self.network, self.picture(face), keep, state)
         return _named(outputs) | {NEXT_STATE: state}
 

@@ -1,15 +1,14 @@
 """The store of imported checkpoints: a folder of the cache with one file and one record for each model's name."""
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engines.cache import cache_dir
 from engines.errors import WeightsError
-from models.files import sha256, write_text
+from models.files import beside, sha256, write_text
 
 LICENCE = "that of the checkpoint you imported"
 
@@ -50,34 +49,41 @@ def folder() -> Path:
 def add(
     name: str,
     origin: Path,
-    aside: Path,
+    write: Callable[[Path], object],
     suffix: str,
     *,
     swapped: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
-    """Move the finished file `aside` into the store as the checkpoint of `name`, and write its record.
+    """Put into the store what `write` writes to the path that it is given, as the checkpoint of `name`, and its record.
 
     An earlier checkpoint of that name is replaced. `origin` is the file that the user gave, and `suffix` the ending of
     the stored file. Raise `OSError` if the store cannot be written.
     """
-    digest = sha256(aside)
-    file = f"{name}-{digest[:12]}{suffix}"
-    os.replace(aside, folder() / file)
+    with beside(folder() / f"{name}{suffix}") as aside:
+        write(aside)
+        digest = sha256(aside)
+        file = f"{name}-{digest[:12]}{suffix}"
+        aside.replace(folder() / file)
     checkpoint = Checkpoint(name, file, digest, origin.name, sha256(origin), swapped, dict(options or {}))
     write_text(folder() / f"{name}.json", json.dumps(asdict(checkpoint), indent=1))
     return checkpoint
 
 
-def keep(name: str, origin: Path, content: bytes) -> Checkpoint:
-    """Put the checked `content` of the file `origin` into the store. Raise `WeightsError` if it cannot be written."""
+def keep(name: str, origin: Path, content: bytes, suffix: str = ".boosters") -> Checkpoint:
+    """Put the checked `content` of the file `origin` into the store, in a file that ends in `suffix`.
+
+    Raise `WeightsError` if it cannot be written.
+    """
     try:
-        folder().mkdir(parents=True, exist_ok=True)
-        aside = folder() / f"{name}.part"
-        aside.write_bytes(content)
-        return add(name, origin, aside, ".boosters")
+        return add(name, origin, lambda aside: aside.write_bytes(content), suffix)
     except OSError as error:
         raise WeightsError(f"{cache_dir()} cannot be written: {error}.") from error
+
+
+def known(name: str) -> bool:
+    """Return whether a checkpoint of the network `name` was imported, without reading it."""
+    return (folder() / f"{name}.json").is_file()
 
 
 def find(name: str) -> Checkpoint | None:

@@ -1,4 +1,4 @@
-"""What the teachers say of the action units: intensities of 0 to 5 out of blendshapes and OpenFace's predictors.
+"""Intensities of the action units, 0 to 5, from two teachers: MediaPipe's blendshapes and OpenFace's predictors.
 
 Two teachers are at hand. MediaPipe's blendshapes (Apache-2.0) are named like ARKit's; which shape moves like which unit
 follows the correspondences in the ARKit documentation's pictures and Ozel's ARKit-to-FACS cheat sheet. OpenFace's
@@ -32,7 +32,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
 }
 OPENFACE = ("AU01", "AU02", "AU04", "AU06", "AU09", "AU10", "AU12", "AU14", "AU15", "AU20", "AU23")
 UNITS = tuple(sorted({*SHAPES, *OPENFACE}))  # 19 units, in the order of the network's outputs
-EXPERIMENTAL = ("AU14", "AU23")  # whose teacher could not be checked on posed expressions
+EXPERIMENTAL = ("AU14", "AU23")  # units whose teacher could not be checked on posed expressions
 # Units that are not seen where a hand, a mask or a microphone covers nose and mouth.
 LOWER = ("AU06", "AU09", "AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU24", "AU25", "AU26", "AU28")
 FULL_PERCENTILE, FULL = 99.0, 4.0  # the blendshape's value at this percentile is put at this intensity
@@ -75,7 +75,7 @@ def scale(teachers: Teachers, neutral: NDArray[np.bool_], factor: dict[str, floa
 
 
 def targets(teachers: Teachers, scale: Scale) -> Floats:
-    """Return (n, 19) intensities, cut to -1..5, in the order of `UNITS`; NaN where a teacher of the unit is silent."""
+    """Return (n, 19) intensities, cut to -1..5, in the order of `UNITS`; NaN where a unit's teacher gives no value."""
     shapes = _shape_values(teachers)
     column = {name: i for i, name in enumerate(teachers.openface_names)}
     silent = np.full(len(teachers.blendshapes), np.nan, np.float32)

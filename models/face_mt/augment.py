@@ -1,4 +1,4 @@
-"""Pictures as cameras spoil them: a whole batch at once, on the device where it lies.
+"""Degrade pictures as cameras do, a whole batch at once and on the batch's own device.
 
 Geometry, resampling and the first blur are one `grid_sample`; the rest are element-wise. Everything is drawn from the
 generator that is handed in, so that a run can be repeated.
@@ -49,7 +49,7 @@ def _coarse(x: Tensor, generator: Generator) -> Tensor:
 
 
 def _blur(x: Tensor, generator: Generator) -> Tensor:
-    """Out of focus or moving: a random mixture of a 5x5 Gaussian and a line."""
+    """Blur as a picture out of focus or moving does: by a random mixture of a 5x5 Gaussian and a line."""
     kernel = torch.zeros(5, 5)
     if torch.rand(1, generator=generator) < 0.5:
         line = torch.exp(
@@ -64,7 +64,7 @@ def _blur(x: Tensor, generator: Generator) -> Tensor:
 
 
 def _light(x: Tensor, generator: Generator) -> Tensor:
-    """Gamma, gain, a gradient from one side, and sensor noise; grey levels are cut and rounded as a camera does."""
+    """Apply gamma, gain, a gradient from one side and sensor noise, and round grey levels as a camera does."""
     n = x.shape[0]
     gamma = torch.exp(0.35 * torch.randn(n, 1, 1, 1, generator=generator))
     gain = torch.empty(n, 1, 1, 1).uniform_(DARKEST, 1.15, generator=generator)
@@ -82,7 +82,7 @@ def _some(x: Tensor, changed: Tensor, share: float, generator: Generator) -> Ten
 
 
 def phantoms(n: int, generator: Generator) -> Tensor:
-    """(n, 112, 112) uint8 pictures of nothing: flat, noise, clouds of several sizes, stripes. They teach doubt."""
+    """Return (n, 112, 112) uint8 pictures without a face, for training uncertainty: flat, noise, clouds, stripes."""
     size = int(torch.tensor([2, 3, 5, 9, 18, 56, 112])[torch.randint(0, 7, (1,), generator=generator)])
     coarse = torch.rand(n, 1, size, size, generator=generator)
     if torch.rand(1, generator=generator) < 0.25:
@@ -96,7 +96,7 @@ def phantoms(n: int, generator: Generator) -> Tensor:
 
 
 def shuffled(grey: Tensor, generator: Generator) -> Tensor:
-    """`grey`: (n, 112, 112) -> the same faces cut into 4x4 tiles and put together wrongly: texture without a face."""
+    """Return `grey`, (n, 112, 112), cut into 4x4 tiles and put together wrongly: texture without a face."""
     n, side = grey.shape[0], CROP // 4
     tiles = grey.reshape(n, 4, side, 4, side).permute(0, 1, 3, 2, 4).reshape(n, 16, side, side)
     tiles = tiles[:, torch.randperm(16, generator=generator)]
@@ -106,7 +106,8 @@ def shuffled(grey: Tensor, generator: Generator) -> Tensor:
 def occluded(grey: Tensor, shapes: Bank, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
     """Return (n, 112, 112) float pictures of which a share is covered by something, and how much is covered (n,).
 
-    `share`: of the pictures; what is covered is counted over nose and mouth.
+    `share`: part of the pictures that is covered, 0 to 1. How much of a face is covered is measured over nose and
+    mouth.
     """
     pictures, covered = grey.float(), torch.zeros(len(grey))
     chosen = torch.randperm(len(grey), generator=generator)[: round(share * len(grey))]

@@ -1,8 +1,8 @@
-"""Probabilities and deviations that mean what they say, fitted on faces that no weight was trained on.
+"""Calibrate probabilities and deviations on faces that no weight was trained on.
 
-Web faces that people rated calibrate with what the five folds said of the fifth that each never saw: one temperature
-for the expressions (Guo et al. 2017), one factor for each deviation, and for each unit the logistic line from its
-intensity to the probability that it is present.
+The five folds' predictions for the rated web faces are used, each fold's for the fifth that it was not trained on: one
+temperature for the expressions (Guo et al. 2017), one factor for each deviation, and for each unit the logistic line
+from its intensity to the probability that it is present.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.face_mt.scores import Floats, softmax
+from models.face_mt.votes import CLASSES
 
+CLASS_COUNT = len(CLASSES)
 COVERAGE = 0.68  # share of the cases that lie within one standard deviation
 PRESENT_AT_REST = (
     0.95  # a unit counts as present beyond the teacher's intensity that this share of neutral faces is under
 )
-FREE_PHOTOGRAPHS = 0.97  # share of photographs that are told as less likely covered than not
+FREE_PHOTOGRAPHS = 0.97  # share of photographs whose face is judged less likely covered than not
 LOWEST_PRESENT, HIGHEST_PRESENT = 0.3, 1.5  # intensities between which that limit lies
 _STEPS = 60  # of Newton's method; it converges in about ten
 _RIDGE = 1e-3
@@ -29,15 +31,17 @@ class Calibration:
     temperature: float  # divides the logits
     std_scale: tuple[float, float]  # multiplies the deviations of valence and arousal
     unit_std_scale: Floats  # (k,)
-    unit_slope: Floats  # (k,) from intensity to the logit of presence ...
-    unit_offset: Floats  # ... (k,)
+    unit_slope: Floats  # (k,) of the logit of presence over the intensity
+    unit_offset: Floats  # (k,) of that logit at intensity 0
     cover_offset: float  # added to the logit of cover
+    votes_temperature: float  # divides the logits of FER+'s names
+    votes_prior: Floats  # (c,) whose logarithm is then added to them
 
 
 def plain(units: int) -> Calibration:
     """Return the calibration that changes nothing: unit k is as likely as not at intensity 0."""
     ones = np.ones(units)
-    return Calibration(1.0, (1.0, 1.0), ones, ones, np.zeros(units), 0.0)
+    return Calibration(1.0, (1.0, 1.0), ones, ones, np.zeros(units), 0.0, 1.0, np.full(CLASS_COUNT, 1 / CLASS_COUNT))
 
 
 def fit_temperature(logits: Floats, truth: NDArray[np.int64], log_prior: Floats) -> float:
@@ -70,12 +74,6 @@ def fit_prior(logits: Floats, truth: NDArray[np.int64], start: Floats) -> Floats
     return prior
 
 
-def balance_weights(truth: NDArray[np.int64], classes: int) -> Floats:
-    """Return (n,) weights under which each class counts the same."""
-    count = np.bincount(truth, minlength=classes).astype(np.float64)
-    return np.asarray(1.0 / np.maximum(count, 1.0), np.float64)[truth]
-
-
 def fit_std_scale(predicted: Floats, std: Floats, target: Floats) -> tuple[float, float]:
     """Return factors with which `COVERAGE` of |target - predicted| lies within one std; all (n, 2)."""
     first, second = (float(v) for v in fit_scales(predicted, std, target))
@@ -104,8 +102,8 @@ def present_above(teacher: Floats, neutral: NDArray[np.bool_]) -> Floats:
 def fit_cover(logits: Floats) -> float:
     """Return what is added to the `logits` (n,) of cover, so that `FREE_PHOTOGRAPHS` of photographs are under 0.
 
-    A fifth of the pictures of training are covered, which is more than in life; what is then above 0 in web photographs
-    was looked at: mostly hands, pacifiers and beards.
+    A fifth of the training pictures are covered, more than of real ones. The web photographs whose logit is then above
+    0 were inspected: most show hands, pacifiers or beards.
     """
     return -float(np.quantile(logits, FREE_PHOTOGRAPHS))
 

@@ -1,4 +1,4 @@
-"""What was taken for what, as pictures: a panel for each table, rows normalised to recall."""
+"""Draw confusion matrices: a panel for each table, rows normalised to recall."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ Panel = tuple[str, Sequence[str], NDArray[np.int64]]  # title, classes, (classes
 
 
 def plot(panels: Sequence[Panel], truth: str, path: Path) -> None:
-    """Write a PNG to `path`; `truth` says whose word the rows are."""
+    """Write a PNG to `path`; `truth` names whose labels the rows are."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2 * len(panels), 4.8))

@@ -20,9 +20,9 @@ from models.labels import EXPRESSIONS
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 HELD_OUT = 0.3  # share of the labelled pictures that is never trained on, chosen by the hash of their source
-TEST_ROWS, TEST_SHARE = 400, 0.2  # the last rows of webva, at most this share of it, are never chosen on
+TEST_ROWS, TEST_SHARE = 400, 0.2  # the last rows of webva, at most this share of it, are never used for a choice
 FOLDS = 5  # of webva's other rows: every fifth row is held out of one fold
-SMOOTHING = 0.1  # of webva's labels: each is one person's word
+SMOOTHING = 0.1  # of webva's labels, each of which is given by one person
 NEUTRAL = votes.CLASSES.index("neutral")
 
 Columns = dict[str, NDArray[np.generic]]
@@ -30,7 +30,7 @@ Columns = dict[str, NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces with targets. Unknown targets are NaN (regressions) or have weight 0 (expressions)."""
+    """Hold faces with targets. Unknown targets are NaN (regressions) or have weight 0 (expressions)."""
 
     grey: NDArray[np.uint8]  # (n, 112, 112)
     found: NDArray[np.bool_]  # (n,)

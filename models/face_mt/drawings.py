@@ -17,7 +17,7 @@ _EYES, _NOSE, _MOUTH = ((38, 52), (74, 52)), (56, 72), (56, 92)
 
 @dataclass(frozen=True)
 class _Pens:
-    """Grey levels of a drawing, and the width of its lines in pixels."""
+    """Hold the grey levels of a drawing, and the width of its lines in pixels."""
 
     paper: int
     skin: int
@@ -27,7 +27,7 @@ class _Pens:
 
 
 def drawings(n: int, generator: Generator) -> Tensor:
-    """(n, 112, 112) uint8 drawn faces, each its own."""
+    """Return (n, 112, 112) uint8 drawn faces, each different."""
     rng = np.random.default_rng(int(torch.randint(0, 2**31, (1,), generator=generator)))
     return torch.from_numpy(np.stack([_drawing(rng) for _ in range(n)]))
 

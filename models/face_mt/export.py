@@ -1,8 +1,10 @@
 """From a checkpoint to the ONNX file that is served: preprocessing, network, calibration, one graph.
 
-Input `face` (N, 112, 112, 3) uint8 RGB. Outputs: `expression` (N, 8) probabilities under a balanced prior;
-`valence_arousal` and `std` (N, 2); `aus` (N, k) logits that a unit is present; `intensities` (N, k) 0 to 5 and
-`intensity_std` (N, k); `occluded` (N, 1) probability that nose or mouth is covered. The names of classes and units and
+Input `face` (N, 112, 112, 3) uint8 RGB. Outputs: `expression` (N, 8) probabilities under a balanced prior, as the
+raters of web faces name them; `valence_arousal` and `std` (N, 2); `aus` (N, k) logits that a unit is present;
+`intensities` (N, k) 0 to 5 and `intensity_std` (N, k); `occluded` (N, 1) probability that nose or mouth is covered;
+`ferplus` (N, 8) probabilities as FER+'s raters name the expressions, under FER+'s prior. No event holds the last one:
+it serves comparisons with FER+, whose raters separate the expressions differently. The names of classes and units and
 the figures behind the calibration travel in the file's metadata. Weights of convolutions are stored in bytes with a
 scale for each channel, others in float16; all is computed in float32.
 """
@@ -28,13 +30,20 @@ from models.face_mt.calibration import (
 )
 from models.face_mt.data import NEUTRAL, VALIDATION, Sets
 from models.face_mt.network import CROP, Config, FaceNetwork, View
-from models.face_mt.scores import Predictions, concordance, macro_f1, predict
+from models.face_mt.scores import (
+    Predictions,
+    concordance,
+    macro_f1,
+    predict,
+    softmax,
+    weighted_calibration_error,
+)
 from models.face_mt.votes import CLASSES
 from models.labels import EXPRESSIONS
 
-VERSION = "face-mt-3"  # named in every event; a new one with each change of the weights that are shipped
+VERSION = "face-mt-4"  # named in every event; a new one with each change of the weights that are shipped
 INPUT = "face"
-OUTPUTS = ("expression", "valence_arousal", "std", "aus", "intensities", "intensity_std", "occluded")
+OUTPUTS = ("expression", "valence_arousal", "std", "aus", "intensities", "intensity_std", "occluded", "ferplus")
 
 
 def load(path: Path) -> tuple[FaceNetwork, dict[str, Any]]:
@@ -50,7 +59,7 @@ def load(path: Path) -> tuple[FaceNetwork, dict[str, Any]]:
 def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str, float]:
     """Calibrate a checkpoint, write `out`, and return what was fitted.
 
-    `held_out`: what the folds said of the web faces that they never saw, as training wrote it.
+    `held_out`: the file that training wrote, with each fold's predictions for the web faces that it was not trained on.
     """
     network, state = load(checkpoint)
     with np.load(held_out, allow_pickle=False) as file:
@@ -65,6 +74,11 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
         known = np.isfinite(teacher[:, k])
         lines.append(fit_logistic(said.units[known, k], teacher[known, k] > limits[k]))
     slope, offset = np.array(lines).T
+    validation = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0))
+    on_fer = predict(network, fer.grey[validation])
+    named = fer.majority[validation]
+    votes_temperature = fit_temperature(on_fer.votes, named, np.log(np.maximum(state["prior"].numpy(), 1e-6)))
+    prior = fit_prior(on_fer.votes / votes_temperature, named, state["prior"].numpy())
     calibration = Calibration(
         temperature,
         fit_std_scale(said.va, said.std, rated),
@@ -72,10 +86,10 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
         slope,
         offset,
         fit_cover(said.occlusion),
+        votes_temperature,
+        prior,
     )
-    validation = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0))
-    on_fer = predict(network, fer.grey[validation])
-    prior = fit_prior(on_fer.logits / temperature, fer.majority[validation], state["prior"].numpy())
+    balanced = softmax(said.logits / temperature)
     basic, seven = truth < len(EXPRESSIONS), len(EXPRESSIONS)
     # What weighs the face against the voice: concordance of valence and of arousal, macro F1 of the seven.
     validation_scores = [
@@ -87,6 +101,10 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
         "validation": [round(v, 4) for v in validation_scores],
         "present_above": [round(float(v), 4) for v in limits],
         "training_prior": [round(float(p), 6) for p in prior],
+        "held_out_calibration": {
+            name: round(weighted_calibration_error(balanced, truth, weights), 4)
+            for name, weights in (("balanced", np.full(len(CLASSES), 1 / len(CLASSES))), ("ferplus", prior))
+        },
     }
     export(network, calibration, VERSION, facts, out)
     return {
@@ -98,7 +116,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
 
 
 class Served(nn.Module):
-    """What the service calls: crops in, calibrated answers out."""
+    """Compute what the service calls: crops in, calibrated answers out."""
 
     def __init__(self, network: FaceNetwork, calibration: Calibration) -> None:
         super().__init__()
@@ -110,8 +128,11 @@ class Served(nn.Module):
         self.unit_std_scale: Tensor
         self.slope: Tensor
         self.offset: Tensor
+        self.votes_log_prior: Tensor
         self.register_buffer("std_scale", torch.tensor(calibration.std_scale))
+        self.votes_temperature = calibration.votes_temperature
         for name, value in (
+            ("votes_log_prior", np.log(np.maximum(calibration.votes_prior, 1e-9))),
             ("unit_std_scale", calibration.unit_std_scale),
             ("slope", calibration.unit_slope),
             ("offset", calibration.unit_offset),
@@ -129,6 +150,7 @@ class Served(nn.Module):
             y.units.clamp(0.0, HIGHEST),
             torch.exp(y.unit_log_std) * self.unit_std_scale,
             torch.sigmoid(y.occlusion + self.cover_offset)[:, None],
+            torch.softmax(y.votes / self.votes_temperature + self.votes_log_prior, 1),
         )
 
 

@@ -1,4 +1,4 @@
-"""What the tasks are trained with. Targets that are unknown take no part."""
+"""The losses of the tasks. Unknown targets do not count."""
 
 import math
 
@@ -41,7 +41,7 @@ def affect_loss(va: Tensor, target: Tensor, free: Tensor) -> Tensor:
 def likelihood_loss(value: Tensor, log_std: Tensor, target: Tensor) -> Tensor:
     """Return the negative log-likelihood of `target` under normals of `value` and `log_std`.
 
-    All are (N, k); targets that are NaN take no part.
+    All are (N, k); targets that are NaN do not count.
     """
     known = torch.isfinite(target)
     if not bool(known.any()):

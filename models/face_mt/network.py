@@ -38,7 +38,7 @@ class Config:
 
 
 class Answers(NamedTuple):
-    """Hold what the network says of N faces."""
+    """Hold the outputs of the network for N faces."""
 
     logits: Tensor  # (N, 8) of the expressions, under a balanced prior
     va: Tensor  # (N, 2) valence and arousal, -1..1
@@ -46,10 +46,11 @@ class Answers(NamedTuple):
     units: Tensor  # (N, k) intensity of the action units; 0..5 is published
     unit_log_std: Tensor  # (N, k)
     occlusion: Tensor  # (N,) logit
+    votes: Tensor  # (N, 8) of the expressions as FER+'s raters name them, under a balanced prior
 
 
 class Block(nn.Module):
-    """Applies two 3x3 convolutions, squeeze and excitation, and the shortcut."""
+    """Apply two 3x3 convolutions, squeeze and excitation, and the shortcut."""
 
     def __init__(self, inner: int, outer: int, stride: int) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class Block(nn.Module):
 
 
 class FaceNetwork(nn.Module):
-    """Reads (N, 1, 64, 64) standardised luminance and gives `Answers`."""
+    """Read (N, 1, 64, 64) standardised luminance and give `Answers`."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -98,6 +99,7 @@ class FaceNetwork(nn.Module):
         self.top = nn.Sequential(*blocks[-last:])
         self.dropout = nn.Dropout(config.dropout)
         self.expression = nn.Linear(inner, config.expressions)
+        self.votes = nn.Linear(inner, config.expressions)
         self.affect = nn.Linear(inner, 4)
         self.local = nn.Sequential(
             nn.Conv2d(config.widths[-2], UNIT_CHANNELS, 1, bias=False), nn.BatchNorm2d(UNIT_CHANNELS), nn.ReLU()
@@ -118,6 +120,10 @@ class FaceNetwork(nn.Module):
                     part.eval()
         return self
 
+    def features(self, x: Tensor) -> Tensor:
+        """Return (N, width) float32, what the heads of expressions, valence and arousal read."""
+        return cast(Tensor, self.top(self.body(self.stem(x))).mean((2, 3)).float())
+
     def forward(self, x: Tensor) -> Answers:
         """Return the answers for the faces."""
         cells = self.body(self.stem(x))
@@ -134,6 +140,7 @@ class FaceNetwork(nn.Module):
             units[:, :k],
             units[:, k:].clamp(-3.0, 1.5),
             self.occlusion(hidden).float()[:, 0],
+            self.votes(whole).float(),
         )
 
 
@@ -162,7 +169,7 @@ def standardise(x: Tensor, weights: Tensor) -> Tensor:
 
 
 class View(nn.Module):
-    """Turns (N, 112, 112, 3) uint8 RGB into what the network sees, (N, 1, 64, 64) float32."""
+    """Turn (N, 112, 112, 3) uint8 RGB into what the network sees, (N, 1, 64, 64) float32."""
 
     rows: Tensor
     columns: Tensor

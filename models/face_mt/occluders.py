@@ -21,6 +21,8 @@ from models.face_mt.network import CROP
 BANK = 600  # shapes, drawn once
 SEED = 0
 SHADE = -0.45  # share of the light that the gaps between fingers lose
+FROM_BELOW, UPRIGHT = 0.7, 40.0  # share of the hands that come from below, and degrees that they stand aslant
+CURLED = 0.3  # share of the hands whose fingers are bent
 # Nose and mouth in the ArcFace-112 crop: centre and radius in pixels.
 NOSE_MOUTH, RADIUS = (56.0, 84.0), 21.0
 AT_MOUTH = 0.75  # share that is put over nose and mouth; the rest lies anywhere
@@ -112,7 +114,10 @@ def _point(place: NDArray[np.float64]) -> tuple[int, int]:
 
 def _hand(rng: np.random.Generator) -> tuple[Picture, Picture]:
     opacity, gaps = _empty(), _empty()
-    angle, length, width = rng.uniform(0, 2 * np.pi), rng.uniform(30, 60), rng.uniform(9, 15)
+    length, width = rng.uniform(30, 60), rng.uniform(8, 15)
+    # Most hands come from below: their fingers point up, as y runs down.
+    angle = rng.normal(-np.pi / 2, np.radians(UPRIGHT)) if rng.random() < FROM_BELOW else rng.uniform(0, 2 * np.pi)
+    curled = rng.random() < CURLED  # fingers bent to a fist, as in front of a mouth
     along = np.array([np.cos(angle), np.sin(angle)])
     across = np.array([-along[1], along[0]])
     palm = np.array([CROP, CROP]) - along * length * 0.7
@@ -122,7 +127,8 @@ def _hand(rng: np.random.Generator) -> tuple[Picture, Picture]:
     for i in range(fingers):
         offset = i - (fingers - 1) / 2
         base = palm + across * offset * width * rng.uniform(0.85, 1.05)
-        tip = base + (along + across * offset * rng.uniform(0, 0.12)) * length * rng.uniform(1.0, 1.6)
+        reach = rng.uniform(0.2, 0.5) if curled else rng.uniform(1.0, 1.6)
+        tip = base + (along + across * offset * rng.uniform(0, 0.12)) * length * reach
         cv2.line(opacity, _point(base), _point(tip), 1, int(width * 0.9), cv2.LINE_AA)
         edge = across * width * 0.5
         cv2.line(gaps, _point(base + edge), _point(tip + edge), 1, 2, cv2.LINE_AA)

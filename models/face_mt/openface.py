@@ -1,26 +1,24 @@
 """OpenFace 1's action-unit intensities, computed anew from a picture and 68 points: the teacher of the units.
 
-It is for training only: its files may not be passed on (see `openface_files`). The predictors were fitted to human FACS
+Its files may not be passed on (see `openface_files`): who has them trains with them, or imports them to see these
+intensities live (`openface_live`). The predictors were fitted to human FACS
 codes (BP4D, Bosphorus, DISFA, UNBC, GEMEP and SEMAINE; Baltrusaitis et al. 2015). The features are HOG of Felzenszwalb
 et al. (2010) as dlib computes them, over the masked and aligned face, and the parameters of the shape model.
 """
-
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.face_mt import openface_files
-from models.face_mt.openface_files import Floats
+from models.face_mt.openface_files import Files, Floats
 from models.face_mt.shape_model import ShapeModel
 
 SIZE, CELL, CELLS = 112, 8, 14  # pixels of the aligned face and of a cell; cells a side
 ORIENTATIONS = 18
 ALIGNED = np.array([*range(1, 5), *range(12, 16), 27, 28, 29, *range(31, 36), 36, *range(39, 43), 45, 46, 47])
 SCALE = 0.7  # pixels per millimetre of the aligned face
-BROWS = np.array([0, 16, *range(17, 27)])  # points that the mask moves up ...
-BROW_LIFT = 30.0  # ... by so many pixels, so that the forehead is in it
+BROWS = np.array([0, 16, *range(17, 27)])  # points that the mask moves up, so that the forehead is in it
+BROW_LIFT = 30.0  # pixels by which it moves them
 # Where each point of a face lies in its mirror image (iBUG order).
 MIRRORED = np.array([
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
@@ -29,11 +27,10 @@ MIRRORED = np.array([
 
 
 class OpenFace:
-    """The static intensity predictors of a folder of OpenFace 1's files."""
+    """Compute the features of OpenFace 1's predictors, and the intensities of those that are static."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read `folder`. Raise `ModelError` for files that are missing or damaged."""
-        files = openface_files.read(folder)
+    def __init__(self, files: Files) -> None:
+        """Take what a folder of OpenFace 1's files holds (`openface_files.read`)."""
         self.units = files.units
         self._files = files
         self._shape = ShapeModel(files)

@@ -4,6 +4,7 @@ The files are for academic use only and are not part of Affectstream (Baltrusait
 Baltrusaitis, Robinson and Morency 2016). Nothing is unpickled: the formats are read by hand and checked in length.
 """
 
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ _KINDS = {
     PRESENCE_DYNAMIC: "a dynamic presence predictor",
 }
 _FLOATS = {5: "<f4", 6: "<f8"}  # OpenCV's type numbers
-STATIC_LIST = "AU_predictors/AU_all_static.txt"
+STATIC_LIST = "AU_predictors/AU_all_static.txt"  # for pictures that stand alone
+BEST_LIST = "AU_predictors/AU_all_best.txt"  # for films: some read how a face differs from what it mostly is
 SHAPE_FILE = "model/pdms/In-the-wild_aligned_PDM_68.txt"
 TRIANGLE_FILE = "model/tris_68_full.txt"
 
@@ -32,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictor:
-    """One linear predictor: `(features - mean) . weights + bias`; `cutoff` is that of a dynamic intensity, else NaN."""
+    """Hold one linear predictor, `(features - mean) . weights + bias`; `cutoff` is that of a dynamic one, else NaN."""
 
     kind: int
     cutoff: float
@@ -43,7 +45,7 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Files:
-    """The static intensity predictors of a folder, with the shape model and the triangles of the face."""
+    """Hold the intensity predictors of a folder, with the shape model and the triangles of the face."""
 
     units: tuple[str, ...]  # "AU01", ... in the order of the columns of `weights`
     mean: Floats  # (4702,)
@@ -53,22 +55,26 @@ class Files:
     shape_modes: Floats  # (204, 34)
     shape_variances: Floats  # (34,)
     triangles: NDArray[np.int64]  # (111, 3)
+    dynamic: NDArray[np.bool_]  # (units,) whether the running median of the features is taken off first
 
 
-def read(folder: Path) -> Files:
-    """Return what `folder` holds. Raise `ModelError` for a file that is missing, cut off or not what its name says."""
+def read(folder: Path, listed: str = STATIC_LIST) -> Files:
+    """Return the intensity predictors of the list `listed` in `folder`, and what they need.
+
+    Raise `ModelError` for a file that is missing, cut off or not what its name says.
+    """
     predictors: dict[str, Predictor] = {}
-    for line in _text(folder / STATIC_LIST).splitlines():
+    for line in _text(folder / listed).splitlines():
         fields = line.split()
         if len(fields) == 2:
             path = folder / "AU_predictors" / fields[0]
             predictor = read_predictor(path)
-            if predictor.kind in (INTENSITY_DYNAMIC, PRESENCE_DYNAMIC):
+            if listed == STATIC_LIST and predictor.kind in (INTENSITY_DYNAMIC, PRESENCE_DYNAMIC):
                 raise ModelError(f"{path} is {_KINDS[predictor.kind]}, but {STATIC_LIST} lists static ones only.")
-            if predictor.kind == INTENSITY:
+            if predictor.kind in (INTENSITY, INTENSITY_DYNAMIC):
                 predictors[fields[1]] = predictor
     if not predictors:
-        raise ModelError(f"{folder / STATIC_LIST} lists no intensity predictor; expected lines like `FILE.dat AU12`.")
+        raise ModelError(f"{folder / listed} lists no intensity predictor; expected lines like `FILE.dat AU12`.")
     first = next(iter(predictors.values()))
     for unit, predictor in predictors.items():
         if not np.array_equal(predictor.mean, first.mean):
@@ -85,7 +91,25 @@ def read(folder: Path) -> Files:
         shape_modes=modes,
         shape_variances=variances,
         triangles=read_triangles(folder / TRIANGLE_FILE),
+        dynamic=np.array([p.kind == INTENSITY_DYNAMIC for p in predictors.values()]),
     )
+
+
+def pack(files: Files) -> bytes:
+    """Return the files as one `.npz`."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **(vars(files) | {"units": np.array(files.units)}))
+    return buffer.getvalue()
+
+
+def unpack(path: Path) -> Files:
+    """Return what `pack` wrote to `path`. Raise `ModelError` if it is something else."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in Files.__dataclass_fields__}
+    except (OSError, ValueError, KeyError) as e:
+        raise ModelError(f"{path} does not hold OpenFace's predictors; import their folder again.") from e
+    return Files(**(found | {"units": tuple(str(unit) for unit in found["units"])}))
 
 
 def read_predictor(path: Path) -> Predictor:

@@ -44,7 +44,7 @@ def quantise(weights: Path, data: Sets, out: Path) -> dict[str, float]:
 
 
 def _float_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that stay in float: matrix products (preprocessing, heads) and convolutions of `_FLOAT`."""
+    """Return the nodes that stay in float: matrix products (preprocessing, heads) and convolutions of `_FLOAT`."""
     return [
         node.name
         for node in model.graph.node

@@ -20,7 +20,7 @@ _SEVEN = len(EXPRESSIONS)
 
 @dataclass(frozen=True)
 class Predictions:
-    """Hold what the network says of n crops."""
+    """Hold the predictions of the network for n crops."""
 
     logits: Floats  # (n, 8) under a balanced prior
     va: Floats  # (n, 2)
@@ -28,6 +28,7 @@ class Predictions:
     units: Floats  # (n, k) intensities
     unit_std: Floats  # (n, k), not calibrated
     occlusion: Floats  # (n,) logits
+    votes: Floats  # (n, 8) logits of FER+'s names under a balanced prior
 
 
 @torch.no_grad()
@@ -39,7 +40,7 @@ def predict(network: FaceNetwork, grey: NDArray[np.uint8]) -> Predictions:
         x = exact_view(torch.from_numpy(np.ascontiguousarray(grey[start : start + _BATCH])))
         with torch.autocast("cpu", torch.bfloat16):
             y = network(x.contiguous(memory_format=torch.channels_last))
-        columns = (y.logits, y.va, y.log_std.exp(), y.units, y.unit_log_std.exp(), y.occlusion)
+        columns = (y.logits, y.va, y.log_std.exp(), y.units, y.unit_log_std.exp(), y.occlusion, y.votes)
         parts.append([v.float().numpy() for v in columns])
     return Predictions(*(np.concatenate(columns).astype(np.float64) for columns in zip(*parts, strict=True)))
 
@@ -48,6 +49,12 @@ def softmax(logits: Floats) -> Floats:
     """Return (n, c) probabilities of (n, c) logits; rows sum to 1."""
     e = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(e / e.sum(1, keepdims=True), np.float64)
+
+
+def reweighted(balanced: Floats, prior: Floats) -> Floats:
+    """Return (n, c) the probabilities `balanced` of classes that are alike frequent, where they have `prior` (c,)."""
+    p = balanced * prior
+    return np.asarray(p / p.sum(1, keepdims=True), np.float64)
 
 
 def macro_f1(truth: Rows, guess: Rows, classes: int) -> float:
@@ -72,6 +79,18 @@ def calibration_error(probabilities: Floats, truth: Rows, bins: int = 15, weight
     share = np.full(len(truth), 1 / len(truth)) if weights is None else weights / weights.sum()
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     return float(sum(abs(((hit - confidence) * share)[which == b].sum()) for b in set(which.tolist())))
+
+
+def balance_weights(truth: NDArray[np.int64], classes: int) -> Floats:
+    """Return (n,) weights under which each class counts the same."""
+    count = np.bincount(truth, minlength=classes).astype(np.float64)
+    return np.asarray(1.0 / np.maximum(count, 1.0), np.float64)[truth]
+
+
+def weighted_calibration_error(balanced: Floats, truth: Rows, prior: Floats) -> float:
+    """Return the calibration error under `prior` (c,) of balanced probabilities, with the faces weighted to `prior`."""
+    weights = balance_weights(truth, len(prior)) * prior[truth]
+    return calibration_error(reweighted(balanced, prior), truth, weights=weights)
 
 
 def expression_scores(p: Predictions, faces: Faces, rows: Rows) -> dict[str, float]:

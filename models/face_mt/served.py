@@ -10,7 +10,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from models.face_mt.export import OUTPUTS
-from models.face_mt.scores import Floats, softmax
+from models.face_mt.scores import Floats
 
 _BATCH = 64
 
@@ -20,7 +20,7 @@ class Outputs:
     """Hold what the file gives for n crops."""
 
     balanced: Floats  # (n, 8) probabilities as served
-    trained: Floats  # (n, 8) probabilities under FER+'s prior
+    trained: Floats  # (n, 8) probabilities as FER+'s raters would name the face, under FER+'s prior
     va: Floats  # (n, 2)
     std: Floats  # (n, 2)
     present: Floats  # (n, k) probabilities that a unit is present
@@ -30,13 +30,13 @@ class Outputs:
 
 
 class Served:
-    """A weight file that answers as it does in the service."""
+    """Run a weight file as the service does."""
 
     def __init__(self, path: Path, precision: str = "f32", threads: int = 1) -> None:
         core = ov.Core()
         model = core.read_model(path)
         info: dict[str, Any] = model.get_rt_info(["framework"]).value
-        wanted = ("aus", "training_prior", "expressions", "present_above")
+        wanted = ("aus", "training_prior", "expressions", "present_above", "held_out_calibration")
         self.facts: dict[str, Any] = {k: json.loads(str(info[k])) for k in wanted if k in info}
         self.version = str(info["version"])
         self.prior = np.array(self.facts["training_prior"])
@@ -56,12 +56,12 @@ class Served:
             if part.ndim == 3:
                 part = np.repeat(part[..., None], 3, axis=3)
             parts.append([np.array(v) for v in self.run(np.ascontiguousarray(part))])
-        balanced, va, std, aus, intensities, intensity_std, occluded = (
+        balanced, va, std, aus, intensities, intensity_std, occluded, voted = (
             np.concatenate(v).astype(np.float64) for v in zip(*parts, strict=True)
         )
         return Outputs(
             balanced,
-            softmax(np.log(balanced + 1e-12) + np.log(self.prior)),
+            voted,
             va,
             std,
             1 / (1 + np.exp(-aus)),

@@ -12,14 +12,14 @@ SCALE = 1.25  # pixels per millimetre that faces are brought to: it sets how str
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted face: its 34 parameters and where the shape's origin lies, in pixels of the given points."""
+    """Hold a fitted face: its 34 parameters and where the shape's origin lies, in pixels of the given points."""
 
     parameters: Floats  # (34,)
     shift: Floats  # (2,)
 
 
 class ShapeModel:
-    """Fits the shape to points by least squares with the shape's own prior."""
+    """Fit the shape to points by least squares with the shape's own prior."""
 
     def __init__(self, files: Files) -> None:
         self.mean = files.shape_mean.reshape(3, SHAPE_POINTS)

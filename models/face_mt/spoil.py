@@ -11,12 +11,12 @@ FACE_WIDTH = 76.0  # pixels between the cheekbones in the 112 crop: what "40 px 
 
 
 def blur(crop: Crop, sigma: float) -> Crop:
-    """Gaussian, `sigma` in pixels of the crop."""
+    """Blur by a Gaussian of `sigma` pixels of the crop."""
     return crop if sigma == 0 else np.asarray(cv2.GaussianBlur(crop, (0, 0), sigma), np.uint8)
 
 
 def brightness(crop: Crop, share: float) -> Crop:
-    """All grey levels times `share`, rounded as a camera does."""
+    """Multiply all grey levels by `share`, rounded as a camera does."""
     return np.asarray(np.rint(crop.astype(np.float32) * share).clip(0, 255), np.uint8)
 
 
@@ -36,7 +36,7 @@ def width(crop: Crop, pixels: float) -> Crop:
 
 
 def jpeg(crop: Crop, quality: float) -> Crop:
-    """Through a JPEG file of that quality."""
+    """Return the crop after compression as a JPEG file of that quality."""
     _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
 

@@ -1,4 +1,4 @@
-"""The weights that training starts from: a release of this network that told expressions and units only.
+"""The weights that training starts from: a release of this network that gave expressions and units only.
 
 `face-mt-2` (the file `face-mt.onnx` of releases before face-mt-3) learned FER+'s votes for 40 epochs. Its norms are
 folded into its convolutions: they are put back as norms that change nothing, whose means and deviations then stay.
@@ -19,7 +19,7 @@ from models.errors import ModelError
 from models.face_mt.network import FaceNetwork
 
 _PREFIX, _HALF = "network.", "_half"
-_RENAMED = {"hidden": "units.0"}  # layers that had another name there
+_RENAMED = {"hidden": "units.0", "votes": "expression"}  # layers that had another name there
 _NEW = ("affect", "units", "occlusion")  # heads that begin anew
 
 

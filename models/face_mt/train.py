@@ -1,10 +1,12 @@
 """`affectstream train face-mt`: the default face network out of prepared folders, repeatably and resumably.
 
-The start is a network that knows FER+'s expressions: the release face-mt-2, or a first stage that learns them here.
-Then five copies learn valence, arousal and expressions from the web faces that people rated, and the units of both
-teachers, with FER+ mixed in, each without another fifth of the rated faces. What is served is the mean of the five
-copies' weights (Wortsman et al. 2022); what each said of the fifth that it never saw calibrates it. A killed run goes
-on from its last part; a loss that is not a number ends it.
+The start is a network that knows FER+'s expressions: the release face-mt-2, or a first stage that learns them here. A
+stage of units follows, FER+'s votes and the units of both teachers on all faces, no ratings. Then five copies learn
+valence, arousal and expressions from the web faces that people rated, and from what a teacher says of other faces, with
+votes and units mixed in, each without another fifth of the rated faces. Their heads are fitted first, on the unchanged
+trunk, so that training changes the trunk less (Kumar et al. 2022). What is served is the mean of the five copies'
+weights (Wortsman et al. 2022); what each predicts for the fifth that it was not trained on calibrates it. A killed run
+goes on from its last part; a loss that is not a number ends it.
 """
 
 import copy
@@ -35,37 +37,51 @@ from models.face_mt.data import (
     sets,
     training_prior,
 )
-from models.face_mt.export import load, release
+from models.face_mt.export import VERSION, load, release
+from models.face_mt.heads import fit_heads
 from models.face_mt.network import Config, FaceNetwork
-from models.face_mt.objective import TASKS, Objective, Source, source, unit_spread
-from models.face_mt.scores import affect_scores, expression_scores, predict, unit_correlations
+from models.face_mt.objective import (
+    TASKS,
+    Objective,
+    Source,
+    rated_source,
+    unit_source,
+    unit_spread,
+    voted_source,
+)
+from models.face_mt.scores import Floats, affect_scores, expression_scores, predict, unit_correlations
+from models.face_mt.teacher import Teacher, features
 from models.files import written_whole
 
 log = logging.getLogger(__name__)
 
-PART = 100  # steps between two checkpoints, which are also where chance begins anew
+PART = 100  # steps between two checkpoints, at which the random numbers are seeded anew as well
 GRADIENT_NORM = 2.0
 WARM = 0.06  # share of the steps in which the learning rate rises
-HEADS = 5.0  # learning rate of the heads that begin anew over that of the rest
-FIRST = "first"  # name of the stage before webva
+HEADS = 5.0  # factor of the learning rate of new heads over that of the other layers
+FIRST, UNITS = "first", "units"  # names of the stages before the folds
+TAUGHT_STRIDE = 4  # every fourth face of FER+ is shown to the teacher
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is made of; written beside its checkpoints. A run is only resumed with the same options."""
+    """Hold what a run is made of; written beside its checkpoints. A run is only resumed with the same options."""
 
     data: str  # folder of the prepared sets ferplus, faces and webva
     out: str
     start: str | None  # the release to start from, an ONNX file; None: the first stage begins from nothing
     first_steps: int = 20_000
-    first_mix: tuple[int, int, int] = (52, 0, 12)  # pictures of FER+, webva and faces in a batch
-    fold_steps: int = 400
-    fold_mix: tuple[int, int, int] = (24, 32, 8)
+    first_mix: tuple[int, ...] = (26, 26, 0, 12)  # pictures of FER+, of FER+ with units, of webva and faces in a batch
+    units_steps: int = 2150
+    units_mix: tuple[int, ...] = (18, 14, 16, 16)
+    fold_steps: int = 350
+    fold_mix: tuple[int, ...] = (20, 32, 12)  # pictures of FER+, webva and faces
     first_rate: float = 1e-3  # peak of the learning rate
-    fold_rate: float = 3e-4
+    units_rate: float = 5e-4
+    fold_rate: float = 4e-4
     weight_decay: float = 0.05
     average: float = 0.995  # decay of the weight average, per step
-    frozen: int = 1  # blocks after the stem that stay as they started, in the folds
+    frozen: int = 1  # blocks after the stem that stay as they started, after the first stage
     widths: tuple[int, ...] = Config.widths
     blocks: tuple[int, ...] = Config.blocks
     dropout: float = 0.2
@@ -82,11 +98,16 @@ def train(options: Options, data: Sets) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     _same(options, out / "options.json")
     rows = np.flatnonzero(data.webva.split == TRAIN)
-    first = _started(options) if options.start is not None else _stage(options, data, FIRST, rows[:0], None)
+    unrated = _unrated(data)
+    first = _started(options) if options.start else _stage(options, data, FIRST, _new(options), unrated)
+    before = _stage(options, data, UNITS, first, unrated)
+    names = [f"fold{fold}" for fold in range(FOLDS)]
+    trained = all((out / f"{name}.pt").exists() for name in names)
+    shown = None if trained else _shown(data, [first, before])
     networks, said = [], []
-    for fold in range(FOLDS):
+    for fold, name in enumerate(names):
         unseen = rows[fold_of(rows) == fold]
-        network = _stage(options, data, f"fold{fold}", np.setdiff1d(rows, unseen), first)
+        network = _fold(options, data, name, before, shown, np.setdiff1d(rows, unseen))
         networks.append(network)
         answers = predict(network, data.webva.grey[unseen])
         said.append({"rows": unseen} | vars(answers))
@@ -113,18 +134,65 @@ def _same(options: Options, path: Path) -> None:
     path.write_text(written, "utf-8")
 
 
-def _sources(data: Sets, rated: NDArray[np.int64]) -> list[Source]:
-    """Return the training rows of FER+, of webva those `rated`, and of the labelled pictures."""
-    fer, even = data.ferplus, np.full(8, 1 / 8)
-    known = np.isfinite(fer.units).all(1)
+def _unrated(data: Sets) -> list[Source]:
+    """Return the training rows of FER+, those of them with units, of webva without its ratings, and of the faces."""
+    fer, prior = data.ferplus, training_prior(data.ferplus)
+    training, known = fer.split == TRAIN, np.isfinite(fer.units).all(1)
     return [
-        source(fer, np.flatnonzero((fer.split == TRAIN) & ((fer.weight > 0) | known)), training_prior(fer)),
-        source(data.webva, rated, even),
-        source(data.faces, np.flatnonzero(data.faces.split == TRAIN), even),
+        voted_source(fer, np.flatnonzero(training & ((fer.weight > 0) | known)), prior),
+        voted_source(fer, np.flatnonzero(training & known), prior),
+        unit_source(data.webva, np.flatnonzero(data.webva.split == TRAIN)),
+        unit_source(data.faces, np.flatnonzero(data.faces.split == TRAIN)),
     ]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Hold the features of the frozen networks for the rated faces and for those that the teacher labels."""
+
+    rated: list[Floats]  # (rows of webva, width) of each network
+    voted: list[Floats]
+    voted_rows: NDArray[np.int64]
+    faces: list[Floats]
+    faces_rows: NDArray[np.int64]
+
+
+def _shown(data: Sets, networks: list[FaceNetwork]) -> Shown:
+    fer, faces = data.ferplus, data.faces
+    voted = np.flatnonzero((fer.split == TRAIN) & (fer.weight > 0))[::TAUGHT_STRIDE]
+    others = np.flatnonzero(faces.split == TRAIN)
+    return Shown(
+        [features(network, data.webva.grey, mirrored=True) for network in networks],
+        [features(network, fer.grey[voted]) for network in networks],
+        voted,
+        [features(network, faces.grey[others]) for network in networks],
+        others,
+    )
+
+
+def _fold(
+    options: Options, data: Sets, name: str, before: FaceNetwork, shown: Shown | None, rows: NDArray[np.int64]
+) -> FaceNetwork:
+    """Return the network that learned from webva's `rows`, and from a teacher that learned from the same rows."""
+    if shown is None:
+        return _stage(options, data, name, before, [])
+    web = data.webva
+    truth, rated = np.eye(web.expression.shape[1])[web.majority[rows]], web.affect[rows].astype(np.float64)
+    teacher = Teacher([x[rows] for x in shown.rated], truth, rated)
+    voted, others = teacher(shown.voted), teacher(shown.faces)
+    start = copy.deepcopy(before)
+    fit_heads(start, shown.rated[-1][rows], web.expression[rows], web.affect[rows], options.seed)
+    prior = training_prior(data.ferplus)
+    sources = [
+        voted_source(data.ferplus, shown.voted_rows, prior, voted),
+        rated_source(web, rows),
+        unit_source(data.faces, shown.faces_rows, others),
+    ]
+    return _stage(options, data, name, start, sources)
+
+
 def _new(options: Options) -> FaceNetwork:
+    torch.manual_seed(options.seed)
     return FaceNetwork(Config(action_units.UNITS, options.widths, options.blocks, dropout=options.dropout))
 
 
@@ -135,20 +203,20 @@ def _started(options: Options) -> FaceNetwork:
     return network
 
 
-def _stage(
-    options: Options, data: Sets, name: str, rated: NDArray[np.int64], before: FaceNetwork | None
-) -> FaceNetwork:
-    """Return the averaged network of one stage, trained now or read from its checkpoint."""
+def _stage(options: Options, data: Sets, name: str, before: FaceNetwork, sources: list[Source]) -> FaceNetwork:
+    """Return the averaged network of one stage that begins at `before`, trained now or read from its checkpoint."""
     path = Path(options.out) / f"{name}.pt"
     torch.manual_seed(options.seed)
-    network = _new(options) if before is None else copy.deepcopy(before)
+    # The order of weights in memory decides how sums are rounded: it is one for trained and for read networks.
+    network: FaceNetwork = copy.deepcopy(before).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if path.exists():
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
         return network.eval()
-    first = before is None
-    mix, steps = (options.first_mix, options.first_steps) if first else (options.fold_mix, options.fold_steps)
-    rate = options.first_rate if first else options.fold_rate
-    run = _Run(options, network, rate, 0 if first else options.frozen)
+    mix, steps, rate = {
+        FIRST: (options.first_mix, options.first_steps, options.first_rate),
+        UNITS: (options.units_mix, options.units_steps, options.units_rate),
+    }.get(name, (options.fold_mix, options.fold_steps, options.fold_rate))
+    run = _Run(options, network, rate, 0 if name == FIRST else options.frozen)
     run.resume(path.with_suffix(".run"))
     spread = unit_spread([data.webva, data.faces])
     for part in range(run.step // PART, math.ceil(steps / PART)):
@@ -156,7 +224,9 @@ def _stage(
         seed = options.seed * 1_000_000 + part
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # dropout
-        objective = Objective(_sources(data, rated), mix, spread)
+        for one in sources:
+            one.begin()
+        objective = Objective(sources, mix, spread)
         sums = torch.zeros(len(TASKS))
         ahead = range(part * PART, min((part + 1) * PART, steps))
         for step in tqdm(ahead, desc=f"{name} {part + 1}", leave=False):
@@ -165,8 +235,10 @@ def _stage(
         figures = {task: float(v) for task, v in zip(TASKS, sums / len(ahead), strict=True)}
         log.info("%s step %d: %s", name, run.step, " ".join(f"{k} {v:.3g}" for k, v in figures.items()))
         with (Path(options.out) / "log.jsonl").open("a") as lines:
-            told = {k: round(v, 5) for k, v in figures.items()}
-            lines.write(json.dumps({"stage": name, "step": run.step, **told, "s": time.monotonic() - started}) + "\n")
+            rounded = {k: round(v, 5) for k, v in figures.items()}
+            lines.write(
+                json.dumps({"stage": name, "step": run.step, **rounded, "s": time.monotonic() - started}) + "\n"
+            )
         run.save(path.with_suffix(".run"))
     _save(path, {"average": run.average.state_dict()})
     path.with_suffix(".run").unlink(missing_ok=True)
@@ -174,15 +246,15 @@ def _stage(
 
 
 class _Run:
-    """Network, weight average and optimizer of one stage."""
+    """Hold network, weight average and optimizer of one stage."""
 
     def __init__(self, options: Options, network: FaceNetwork, rate: float, frozen: int) -> None:
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
         self.average: FaceNetwork = copy.deepcopy(network).eval()
         self.step = 0
         self._rate, self._decay = rate, options.average
         if frozen:
-            for part in (self.network.stem, *self.network.body[:frozen]):
+            for part in (self.network.stem, *list(self.network.body)[:frozen]):
                 part.requires_grad_(False)
         heads = [network.affect, network.units, network.occlusion]
         above = {id(p) for head in heads for p in head.parameters()}
@@ -257,12 +329,15 @@ def checkpoint(network: FaceNetwork, prior: NDArray[np.float64]) -> dict[str, An
 
 
 def main(data: Path, out: Path, *, start: Path | None = None, seed: int = 1, **changes: Any) -> dict[str, float]:
-    """Train on the prepared sets `data`/ferplus, faces and webva into `out`, and write what can be served.
+    """Train on the prepared sets `data`/ferplus, faces and webva into `out`, and write what is served and its evidence.
 
-    `start`: `face-mt.onnx` of face-mt-2, to start from. The files are `face-mt.onnx` and, with the extra `quantize`,
-    `face-mt-int8.onnx`. Called again with the same arguments it goes on where it was stopped. Raises `ModelError` or
+    `start`: `face-mt.onnx` of face-mt-2, to start from. The files are `face-mt.onnx`, with the extra `quantize` also
+    `face-mt-int8.onnx`, and the evidence page `VERSION.md` with its plots, as `affectstream evaluate face-mt` writes
+    it. Called again with the same arguments it goes on where it was stopped. Raises `ModelError` or
     `FileNotFoundError`.
     """
+    from models.face_mt.evaluate import evaluate
+
     options = replace(Options(str(data), str(out), None if start is None else str(start), seed=seed), **changes)
     found = sets(data)
     best = train(options, found)
@@ -273,9 +348,13 @@ def main(data: Path, out: Path, *, start: Path | None = None, seed: int = 1, **c
     figures |= expression_scores(predict(network, found.ferplus.grey[validation]), found.ferplus, validation)
     r = unit_correlations(predict(network, found.faces.grey[unseen]).units, found.faces, unseen)
     figures["units_r"] = float(np.median(list(r.values()))) if r else float("nan")
+    small = None
     if find_spec("nncf") is None:
         log.warning("no 8-bit version was made; it needs: pip install 'affectstream[quantize]'")
-        return figures
-    from models.face_mt.quantize import quantise
+    else:
+        from models.face_mt.quantize import quantise
 
-    return figures | quantise(weights, found, out / "face-mt-int8.onnx")
+        small = out / "face-mt-int8.onnx"
+        figures |= quantise(weights, found, small)
+    evaluate(weights, data, out / f"{VERSION}.md", small)
+    return figures

@@ -33,14 +33,14 @@ CIRCUMPLEX = {
 
 
 def without_outliers(votes: NDArray[np.uint8]) -> Floats:
-    """`votes`: (n, 10) counts -> (n, 10) float with single votes dropped."""
+    """Return `votes`, (n, 10) counts, as (n, 10) float with single votes dropped."""
     kept = votes.astype(np.float64)
     kept[kept <= OUTLIER_VOTES] = 0.0
     return kept
 
 
 def distributions(votes: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Soft labels (n, 8) that sum to 1, and weights (n,) in 0..1.
+    """Return soft labels (n, 8) that sum to 1, and weights (n,) in 0..1.
 
     Unknown and not-a-face votes are no class; they lower the weight instead: it is the share of the votes that named
     an expression, and 0 where raters mostly said that there is none to see.
@@ -54,7 +54,7 @@ def distributions(votes: NDArray[np.uint8]) -> tuple[Floats, Floats]:
 
 
 def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Class (n,) by FERPlus' majority rule: more than half of the votes that are left; -1 where there is none."""
+    """Return the class (n,) that more than half of the votes left name (FERPlus' rule); -1 where there is none."""
     kept = without_outliers(votes)
     named = kept[:, _ORDER]
     winner = named.argmax(1)

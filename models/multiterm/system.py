@@ -60,7 +60,7 @@ class Levels:
 
 @dataclass
 class MultiTerm:
-    """Hold the boosters by name, as LightGBM's text, and what stands between frames and windows.
+    """Hold the boosters by name, as LightGBM's text, and the preprocessing of frames before the windows.
 
     `standard`: modality -> mean and deviation of each feature, NaN where training never saw one. `deep`: mean and
     directions of the principal components of the deep features, and `extractor`, the version of the weights that gave

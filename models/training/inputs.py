@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.networks import inception_v3, phase, steerable_pyramid, vgg_face
+from models.networks import inception_v3, phase, spectrogram, steerable_pyramid, vgg_face
 from models.training import augment
 from models.training.recordings import SIZE, Recording
 
@@ -29,8 +29,6 @@ DB_MEAN, DB_STD = -14.8, 19.895
 # Five points of a frontal face, as shares of the picture's side: eyes from left to right, nose tip, mouth corners. The
 # paper does not give its own.
 FRONTAL = ((0.32, 0.36), (0.68, 0.36), (0.50, 0.56), (0.36, 0.74), (0.64, 0.74))
-# A/V-MT-VGG-GRU
-PICTURE_HOP = 0.022  # seconds; 96 columns are 2.1 s
 
 Floats = NDArray[np.float32]
 Arrays = dict[str, Floats]
@@ -39,13 +37,19 @@ Window = Literal["past10", "truncate", "centred"]
 Builder = Callable[[Recording, NDArray[np.int64], Random], Arrays]
 
 
-def clip_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random, window: Window = "past10") -> Arrays:
-    """Return TSAV's `clip` (4, 8, 112, 112) and `sound` (1, 64, 1001) for the one frame of `frames`."""
+def clip_and_sound(
+    recording: Recording, frames: NDArray[np.int64], rng: Random, window: Window = "past10", given: bool = False
+) -> Arrays:
+    """Return TSAV's `clip` (4, 8, 112, 112) and `sound` (1, 64, 1001) for the one frame of `frames`.
+
+    `given`: the clip is made of the data set's own aligned pictures, of which there are no masks.
+    """
     times = recording.times
     wanted = times[frames[-1]] - CLIP_STEP * np.arange(CLIP_FRAMES - 1, -1, -1)
     period = float(np.median(np.diff(times))) if len(times) > 1 else CLIP_STEP
     index = np.searchsorted(times, wanted + period / 2, side="left") - 1  # nearest; -1 before the video
-    rgb, masks = recording.pictures(index), recording.masks(index)
+    rgb = recording.pictures(index, "given" if given else "cropped_aligned")
+    masks = np.zeros(rgb.shape[:3], np.uint8) if given else recording.masks(index)
     if rng is not None:
         rgb = augment.jitter_hsv(rgb, rng)
         if rng.random() < 0.5:
@@ -78,23 +82,16 @@ def sound_window(power: Floats, t: float, window: Window) -> Floats:
 
 
 def sound_picture(power: Floats, t: float) -> Floats:
-    """Return A/V-MT-VGG-GRU's picture (3, 96, 96) of sound, low frequencies at the bottom, the newest column right.
+    """Return A/V-MT-VGG-GRU's picture (3, 96, 96) of the last 96 columns of `power` (96, columns) before `t` seconds.
 
-    Kollias and Zafeiriou 2021, IV: windows of 33 ms that overlap by 11 ms, so that a column follows every 22 ms, and
-    intensities in [-1, 1]. Here a column holds the mel power of a window of 20 ms, which `prepare` computes for every
-    network. The paper does not say how intensities become [-1, 1]: the loudest 80 dB are stretched over the range.
-    Nothing at or after `t` seconds is part of the picture.
+    Low frequencies are at the bottom and the newest column is at the right (`models.networks.spectrogram`); silence
+    stands where there are no columns. Nothing at or after `t` seconds is part of the picture.
     """
-    if not power.shape[1]:  # a video without sound
-        power = np.zeros((power.shape[0], 1), np.float32)
-    newest = int(t * MEL_RATE + 1e-6) - 1  # the last whose samples all lie before t: a column reaches 10 ms on
-    column = newest - np.round(PICTURE_HOP * MEL_RATE * np.arange(vgg_face.SIZE - 1, -1, -1)).astype(int)
-    inside = (column >= 0) & (column < power.shape[1])
-    cells = np.where(inside, power[:, np.clip(column, 0, max(power.shape[1] - 1, 0))], 0)
-    db = 10 * np.log10(np.maximum(cells, POWER_FLOOR))
-    picture = 1 + 2 * np.maximum(db - db.max(), -DYNAMIC_RANGE) / DYNAMIC_RANGE  # (64, 96)
-    picture = cv2.resize(picture[::-1].astype(np.float32), (vgg_face.SIZE, vgg_face.SIZE))
-    return np.repeat(picture[None], 3, axis=0)
+    columns = spectrogram.columns_before(t) - spectrogram.SIZE + np.arange(spectrogram.SIZE)
+    inside = (columns >= 0) & (columns < power.shape[1])
+    cells = np.zeros((spectrogram.SIZE, spectrogram.SIZE), np.float32)
+    cells[:, inside] = power[:, columns[inside]]
+    return spectrogram.picture(cells)
 
 
 def descriptor_image(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
@@ -190,7 +187,7 @@ def faces_and_landmarks(recording: Recording, frames: NDArray[np.int64], rng: Ra
 
 def sounds(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
     """Return the `image` (time, 3, 96, 96) of MT-VGG-GRU on sound alone, later A/V-MT-VGG-GRU's aural stream."""
-    return {"image": np.stack([sound_picture(recording.mel, t) for t in recording.times[frames]])}
+    return {"image": np.stack([sound_picture(recording.spectrogram, t) for t in recording.times[frames]])}
 
 
 def faces_and_sound(recording: Recording, frames: NDArray[np.int64], rng: Random) -> Arrays:
@@ -235,6 +232,6 @@ BUILDERS: dict[str, tuple[Builder, bool, tuple[str, ...]]] = {
     "fusion-decision": (faces_and_landmarks, True, ("landmarks",)),
     "mt-vgg": (face, False, ()),
     "mt-vgg-gru": (faces, True, ()),
-    "av-mt-vgg-gru": (faces_and_sound, True, ("mel",)),
+    "av-mt-vgg-gru": (faces_and_sound, True, ("spectrogram",)),
     "facebehaviornet": (face, False, ()),
 }

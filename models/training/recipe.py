@@ -73,7 +73,8 @@ class Recipe:
     binary: bool = False  # distribution matching counts absent units too
     sound_window: Window = "past10"  # of tsav: what the service listens to, or the published "centred", or "truncate"
     reads: Literal["faces", "sound", "context"] = "faces"  # sound: of mt-vgg-gru; context: of descriptors
-    alignment: Literal["mesh", "five-point"] = "mesh"  # of networks that read faces alone: as served, or the paper's
+    # As served; for networks that read faces alone, the paper's; for tsav without mask, the data set's own pictures.
+    alignment: Literal["mesh", "five-point", "given"] = "mesh"
     median: bool = False  # keep the papers' medians over time where the validation CCC rises with them
     utterances: bool = False  # one estimate for a recording: the mean of its sequences' medians
     smoothing: bool = (
@@ -103,7 +104,7 @@ class Recipe:
         if self.alignment == "five-point":
             return five_point_faces if self.sequences else five_point
         if self.network == "tsav":
-            return partial(clip_and_sound, window=self.sound_window)
+            return partial(clip_and_sound, window=self.sound_window, given=self.alignment == "given")
         if self.network == "affwildnet" and not self.options.get("landmarks", True):
             return faces
         if self.network == "mimamo":
@@ -115,7 +116,9 @@ class Recipe:
         """Return the folders of a prepared data set that the input is made of, beside the aligned pictures."""
         if self.alignment == "five-point":
             return ("landmarks",)
-        other = {"sound": ("mel",), "context": ("cropped",)}
+        if self.alignment == "given":
+            return ("given", "mel")
+        other = {"sound": ("spectrogram",), "context": ("cropped",)}
         return other.get(self.reads, BUILDERS[self.network][2])
 
     @property
@@ -200,7 +203,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "sound_window": ("past10", "truncate", "centred"),
     "reads": ("faces", "sound", "context"),
     "au_loss": ("mean", "sum"),
-    "alignment": ("mesh", "five-point"),
+    "alignment": ("mesh", "five-point", "given"),
     "relation": tuple(RELATIONS),
 }
 
@@ -262,6 +265,8 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
         yield f"the task compound needs facebehaviornet with options = {{ compounds = {len(COMPOUND_EXPRESSIONS)} }}"
     if recipe.alignment == "five-point" and recipe.network not in FACES_ALONE:
         yield f"alignment five-point is of {', '.join(FACES_ALONE)}; not of {recipe.network}"
+    if recipe.alignment == "given" and (recipe.network != "tsav" or recipe.options.get("mask", True)):
+        yield "alignment given is of tsav with options = { mask = false }"
     if recipe.smoothing and not recipe.network.startswith("descriptors"):
         yield f"smoothing is of the embeddings of descriptors; {recipe.network} has none"
     if recipe.median and not recipe.sequences:

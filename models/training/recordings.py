@@ -2,9 +2,11 @@
 
 Folders under the data set's root, by the name of the person's annotation: `cropped_aligned/<name>/00001.jpg` (112x112)
 as Aff-Wild2 has them, and those that preparing adds: `masks/<name>/00001.png` (landmark masks), `landmarks/<name>.npy`
-(frames, 68, 2) pixels of the crop, `mel/<name>.npy` (64, columns) mel power every 10 ms, `times/<name>.npy` (frames,)
-seconds where the video has not 30 frames a second, `features/<name>.npy` (frames, 2048) of ferplus-resnet50, and
-`cropped/<name>/00001.jpg` (299x299), the faces with their surroundings.
+(frames, 68, 2) pixels of the crop, `mel/<name>.npy` (64, columns) mel power every 10 ms,
+`spectrogram/<name>.npy` (96, columns) power every 22 ms (`models.networks.spectrogram`), `times/<name>.npy` (frames,)
+seconds where the video has not 30 frames a second, `features/<name>.npy` (frames, 2048) of ferplus-resnet50,
+`cropped/<name>/00001.jpg` (299x299), the faces with their surroundings, and `given/<name>/00001.jpg`, the data set's
+own aligned pictures.
 """
 
 from collections.abc import Sequence
@@ -24,8 +26,9 @@ FPS = 30
 
 Bytes = NDArray[np.uint8]
 
+_SOUND = ("mel", "spectrogram")
 # Of `affectstream prepare affwild2`, for a folder that is not always wanted.
-_OPTIONS = {"cropped": " --context", "features": " --features CHECKPOINT"}
+_OPTIONS = {"cropped": " --context", "given": " --given", "features": " --features CHECKPOINT"}
 
 
 class Recording:
@@ -98,6 +101,11 @@ class Recording:
         return self._array("mel")
 
     @cached_property
+    def spectrogram(self) -> NDArray[np.float32]:
+        """Return power (96, columns), every 22 ms from the first frame on. Raise `ModelError` without it."""
+        return self._array("spectrogram")
+
+    @cached_property
     def features(self) -> NDArray[np.float32]:
         """Return the features (frames, 2048) of ferplus-resnet50. Raise `ModelError` if they were not prepared."""
         return self._array("features")
@@ -112,5 +120,5 @@ class Recording:
     def _unprepared(self, folder: str) -> ModelError:
         return ModelError(
             f"{self.root} has no {folder} of {self.name}, which this network needs; "
-            f"`affectstream prepare affwild2{_OPTIONS.get(folder, '')}` makes them{' of videos' * (folder == 'mel')}."
+            f"`affectstream prepare affwild2{_OPTIONS.get(folder, '')}` makes them{' of videos' * (folder in _SOUND)}."
         )

@@ -3,7 +3,7 @@
 For tests and for trying a recipe out, never for a network that is used. The mouth's curve is valence, its opening and
 the sound's loudness are arousal; expressions and action units follow from these and the brows. Beside the data set's
 own folders `annotations` and `cropped_aligned` it has those that `affectstream prepare` adds: `masks`, `landmarks`,
-`mel`.
+`mel`, `spectrogram`.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.labels import AUS_2020, AUS_2022, EXPRESSIONS
+from models.networks import spectrogram
 from models.training.affwild2 import (
     MULTI_TASK,
     Annotation,
@@ -143,6 +144,10 @@ def _write_video(
     loudness = np.interp(np.arange(round(frames / FPS * COLUMNS)), np.arange(frames) * COLUMNS / FPS, m.opening)
     power = 10 ** (6 * loudness - 5) * rng.uniform(0.5, 1.5, (MELS, len(loudness)))  # (64, columns)
     _save(root / "mel" / f"{name}.npy", power.astype(np.float32))
+    every = np.arange(spectrogram.complete(round(frames / FPS * spectrogram.SAMPLE_RATE))) * spectrogram.HOP
+    loudness = np.interp(every / spectrogram.SAMPLE_RATE, np.arange(frames) / FPS, m.opening)
+    power = 10 ** (6 * loudness - 5) * rng.uniform(0.5, 1.5, (spectrogram.SIZE, len(loudness)))  # (96, columns)
+    _save(root / "spectrogram" / f"{name}.npy", power.astype(np.float32))
     write_va(root / "annotations" / "VA_Set" / split / f"{name}.txt", va)
     write_expression(root / "annotations" / "EXPR_Set" / split / f"{name}.txt", expression)
     write_au(root / "annotations" / "AU_Set" / split / f"{name}.txt", np.stack([units[unit] for unit in names], 1))

@@ -1,7 +1,8 @@
-"""Other rooms, noises, microphones, lines and throats, made of recordings at 16 kHz. Repeatable with its generator.
+"""Change recordings at 16 kHz as other rooms, noises, microphones, telephone lines and vocal tracts would.
 
-One `Session` is one place and one line: all that a speaker says there is changed alike, as it would be live, so that
-the running baseline has the place in it too.
+One `Session` stands for one place and one line: everything that a speaker says there is changed alike, as it would be
+live, so that the running baseline includes the place. All is drawn from the given generator, so that it can be
+repeated.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _OCTAVES_HZ = np.array([60, 125, 250, 500, 1000, 2000, 4000, 8000])
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A line: encoder, its decoder, sample rate in Hz, bits per second or 0."""
+    """Describe a line: encoder, its decoder, sample rate in Hz, bits per second or 0."""
 
     encoder: str
     decoder: str
@@ -88,7 +89,7 @@ def shifted(samples: Samples, factor: float) -> Samples:
 
 
 class Session:
-    """A place and a line for all that one speaker says there."""
+    """Hold the place and the line of all that one speaker says there."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.factor = float(2 ** (rng.uniform(-1.5, 1.5) / 12)) if rng.random() < 0.5 else 1.0

@@ -44,7 +44,7 @@ def of(rows: NDArray[np.float64], seconds: NDArray[np.float64]) -> Baseline:
 
 
 class RunningBaseline:
-    """Collects a speaker's functionals as time goes on."""
+    """Collect a speaker's functionals as time goes on."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, NDArray[np.float64], float]] = deque()

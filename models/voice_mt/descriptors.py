@@ -97,7 +97,7 @@ def _slope(decibels: Floats, low: float, high: float) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What each of n frames gives by itself."""
+    """Hold what is measured of each of n frames of sound."""
 
     columns: dict[str, Floats]  # loudness and `SPECTRAL`, (n,) each
     level: Floats  # (n,) dB
@@ -226,7 +226,7 @@ def _harmonics(spectrum: Floats, hertz: Floats) -> tuple[Floats, Floats]:
 
 
 class DescriptorStream:
-    """Describes consecutive sound; holds the pitch and the level of the last 3 s. One for each stream."""
+    """Describe consecutive sound; holds the pitch and the level of the last 3 s. One for each stream."""
 
     def __init__(self) -> None:
         self._octave = np.zeros(_MEMORY, np.float32)  # log2 of the strongest candidate's frequency

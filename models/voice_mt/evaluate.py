@@ -42,7 +42,7 @@ Measure = Callable[[NDArray[np.int64]], float]  # of answers by their numbers
 
 
 class File:
-    """The ONNX file in OpenVINO on one core."""
+    """Run the ONNX file in OpenVINO on one core."""
 
     def __init__(self, path: Path) -> None:
         core = ov.Core()
@@ -196,7 +196,7 @@ FAULTS: dict[str, tuple[Callable[[Samples, float], Samples], tuple[float, ...], 
 def _spoiled(
     data: Recordings, found: Windows, among: NDArray[np.bool_], fault: Callable[[Samples], Samples]
 ) -> Windows:
-    """Return the windows at the ends of recordings, through a fault; speech is told as without it."""
+    """Return the windows at the ends of recordings, through a fault; speech is found as without it."""
     rows = found.rows[:1, :1].copy()
     for row in np.flatnonzero(among):
         samples, speech = data.sound(int(row))

@@ -1,8 +1,8 @@
 """From the networks of a voice run to the ONNX file that is served: population, perceptrons, calibration, one graph.
 
 Input `voice` (N, 4, F) (`models/voice_mt/network.py`); outputs `expression` (N, 7) probabilities (calm counted as
-neutral), `valence_arousal` (N, 2), `std` (N, 2). It is calibrated on what the folds' networks said of speakers whom
-they never heard, and its weight in the fusion is what the recipe is worth on a corpus that it never heard.
+neutral), `valence_arousal` (N, 2), `std` (N, 2). It is calibrated on the folds' predictions for speakers whom they were
+not trained on, and its weight in the fusion is the score of the recipe on a corpus that it was not trained on.
 """
 
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def worth(unheard: dict[str, Answers], data: Recordings) -> tuple[float, float, 
 
 
 class Served(nn.Module):
-    """Is what the service calls: functionals and baseline in, calibrated answers out."""
+    """Compute what the service calls: functionals and baseline in, calibrated answers out."""
 
     places: Tensor
     std_scale: Tensor

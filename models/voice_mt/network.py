@@ -43,7 +43,7 @@ class Population:
 
 
 class VoiceNetwork(nn.Module):
-    """`forward`: (N, 4, F) -> (N, 10), logits of `CLASSES`, valence and arousal before their tanh."""
+    """Map (N, 4, F) to (N, 10): logits of `CLASSES`, valence and arousal before their tanh."""
 
     mean: Tensor
     std: Tensor

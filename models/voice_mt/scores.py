@@ -1,4 +1,4 @@
-"""What voice networks say of recordings that they did not learn from, and the figures that are reported of it."""
+"""Predictions of voice networks for recordings that they were not trained on, and the figures reported of them."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Answers:
 
 @torch.no_grad()
 def answers(network: VoiceNetwork, asked: Asked) -> Answers:
-    """Return what a network says of windows."""
+    """Return the predictions of `network` for the windows `asked`."""
     out = network.eval()(torch.from_numpy(asked.inputs)).double()
     return Answers(asked.row, out[:, : len(CLASSES)].numpy(), affect_of(out).numpy(), asked.seconds.astype(np.float64))
 

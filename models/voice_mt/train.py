@@ -2,7 +2,7 @@
 
 Both are CC BY-NC-SA 4.0, and so are the weights. Figures are for speakers that were never heard (four folds over the
 speakers of both corpora) and for a corpus that was never heard (each of the two from the other). The network that ships
-learns from all speakers but `UNHEARD`, by the same recipe; nothing is chosen by what a held-out speaker said.
+learns from all speakers but `UNHEARD`, by the same recipe; no choice depends on the results for held-out speakers.
 """
 
 import os
@@ -92,7 +92,7 @@ def fit(data: Recordings, found: Windows, among: NDArray[np.bool_], options: Opt
             x, y, place = (v * share + v[other] * (1 - share) for v in (seen[at], target, affect[row]))
             loss = _loss(network.answers(x), y * (1 - SMOOTHING) + SMOOTHING / len(CLASSES), place)
             if not bool(torch.isfinite(loss)):
-                raise ModelError("The loss is no number any more; look for recordings that are broken.")
+                raise ModelError("The loss is not a number any more; look for damaged recordings.")
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

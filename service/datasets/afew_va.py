@@ -1,8 +1,9 @@
 """Read AFEW-VA: clips from films with valence and arousal in every frame (Kossaifi et al. 2017).
 
-Layout, from its public description; tried on drawn files only: a folder for each clip, `001/001.json`, whose `frames`
-map a picture's name without its ending to `valence` and `arousal`, whole numbers from -10 to 10, and the pictures
-`001/00000.png` and so on. There is no official split: a fifth of the clips is held out by the hash of their names.
+Layout, from its public description; tried on generated files only: a folder for each clip, `001/001.json`, whose
+`frames` map a picture's name without its ending to `valence` and `arousal`, whole numbers from -10 to 10, and the
+pictures `001/00000.png` and so on. There is no official split: a fifth of the clips is held out by the hash of their
+names.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Read AffectNet: web photographs with expression, valence and arousal (Mollahosseini, Hasani and Mahoor 2017).
 
-Layout, from its public description; tried on drawn files only: `training.csv` and `validation.csv` have the columns
+Layout, from its public description; tried on generated files only: `training.csv` and `validation.csv` have the columns
 `subDirectory_filePath`, `expression`, `valence`, `arousal` among others; pictures lie under
 `Manually_Annotated_Images/` by that path. Expressions are 0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear,
 5 disgust, 6 anger, 7 contempt; 8 none, 9 uncertain and 10 no face have no label here, nor have

@@ -1,6 +1,6 @@
 """Read Aff-Wild: videos with valence and arousal in every frame (Zafeiriou et al. 2017).
 
-Layout, from its public description; tried on drawn files only: `annotations/train/valence/NAME.txt` and
+Layout, from its public description; tried on generated files only: `annotations/train/valence/NAME.txt` and
 `annotations/train/arousal/NAME.txt` hold one number in [-1, 1] a line, a line for each video frame, and
 `videos/train/NAME.mp4` (or another format) is the video. The test set's annotations are not public. There is no
 official validation set: a fifth of the videos is held out by the hash of their names.

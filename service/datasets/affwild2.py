@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from models.errors import UserError
+from models.networks import spectrogram
 from models.training import affwild2
 from models.training.affwild2 import picture
 from service.adapters.descriptors import SIZE as CONTEXT_SIZE
@@ -39,25 +40,26 @@ from service.perception.still import face_in_crop
 log = logging.getLogger(__name__)
 
 JPEG_QUALITY = 95  # as the published TSAV stored its crops
-_FOLDERS, _ARRAYS = ("cropped_aligned", "masks", "cropped"), ("mel", "times", "landmarks")
+_FOLDERS, _ARRAYS = ("cropped_aligned", "masks", "cropped"), ("mel", "spectrogram", "times", "landmarks")
 _SHOWN = 3  # names that a message gives
 
 Floats = NDArray[np.float32]
 
 
-def prepare_affwild2(source: Path, out: Path, *, context: bool = False) -> None:
+def prepare_affwild2(source: Path, out: Path, *, context: bool = False, given: bool = False) -> None:
     """Write `out` from `source`; `context`: also each face with its surroundings, for `descriptors-ensemble`.
 
-    Videos that cannot be read are named in the log and left out. Raise `UserError` if nothing can be prepared.
+    `given`: also a copy of the data set's own aligned pictures, for `tsav-given-alignment`. Videos that cannot be read
+    are named in the log and left out. Raise `UserError` if nothing can be prepared.
     """
     if out.resolve() == source.resolve():
         raise UserError(f"--out {out} is the data set itself; name another folder, its pictures would be overwritten.")
     found = layout(source)
     affwild2.copy_annotations(source, out)
-    prepare_layout(found, out, context=context)
+    prepare_layout(found, out, context=context, given=given)
 
 
-def prepare_layout(found: Layout, out: Path, *, context: bool = False) -> None:
+def prepare_layout(found: Layout, out: Path, *, context: bool = False, given: bool = False) -> None:
     """Write the folders of all recordings of a layout that are not in `out` yet, several videos at a time.
 
     Raise `UserError` if `out` cannot be written, or if none of the recordings has a video or pictures that can be read.
@@ -83,11 +85,24 @@ def prepare_layout(found: Layout, out: Path, *, context: bool = False) -> None:
                 raise UserError(f"{out} cannot be written: {error}") from error
             raise
     names = [name for people in recordings.values() for name in people]
+    if given:
+        _copy_given(found, out, names)
     if missing := [name for name in names if not _ready(out, name)]:
         shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
         if len(missing) == len(names):
             raise UserError(f"Nothing was prepared: none of {shown} has a video or pictures that can be read.")
         log.warning("%d of %d recordings are not prepared: %s", len(missing), len(names), shown)
+
+
+def _copy_given(found: Layout, out: Path, names: Sequence[str]) -> None:
+    """Copy the data set's own aligned pictures of the recordings that have some and are not copied yet."""
+    for name in names:
+        folder, target = found.crops["cropped_aligned"].get(name), out / "given" / name
+        if folder is not None and not target.is_dir():
+            aside = target.with_name(f".{name}.part")
+            shutil.rmtree(aside, ignore_errors=True)
+            shutil.copytree(folder, aside)
+            aside.rename(target)
 
 
 def _ready(out: Path, name: str) -> bool:
@@ -158,8 +173,9 @@ def _from_video(job: Job, networks: Networks, stop: Event, progress: Callable[[i
         return []
     if not times:
         raise UserError(f"{path} holds no pictures.")
+    arrays = {"spectrogram": sound.spectrogram(), "mel": sound.power()}
     for name, (_, written) in people.items():
-        written.finish(mel=sound.power(), times=np.array(times) - times[0])
+        written.finish(**arrays, times=np.array(times) - times[0])
         if abs(job.found.frames.get(name, len(times)) - len(times)) > 1:  # the data set itself has one row more or less
             log.warning("%s is annotated for %d frames, its video has %d", name, job.found.frames[name], len(times))
     return job.names
@@ -187,13 +203,15 @@ def _from_pictures(job: Job, name: str, networks: Networks, stop: Event, progres
 
 
 class Columns:
-    """Collect the mel columns of a whole video from the stream, which keeps the last seconds only."""
+    """Collect the columns of a whole video, mel and linear, from the stream, which keeps the last seconds only."""
 
     def __init__(self) -> None:
         """Begin a video."""
         self._mel = MelStream()
         self._taken = 0  # columns
         self._parts: list[Floats] = []
+        self._linear = [np.zeros((spectrogram.SIZE, 0), np.float32)]
+        self._linear_taken = 0  # columns
 
     def push(self, sound: Sound, start: float) -> None:
         """Add sound; `start` seconds on its clock become 0."""
@@ -203,9 +221,18 @@ class Columns:
             self._parts.append(np.full((MELS, first - self._taken), SILENCE_DB, np.float32))
             self._parts.append(self._mel.decibels(first, last))
             self._taken = last
+        linear = spectrogram.complete(self._mel.samples_end)
+        if linear > self._linear_taken:
+            first, end = self._linear_taken * spectrogram.HOP, (linear - 1) * spectrogram.HOP + spectrogram.WINDOW
+            self._linear.append(spectrogram.power(self._mel.samples(first, end)))
+            self._linear_taken = linear
+
+    def spectrogram(self) -> Floats:
+        """Return (96, columns) power of the columns that are complete (`models.networks.spectrogram`)."""
+        return np.concatenate(self._linear, axis=1)
 
     def power(self) -> Floats:
-        """Return (64, 1 + n // 441) of the n samples from time 0 on, no column without sound. Call it once."""
+        """Return (64, 1 + n // 441) of the n samples from time 0 on, none without sound. Call it once, at the end."""
         if not self._mel.started:
             return np.zeros((MELS, 0), np.float32)
         end = self._mel.end

@@ -1,7 +1,7 @@
 """Choose which of a frame's faces an annotation of Aff-Wild2 is about.
 
-The data set's own crop of the frame says it, where it is at hand. Without it: the person who was large for longest, and
-of a video with two annotated people (`_left`, `_right`), the two largest by their places.
+Where the data set has its own crop of the frame, the face most like that crop is chosen. Otherwise it is the person who
+was large for longest; in a video with two annotated people (`_left`, `_right`) their places tell the two largest apart.
 """
 
 from collections import Counter

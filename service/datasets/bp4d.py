@@ -1,9 +1,9 @@
 """Read BP4D: videos of 41 subjects in eight tasks with coded action units (Zhang et al. 2014). BP4D+ is laid out alike.
 
-Layout, from its public description; tried on drawn files only: `AUCoding/F001_T1.csv` has a first row of action unit
-numbers (after one cell) and then a row for each coded frame, its number first, with 1 present, 0 absent and 9 not
-coded; the pictures are `2D+3D/F001/T1/0001.jpg` (some copies number with three digits). The usual split
-holds subjects out: a fifth of them by the hash of their names.
+Layout, from its public description; tried on generated files only: `AUCoding/F001_T1.csv` has a first row of action
+unit numbers (after one cell) and then a row for each coded frame, its number first, with 1 present, 0 absent and 9 not
+coded; the pictures are `2D+3D/F001/T1/0001.jpg` (some copies number with three digits). The usual split holds subjects
+out: a fifth of them by the hash of their names.
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
 """Read DISFA: videos of 27 subjects with twelve action units in every frame (Mavadati et al. 2013).
 
-Layout, from its public description; tried on drawn files only: `ActionUnit_Labels/SN001/SN001_au1.txt` and so on hold
-lines `frame,intensity`, frames from 1 and intensities 0 to 5; the video is `Videos_LeftCamera/LeftVideoSN001_comp.avi`.
-A unit counts as present from intensity 2 on, as is usual with this set. There is no official split: a fifth of the
-subjects is held out by the hash of their names.
+Layout, from its public description; tried on generated files only: `ActionUnit_Labels/SN001/SN001_au1.txt` and so on
+hold lines `frame,intensity`, frames from 1 and intensities 0 to 5; the video is
+`Videos_LeftCamera/LeftVideoSN001_comp.avi`. A unit counts as present from intensity 2 on, as is usual with this set.
+There is no official split: a fifth of the subjects is held out by the hash of their names.
 """
 
 from pathlib import Path

@@ -11,7 +11,7 @@ does. `DIR` holds the data set's annotations and, by the name of each recording:
   EfficientNet.
 
 A file that is missing leaves its modality unknown. OpenFace's layout is documented and was written from that; it was
-tried on drawn files only.
+tried on generated files only.
 """
 
 import csv

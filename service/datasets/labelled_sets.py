@@ -21,7 +21,7 @@ from models.errors import UserError
 from models.labels import EXPRESSIONS
 from models.metrics import CLASS_SENTINEL
 from models.training import affwild2
-from service.datasets import afew_va, affectnet, affwild, bp4d, disfa, emotionet, omg_emotion, rafdb
+from service.datasets import afew_va, affectnet, affwild, bp4d, disfa, emotionet, omg_emotion, rafdb, webva
 from service.datasets.affwild2 import RecordingFiles, move, prepare_layout
 from service.datasets.affwild2_layout import Layout
 from service.datasets.labelled import Labelled, LabelReader
@@ -37,6 +37,7 @@ READERS: Mapping[str, LabelReader] = {
     "disfa": disfa.read,
     "bp4d": bp4d.read,
     "afew-va": afew_va.read,
+    "webva-recordings": webva.read,
 }
 _PARTS = {"train": "Train_Set", "validation": "Validation_Set", "test": "Test_Set"}
 

@@ -1,10 +1,10 @@
 """Read OMG-Emotion: utterances of videos, each with one valence, arousal and expression (Barros et al. 2018).
 
-Layout, from its public description; tried on drawn files only: `omg_TrainVideos.csv`, `omg_ValidationVideos.csv` and
-`omg_TestVideos_WithLabels.csv` have the columns `video`, `utterance` (such as utterance_3.mp4), `arousal` in [0, 1],
-`valence` in [-1, 1] and `EmotionMaxVote` (0 anger, 1 disgust, 2 fear, 3 happiness, 4 neutral, 5 sadness, 6 surprise).
-The utterance lies in a folder of the video's name, `VIDEO/utterance_3.mp4`, anywhere under the root; those that could
-not be downloaded are left out. The recording VIDEO_utterance_3 holds its labels in every frame.
+Layout, from its public description; tried on generated files only: `omg_TrainVideos.csv`, `omg_ValidationVideos.csv`
+and `omg_TestVideos_WithLabels.csv` have the columns `video`, `utterance` (such as utterance_3.mp4), `arousal` in [0,
+1], `valence` in [-1, 1] and `EmotionMaxVote` (0 anger, 1 disgust, 2 fear, 3 happiness, 4 neutral, 5 sadness, 6
+surprise). The utterance lies in a folder of the video's name, `VIDEO/utterance_3.mp4`, anywhere under the root; those
+that could not be downloaded are left out. The recording VIDEO_utterance_3 holds its labels in every frame.
 """
 
 from pathlib import Path

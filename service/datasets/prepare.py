@@ -1,6 +1,6 @@
 """Prepare a data set as the aligned crops, teacher values and samples of sound that training reads.
 
-The perception is the very one that serves. A data set is written in shards, each aside and then renamed, and a run that
+The perception is the one that serves live. A data set is written in shards, each aside and then renamed, and a run that
 was stopped goes on with the shards that are missing. Shards are `.npz` files without pickles:
 
 `crops` (n, 112, 112[, 3]) uint8 · `found` (n,) bool, false where no mesh was found and the crop was aligned by the mean
@@ -28,8 +28,9 @@ from tqdm import tqdm
 from engines import weights
 from engines.errors import WeightsError
 from models.errors import UserError
+from models.face_mt import openface_files
 from models.face_mt.openface import OpenFace
-from models.files import written_whole
+from models.files import sha256, written_whole
 from service.capture.file import FileSource
 from service.capture.media import Frame
 from service.datasets import voices, webva
@@ -42,7 +43,9 @@ from service.perception.still import face_in_crop
 
 log = logging.getLogger(__name__)
 
-LABELLED = ("affwild", "omg-emotion", "affectnet", "raf-db", "emotionet", "disfa", "bp4d", "afew-va")
+LABELLED = (
+    "affwild", "omg-emotion", "affectnet", "raf-db", "emotionet", "disfa", "bp4d", "afew-va", "webva-recordings",
+)  # fmt: skip
 DATASETS = (
     "ferplus", "faces", "webva", "ravdess", "nemo", "video", "affwild2", *LABELLED, "multiterm", "multiterm-files",
 )  # fmt: skip
@@ -138,16 +141,16 @@ def _mean_matrix(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.hstack([linear, (np.array(_MEAN_SHIFT) - linear @ corner)[:, None]])
 
 
-def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool = False) -> None:
+def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool = False, given: bool = False) -> None:
     """Write the shards of `dataset` (one of `DATASETS`), read from `folder`, into `out`.
 
     ferplus: ferplus.npz, or its folder; faces: pictures with an index.csv (file, emotion, source_name); webva: see
-    `service.datasets.webva`; ravdess and nemo: recordings by those corpora's names; video: a video, or a
-    folder of them. affwild2, a folder of it, becomes folders by recording instead (`service.datasets.affwild2`), with
-    `context` those of faces with their surroundings too, and so do the sets of `service.datasets.labelled_sets`.
-    multiterm adds what that system reads (`service.datasets.multiterm`), and multiterm-files takes it from other
-    programs' files. Raise
-    `UserError` for a name or folder that is not there, `AnnotationError` for a file that is wrong.
+    `service.datasets.webva`; ravdess and nemo: recordings by those corpora's names; video: a video, or a folder of
+    them. affwild2, a folder of it, becomes folders by recording instead (`service.datasets.affwild2`), with `context`
+    those of faces with their surroundings too and with `given` its own aligned pictures, and so do the sets of
+    `service.datasets.labelled_sets` (webva-recordings is webva so). multiterm adds what that system reads
+    (`service.datasets.multiterm`), and multiterm-files takes it from other programs' files. Raise `UserError` for a
+    name or folder that is not there, `AnnotationError` for a file that is wrong.
     """
     source, target = Path(folder), Path(out)
     if dataset not in DATASETS:
@@ -157,7 +160,7 @@ def prepare(dataset: str, folder: str | Path, out: str | Path, *, context: bool 
     if dataset == "affwild2":
         from service.datasets.affwild2 import prepare_affwild2
 
-        return prepare_affwild2(source, target, context=context)
+        return prepare_affwild2(source, target, context=context, given=given)
     if dataset == "multiterm":
         from service.datasets.multiterm import prepare_multiterm
 
@@ -186,12 +189,20 @@ def _write(path: Path, columns: Columns) -> None:
 
 
 def _teacher_file(folder: Path) -> Path | None:
-    """Return face_landmarker.task beside the data or from the weights store, or None, with a warning, without it."""
+    """Return face_landmarker.task beside the data or from the weights store, or None, with a warning, without it.
+
+    Raise `UserError` for a file beside the data that is cut off, of another version, or something else.
+    """
     try:
         wanted = weights.entry(_TEACHER)
         for near in (folder, folder.parent):
             for path in (near / wanted.file, near / "models" / wanted.file):
                 if path.is_file():
+                    if (found := sha256(path)) != wanted.sha256:
+                        raise UserError(
+                            f"{path} is not the teacher that the units were scaled for: its SHA-256 is {found}, "
+                            f"expected {wanted.sha256}. Fetch {wanted.file} again, or move it away."
+                        )
                     return path
         return weights.path(_TEACHER)
     except WeightsError as e:
@@ -203,7 +214,7 @@ def _openface(folder: Path) -> OpenFace | None:
     """Return OpenFace's predictors where their folder lies beside the data. Raise `ModelError` for damaged files."""
     for near in (folder, folder.parent):
         if (near / _OPENFACE).is_dir():
-            return OpenFace(near / _OPENFACE)
+            return OpenFace(openface_files.read(near / _OPENFACE))
     log.warning("OpenFace's units are left out: there is no folder %s beside the data", _OPENFACE)
     return None
 

@@ -1,9 +1,9 @@
 """Read RAF-DB: web photographs with a basic or a compound expression (Li, Deng and Du 2017).
 
-Layout, from its public description; tried on drawn files only: `basic/EmoLabel/list_patition_label.txt` (spelt so) and
-`compound/EmoLabel/list_patition_label.txt` hold lines such as `train_00001.jpg 5`; pictures lie in
-`basic/Image/aligned/train_00001_aligned.jpg` (or `original/train_00001.jpg`). Basic labels are 1 surprise, 2 fear,
-3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral; compound ones are 1 to 11 in the order of
+Layout, from its public description; tried on generated files only: `basic/EmoLabel/list_patition_label.txt` (spelt so)
+and `compound/EmoLabel/list_patition_label.txt` hold lines such as `train_00001.jpg 5`; pictures lie in
+`basic/Image/aligned/train_00001_aligned.jpg` (or `original/train_00001.jpg`). Basic labels are 1 surprise, 2 fear, 3
+disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral; compound ones are 1 to 11 in the order of
 `models.labels.COMPOUND_EXPRESSIONS`. The set's test part is for validation here. A part that is absent is left out.
 """
 

@@ -1,7 +1,7 @@
 """Recordings of acted speech as the samples that the voice network is trained on.
 
 RAVDESS (Livingstone & Russo 2018) and nEMO (Christop 2024) say emotion and speaker in their files' names. The sound
-takes the way of a live session: decoded at 44.1 kHz, brought to 16 kHz by the service's own resampler, its speech told
+takes the way of a live session: decoded at 44.1 kHz, brought to 16 kHz by the service's own resampler, its speech found
 by the service's own network.
 """
 

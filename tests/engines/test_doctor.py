@@ -2,12 +2,15 @@
 
 import ctypes
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engines import doctor
 from engines.gpu import cuda
+from engines.openvino import precisions
+from models import registry
 
 
 class Library:
@@ -79,3 +82,23 @@ def test_a_machine_with_a_gpu_is_told_its_name_and_the_drivers_cuda(monkeypatch:
 def test_a_driver_without_a_gpu_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = asked(monkeypatch, installed=(), library=lambda: Library(12080, 0), torch="")
     assert rows["GPU"] == "no GPU that the NVIDIA driver (CUDA 12.8) can use"
+
+
+def test_every_system_that_can_be_served_says_where_it_can_run_and_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, fresh_cache: Path
+) -> None:
+    rows = asked(monkeypatch, installed=("torch", "onnx"), library=no_library, torch="2.13.0+cpu")
+    for name in registry.served():
+        assert f"{name} would run on" in rows or f"{name} can run on" in rows
+    here = f"openvino in {' or '.join(precisions())}"
+    assert rows["tsav can run on"] == f"{here}; lacks weights (affectstream weights import tsav FILE)"
+    assert rows["mimamo can run on"].count("affectstream weights import") == 2  # it is made of two networks
+    assert rows["multiterm can run on"].startswith("openvino:fp32; lacks weights (affectstream weights import multi")
+    everything = ("torch", "onnx", "tensorrt", "pycuda")
+    rows = asked(monkeypatch, installed=everything, library=Library, torch="2.13.0+cu130")
+    assert rows["tsav can run on"].startswith(f"{here}, tensorrt, torch; lacks weights")
+    (fresh_cache / "checkpoints").mkdir()
+    (fresh_cache / "checkpoints" / "tsav.json").write_text("{}")
+    assert asked(monkeypatch, installed=(), library=no_library, torch="")["tsav can run on"] == (
+        f"{here}; lacks the package torch (pip install 'affectstream[train]')"
+    )

@@ -99,6 +99,20 @@ def test_a_sound_stem_of_one_channel_takes_the_mean_of_three_colours(tmp_path):
     torch.testing.assert_close(network.audio_model.resnet.conv1.weight, colours.mean(1, keepdim=True))
 
 
+def test_the_video_stream_starts_from_three_colours_and_keeps_its_own_weights_of_the_mask(tmp_path):
+    """torchvision's R(2+1)D-18 has our names; its first convolution reads no mask."""
+    network = models.create("tsav", width=4)
+    own = {key: value.clone() for key, value in network.video_model.r2plus1d.state_dict().items()}
+    published = {key: torch.full_like(value, 2) for key, value in own.items()}
+    published["stem.0.weight"] = published["stem.0.weight"][:, :3]
+    torch.save(published | {"fc.weight": torch.zeros(400, 512)}, tmp_path / "r2plus1d_18.pth")
+    assert checkpoint.load_part(network, "video_model.r2plus1d.", tmp_path / "r2plus1d_18.pth") == len(own)
+    found = network.video_model.r2plus1d.state_dict()
+    assert all((value == 2).all() for key, value in found.items() if key != "stem.0.weight")
+    assert (found["stem.0.weight"][:, :3] == 2).all()
+    assert torch.equal(found["stem.0.weight"][:, 3], own["stem.0.weight"][:, 3])
+
+
 def test_a_file_of_another_network_is_refused_by_its_keys(tmp_path):
     torch.save({"encoder.layer.0.weight": torch.zeros(3)}, tmp_path / "bert.pth")
     with pytest.raises(

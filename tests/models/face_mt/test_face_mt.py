@@ -1,6 +1,6 @@
 """The default face network: targets out of votes, training that resumes, and a file that serves what was trained."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +12,22 @@ torch = pytest.importorskip("torch")
 from engines.errors import WeightsError  # noqa: E402
 from engines.openvino import OpenVinoEngine  # noqa: E402
 from models.errors import ModelError  # noqa: E402
-from models.face_mt import augment, calibration, drawings, losses, occluders, scores, start, votes  # noqa: E402
+from models.face_mt import (  # noqa: E402
+    augment,
+    calibration,
+    drawings,
+    evidence,
+    heads,
+    losses,
+    occluders,
+    scores,
+    start,
+    teacher,
+    votes,
+)
 from models.face_mt.action_units import SHAPES, UNITS  # noqa: E402
 from models.face_mt.data import TEST, TRAIN, held_out, sets, webva_split  # noqa: E402
-from models.face_mt.export import OUTPUTS, Served, export, load, release  # noqa: E402
+from models.face_mt.export import OUTPUTS, VERSION, Served, export, load  # noqa: E402
 from models.face_mt.network import Config, FaceNetwork, View  # noqa: E402
 from models.face_mt.train import Options, train  # noqa: E402
 from models.labels import EXPRESSIONS  # noqa: E402
@@ -25,6 +37,11 @@ from service.datasets.blendshapes import NAMES  # noqa: E402
 WIDTHS, BLOCKS = (8, 8, 16, 16), (1, 1, 1, 1)
 SMALL = Config(UNITS, widths=WIDTHS, blocks=BLOCKS)
 PLAIN = calibration.plain(len(UNITS))
+
+
+@pytest.fixture(autouse=True)
+def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "EPOCHS", 2)
 
 
 def _votes(**counts: int) -> np.ndarray:
@@ -64,8 +81,8 @@ def _prepared(folder: Path, rows: int = 48) -> Path:
 
 def _options(data: Path, out: Path, **changes: object) -> Options:
     base = {
-        "start": None, "widths": WIDTHS, "blocks": BLOCKS, "first_steps": 2, "fold_steps": 2, "first_mix": (6, 0, 2),
-        "fold_mix": (4, 4, 2),
+        "start": None, "widths": WIDTHS, "blocks": BLOCKS, "first_steps": 2, "units_steps": 1, "fold_steps": 2,
+        "first_mix": (4, 0, 0, 2), "units_mix": (2, 0, 2, 2), "fold_mix": (4, 4, 2),
     }  # fmt: skip
     return Options(str(data), str(out), **(base | changes))  # type: ignore[arg-type]
 
@@ -225,6 +242,45 @@ def test_a_unit_is_present_beyond_what_neutral_faces_show() -> None:
     assert limits == pytest.approx([0.9, calibration.HIGHEST_PRESENT], abs=0.01)
 
 
+def test_the_teacher_says_of_new_faces_what_people_said_of_faces_like_them() -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(400, 6))
+    label = (seen[:, 0] > 0).astype(int)
+    affect = np.stack([np.tanh(seen[:, 0]), 0.3 * np.tanh(seen[:, 1])], 1)
+    learned = slice(0, 300)
+    inputs = [seen[:, :3], seen[:, 3:] + seen[:, :3]]  # of two networks
+    taught = teacher.Teacher([x[learned] for x in inputs], np.eye(2)[label[learned]], affect[learned])
+    lesson = taught([x[300:] for x in inputs])
+    assert (lesson.expression.argmax(1) == label[300:]).mean() > 0.9
+    assert lesson.expression.sum(1) == pytest.approx(1.0, abs=1e-5)
+    assert scores.concordance(lesson.affect[:, 0], affect[300:, 0]) > 0.9
+    assert lesson.affect[:, 1].std() == pytest.approx(affect[300:, 1].std(), rel=0.25)  # not drawn to the middle
+
+
+def test_heads_are_fitted_to_what_the_trunk_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "EPOCHS", 12)
+    monkeypatch.setattr(heads, "RATE", 0.02)
+    rng = np.random.default_rng(0)
+    network = FaceNetwork(SMALL)
+    seen = rng.normal(2, 3, (800, WIDTHS[-1]))
+    label, affect = (seen[:, 0] > 2).astype(int), np.clip((seen[:, :2] - 2) / 6, -1, 1).astype(np.float32)
+    votes_before = network.votes.weight.clone()
+    heads.fit_heads(network, seen, np.eye(8, dtype=np.float32)[label], affect, seed=1)
+    with torch.no_grad():
+        x = torch.from_numpy(seen).float()
+        guess, va = network.expression(x).argmax(1).numpy(), torch.tanh(network.affect(x)[:, :2]).numpy()
+    assert (guess == label).mean() > 0.9
+    assert scores.concordance(va[:, 0], affect[:, 0]) > 0.85
+    assert torch.equal(network.votes.weight, votes_before)
+
+
+def test_few_faces_measure_a_calibration_error_where_there_is_none() -> None:
+    p = scores.softmax(np.random.default_rng(0).normal(size=(200, 8)))
+    even = np.full(8, 1 / 8)
+    few, many = (evidence.perfect_calibration_error(faces, even) for faces in (p, np.tile(p, (20, 1))))
+    assert many < 0.03 < few
+
+
 def test_a_killed_training_ends_where_an_uninterrupted_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,18 +321,27 @@ def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path: Path) -> None:
         train(_options(data, tmp_path / "run", first_rate=float("inf")), sets(data))
 
 
-def test_a_run_gives_a_file_that_serves(tmp_path: Path) -> None:
-    data = _prepared(tmp_path / "data")
-    prepared = sets(data)
-    best = train(_options(data, tmp_path / "run"), prepared)
-    network, state = load(best)
+def test_one_command_trains_calibrates_exports_and_writes_the_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import models.face_mt.train as module
+    from models.face_mt import evaluate
+
+    # Making the 8-bit version and measuring take minutes: what measuring is asked for is looked at here.
+    asked: list[tuple[Path | None, ...]] = []
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(evaluate, "evaluate", lambda *paths: asked.append(paths))
+    data, out = _prepared(tmp_path / "data"), tmp_path / "run"
+    plain = asdict(_options(data, out))
+    figures = module.main(data, out, **{k: plain[k] for k in plain.keys() - {"data", "out", "start", "seed"}})
+    assert figures.keys() >= {"temperature", "accuracy7", "units_r"}
+    assert asked == [(out / "face-mt.onnx", data, out / f"{VERSION}.md", None)]
+    network, state = load(out / "best.pt")
     assert network.config.aus == UNITS
     assert state["prior"].sum() == pytest.approx(1.0)
-    release(best, prepared, tmp_path / "run" / "held_out.npz", tmp_path / "face-mt.onnx")
-    names = read_names(tmp_path / "face-mt.onnx")
-    assert names.aus == UNITS
-    with np.load(tmp_path / "run" / "held_out.npz", allow_pickle=False) as said:
-        training = np.flatnonzero(prepared.webva.split == TRAIN)
+    assert read_names(out / "face-mt.onnx").aus == UNITS
+    with np.load(out / "held_out.npz", allow_pickle=False) as said:
+        training = np.flatnonzero(sets(data).webva.split == TRAIN)
         assert sorted(said["rows"]) == list(training)  # each once, by the fold that never saw it
 
 
@@ -315,10 +380,13 @@ def test_training_goes_on_from_a_release(tmp_path: Path) -> None:
         if isinstance(part, torch.nn.BatchNorm2d):
             arrays[f"{start._convolution(name)}.weight_bias"] = np.full(part.num_features, 0.25, np.float32)
     for name, parameter in network.named_parameters():
+        if name.startswith("votes"):
+            continue
         arrays[name.replace("hidden", "units.0")] = np.full(tuple(parameter.shape), 0.5, np.float32)
     start.load(network, arrays)
     network.train()
     assert not network.stem[1].training
+    assert torch.equal(network.votes.weight, network.expression.weight)  # it knew FER+'s names only
     x = torch.randn(1, 32, 4, 4)[:, :8]
     assert torch.allclose(network.stem[1](x), x + 0.25, atol=1e-5)  # a norm that only adds what was folded
     assert (network.expression.weight == 0.5).all()

@@ -5,55 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import openface_folder
 
 from models.errors import ModelError
 from models.face_mt import openface_files
 from models.face_mt.openface import MIRRORED, OpenFace, hog
-from models.face_mt.openface_files import FEATURES
+from models.face_mt.openface_files import BEST_LIST, FEATURES
+from models.face_mt.openface_live import Person, RunningMedian
 from models.face_mt.shape_model import ShapeModel
-
-
-def _predictor(kind: int, weights: np.ndarray, bias: float, mean: np.ndarray) -> bytes:
-    data = struct.pack("<i", kind) + (struct.pack("<d", 0.3) if kind == 1 else b"")
-    data += struct.pack("<iii", 1, FEATURES, 6) + mean.astype("<f8").tobytes()
-    data += struct.pack("<iii", FEATURES, 1, 6) + weights.astype("<f8").tobytes()
-    return data + struct.pack("<d", bias) + (struct.pack("<dd", 1, 0) if kind in (4, 5) else b"")
-
-
-def _face() -> np.ndarray:
-    """Return a flat face of 68 points in millimetres, symmetric about x = 0."""
-    rng = np.random.default_rng(0)
-    points = rng.uniform(-70, 70, (68, 2))
-    points[36:42] = np.array([-30, -30]) + rng.uniform(-8, 8, (6, 2))
-    points[42:48] = np.array([30, -30]) + rng.uniform(-8, 8, (6, 2))
-    points = (points + points[MIRRORED] * [-1, 1]) / 2
-    return points
-
-
-def _block(matrix: np.ndarray) -> str:
-    rows = "\n".join(" ".join(f"{v:.9g}" for v in row) for row in matrix)
-    return f"# a block\n{matrix.shape[0]}\n{matrix.shape[1]}\n6\n{rows}\n"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    for name in ("AU_predictors/svr_combined", "model/pdms"):
-        (tmp_path / name).mkdir(parents=True)
-    mean = rng.random(FEATURES) * 0.1
-    listed = []
-    for unit in ("AU01", "AU12"):
-        weights = rng.normal(size=FEATURES) * 0.01
-        (tmp_path / f"AU_predictors/svr_combined/{unit}.dat").write_bytes(_predictor(0, weights, 0.5, mean))
-        listed.append(f"svr_combined/{unit}.dat {unit}")
-    (tmp_path / "AU_predictors/AU_all_static.txt").write_text("\n".join(listed))
-    depth = rng.uniform(-20, 20, 68)
-    shape = np.concatenate([_face().T.ravel(), depth + depth[MIRRORED]])[:, None]
-    modes, _ = np.linalg.qr(rng.normal(size=(204, 34)))
-    pdm = _block(shape) + _block(modes) + _block(np.linspace(500, 5, 34)[None])
-    (tmp_path / "model/pdms/In-the-wild_aligned_PDM_68.txt").write_text(pdm)
-    (tmp_path / "model/tris_68_full.txt").write_text("2\n3\n4\n0 1 2\n3 4 5\n")
-    return tmp_path
+    return openface_folder.write(tmp_path)
 
 
 def test_a_folder_is_read_whole(folder: Path) -> None:
@@ -66,7 +30,7 @@ def test_a_folder_is_read_whole(folder: Path) -> None:
 
 def test_a_shape_is_found_wherever_the_face_lies(folder: Path) -> None:
     model = ShapeModel(openface_files.read(folder))
-    points = _face()
+    points = openface_folder.face()
     angle = np.radians(20)
     turned = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * 3 + [200, 150]
     for given in (points * 2, turned):
@@ -76,10 +40,10 @@ def test_a_shape_is_found_wherever_the_face_lies(folder: Path) -> None:
 
 
 def test_the_intensities_of_a_face_and_its_mirror_image_agree(folder: Path) -> None:
-    teacher = OpenFace(folder)
+    teacher = OpenFace(openface_files.read(folder))
     rng = np.random.default_rng(2)
     image = rng.integers(0, 256, (240, 240, 3), np.uint8)
-    points = _face() * 1.2 + 120 + rng.normal(0, 1, (68, 2))
+    points = openface_folder.face() * 1.2 + 120 + rng.normal(0, 1, (68, 2))
     mirrored = points[MIRRORED].copy()
     mirrored[:, 0] = 239 - mirrored[:, 0]
     assert teacher(image, points) == pytest.approx(teacher(np.ascontiguousarray(image[:, ::-1]), mirrored))
@@ -114,7 +78,7 @@ def test_a_damaged_predictor_is_named(folder: Path, change: object, said: str) -
 
 def test_a_dynamic_predictor_in_a_static_one_s_place_is_refused(folder: Path) -> None:
     path = folder / "AU_predictors/svr_combined/AU12.dat"
-    path.write_bytes(_predictor(1, np.zeros(FEATURES), 0.0, np.zeros(FEATURES)))
+    path.write_bytes(openface_folder.predictor(1, np.zeros(FEATURES), 0.0, np.zeros(FEATURES)))
     with pytest.raises(ModelError, match="dynamic"):
         openface_files.read(folder)
 
@@ -129,3 +93,52 @@ def test_a_shape_model_that_is_cut_off_is_named(folder: Path) -> None:
 def test_a_folder_without_the_files_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="AU_all_static"):
         openface_files.read(tmp_path)
+
+
+def test_what_is_packed_is_what_is_unpacked(folder: Path, tmp_path: Path) -> None:
+    files = openface_files.read(folder, BEST_LIST)
+    assert files.units == ("AU01", "AU05")
+    assert files.dynamic.tolist() == [False, True]
+    (tmp_path / "kept.npz").write_bytes(openface_files.pack(files))
+    again = openface_files.unpack(tmp_path / "kept.npz")
+    assert again.units == files.units
+    assert all(np.array_equal(value, vars(files)[name]) for name, value in vars(again).items())
+    (tmp_path / "kept.npz").write_bytes(b"something else")
+    with pytest.raises(ModelError, match="import their folder again"):
+        openface_files.unpack(tmp_path / "kept.npz")
+
+
+def test_the_running_median_is_that_of_all_that_was_seen() -> None:
+    values = np.random.default_rng(0).normal(0, 1, (301, 20))
+    median = RunningMedian(20, 1000, -5.0, 5.0)
+    for row in values:
+        median.push(row)
+    assert median.value == pytest.approx(np.median(values, 0), abs=0.011)
+
+
+def _person(folder: Path) -> Person:
+    files = openface_files.read(folder, BEST_LIST)
+    return Person(OpenFace(files), files)
+
+
+def test_a_face_that_never_changes_shows_no_dynamic_unit(folder: Path) -> None:
+    person = _person(folder)
+    image = np.random.default_rng(2).integers(0, 256, (240, 240, 3), np.uint8)
+    points = openface_folder.face() * 1.2 + 120
+    for frame in range(30):
+        found = person(frame / 30, image, points)
+    assert set(found) == {"AU01", "AU05"}
+    assert found["AU05"] == pytest.approx(0.0, abs=0.05)  # nothing above its own floor
+    assert found["AU01"] == pytest.approx(0.0, abs=0.05)
+
+
+def test_what_comes_later_changes_nothing_before(folder: Path) -> None:
+    rng = np.random.default_rng(3)
+    pictures = [rng.integers(0, 256, (240, 240, 3), np.uint8) for _ in range(14)]
+    points = openface_folder.face() * 1.2 + 120
+    one, other = _person(folder), _person(folder)
+    before = [one(i / 30, picture, points) for i, picture in enumerate(pictures[:12])]
+    again = [other(i / 30, picture, points) for i, picture in enumerate(pictures[:12])]
+    other(12 / 30, pictures[13], points)
+    assert before == again
+    assert all(0 <= value <= 5 for found in before for value in found.values())

@@ -177,3 +177,9 @@ def test_early_stopping_goes_by_the_papers_metrics() -> None:
     name, value, higher = boosting._regression(pred, Data())
     assert (name, higher) == ("2ccc-mse", True)
     assert value == pytest.approx(2 * metrics.ccc(label, pred) - ((label - pred) ** 2).mean())
+    label = np.array([0, 0, 1, 3])
+    likely = np.eye(7)[[0, 2, 1, 3]]
+    name, value, higher = boosting._classes(likely, Data())
+    assert (name, higher) == ("f1-accuracy", True)
+    f1 = (2 / 3 + 1 + 1) / 7  # of neutral, anger and fear; a class that is only predicted, or neither, has 0
+    assert value == pytest.approx(0.67 * f1 + 0.33 * 3 / 4)

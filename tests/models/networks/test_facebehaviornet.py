@@ -8,7 +8,7 @@ import torch
 from golden import networks
 
 from models import relations
-from models.labels import AUS_UNION, COMPOUND_EXPRESSIONS, EXPRESSIONS
+from models.labels import AUS_UNION, COMPOUND_EXPRESSIONS, EMOTIONET_EXPRESSIONS, EXPRESSIONS
 from models.training import coupling
 
 
@@ -93,3 +93,28 @@ def test_losses_are_finite_where_the_softmax_saturates(tensors):
     logits = tensors["expr_logits"].clone().requires_grad_()
     coupling.distribution_matching(logits * 100, tensors["au_logits"], tensors["relation_basic"]).mean().backward()
     assert torch.isfinite(logits.grad).all()
+
+
+def test_emotionets_sixteen_classes_are_scored_without_training():
+    """By an independent step, for every class; a smile with all its units and a pleasant valence is happiness."""
+    classes = EMOTIONET_EXPRESSIONS
+    assert len(classes) == 16
+    assert sum(name in relations.BASIC for name in classes) == 6
+    rng = np.random.default_rng(5)
+    expression, au = rng.dirichlet(np.ones(7), 20), rng.random((20, 17))
+    valence = rng.uniform(-1, 1, 20)
+    scores = relations.compound_scores(expression, au, valence, classes)
+    assert scores.shape == (20, 16)
+    rows = relations.COMPOUND | relations.EMOTIONET | relations.BASIC
+    mixed = relations.PAIRS | relations.EMOTIONET_PAIRS
+    units = [int(name[2:]) for name in AUS_UNION]
+    for column, name in enumerate(classes):
+        table = {unit: weight for unit, weight in rows[name].items() if unit in units}
+        shown = sum(weight * au[:, units.index(unit)] for unit, weight in table.items()) / sum(table.values())
+        first, second = mixed.get(name, (name, name))
+        expected = shown + expression[:, EXPRESSIONS.index(first)] + expression[:, EXPRESSIONS.index(second)]
+        expected += (valence > 0) * (name in ("happiness", "happily surprised", "happily disgusted"))
+        np.testing.assert_allclose(scores[:, column], expected)
+    smile = np.isin(units, (6, 12, 25))[None].astype(float)
+    best = relations.compound_scores(np.eye(7)[[EXPRESSIONS.index("happiness")]], smile, np.array([0.8]), classes)
+    assert classes[best.argmax()] == "happiness"

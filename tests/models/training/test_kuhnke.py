@@ -1,6 +1,8 @@
 """Kuhnke, Rumberg and Ostermann 2020, line by line: pseudo labels, filter, ablations and the final run."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +133,25 @@ def test_the_ablations_of_table_ii_are_options_and_recipes_that_train(data, tmp_
     assert np.isfinite(train.train(small, data, tmp_path, progress=False)["score"])
     with pytest.raises(ModelError, match="streams is 'both', 'visual' or 'aural', not 'smell'"):
         models.create("tsav", streams="smell")
+
+
+def test_the_data_sets_own_alignment_is_a_recipe_that_reads_its_pictures(data, tmp_path):
+    recipe = recipes.read("tsav-given-alignment")
+    assert recipe == replace(recipes.read("tsav-no-mask"), alignment="given")
+    given = tmp_path / "given"
+    shutil.copytree(data, given, ignore=shutil.ignore_patterns("masks"))
+    (given / "cropped_aligned").rename(given / "given")
+    shutil.copytree(data / "cropped_aligned", given / "cropped_aligned")
+    small = replace(RECIPE, options={"width": 2, "mask": False}, stride=20, alignment="given")
+    assert np.isfinite(train.train(small, given, tmp_path / "run", progress=False)["score"])
+    with pytest.raises(ModelError, match=r"has no given of .*`affectstream prepare affwild2 --given` makes them"):
+        train.train(small, data, tmp_path / "other", progress=False)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(
+        (Path(recipes.__file__).parents[1] / "recipes" / "tsav.toml").read_text() + 'alignment = "given"\n'
+    )
+    with pytest.raises(ModelError, match="alignment given is of tsav with options"):
+        recipes.read(str(wrong))
 
 
 @pytest.mark.parametrize(

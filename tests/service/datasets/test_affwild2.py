@@ -100,7 +100,7 @@ def test_two_people_of_one_video_are_told_apart_by_their_side(tmp_path):
     prepare("affwild2", raw, out)
     assert colours(out) == {"d_left": "red", "d_right": "blue"}
     assert recording(out, "d_left").mel.shape == (64, 0)  # a video without sound
-    assert inputs.sound_picture(recording(out, "d_left").mel, 0.1).max() == 1
+    assert inputs.sound_picture(recording(out, "d_left").spectrogram, 0.1).max() == 1
     assert np.ptp(inputs.sound_window(recording(out, "d_left").mel, 0.1, "past10")) == 0
 
     # The data set's own crops say otherwise, and they know; where it has none, nobody is there yet.
@@ -132,8 +132,10 @@ def test_pictures_stand_in_for_a_missing_video(tmp_path, kind):
         path = affwild2.picture(raw / kind, "p", i)
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.zeros((112, 112, 3), np.uint8) if i == 1 else face()[..., ::-1])
-    prepare("affwild2", raw, out, context=True)
+    prepare("affwild2", raw, out, context=True, given=True)
     found = recording(out, "p")
+    own = [path.name for path in sorted((out / "given").glob("p/*"))]
+    assert own == (["00001.jpg", "00002.jpg", "00004.jpg"] if kind == "cropped_aligned" else [])
     assert found.faces.tolist() == [0, 3]
     assert np.isnan(found.landmarks[[1, 2]]).all()
     assert np.isfinite(found.landmarks[[0, 3]]).all()

@@ -1,6 +1,7 @@
 """Each reader takes its data set as it is distributed (drawn here), and names the file and line of what is wrong."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from models.errors import AnnotationError, UserError
 from models.labels import AUS_UNION
 from models.training import affwild2, samples, train
 from models.training import recipe as recipes
+from service.cli import main
 from service.datasets.labelled import EXPRESSIONS_8
 from service.datasets.labelled_sets import READERS
 from service.datasets.prepare import DATASETS, LABELLED, prepare
@@ -106,8 +108,17 @@ def afew_va(root):
     return root / "001/001.json"
 
 
+def webva(root):
+    rows = []
+    for i in range(20, 30):  # of which the last two are the test part; the hash of 26.jpg chooses it for validation
+        picture(root / "images" / f"{i}.jpg")
+        rows.append(f"{i}.jpg,{EXPRESSIONS_8[i % 8]},{i / 40},{-i / 40}")
+    return write(root / "index.csv", "file,expression,valence,arousal", *rows)
+
+
 DRAW = {"affwild": affwild, "omg-emotion": omg_emotion, "affectnet": affectnet, "raf-db": raf_db,
-        "emotionet": emotionet, "disfa": disfa, "bp4d": bp4d, "afew-va": afew_va}  # fmt: skip
+        "emotionet": emotionet, "disfa": disfa, "bp4d": bp4d, "afew-va": afew_va,
+        "webva-recordings": webva}  # fmt: skip
 
 
 def read(name, root):
@@ -193,6 +204,7 @@ WRONG = {
     "emotionet": ("URL,AU 1\nhttp://x.org/1.jpg,2\n", r"labels\.csv, line 2: expected AU 1 as one of 0, 1, 999; not"),
     "disfa": ("1,0\n2,6\n", r"SN001_au1\.txt, line 2: expected an intensity from 0 to 5, not '6'"),
     "bp4d": ("0,1,12\n1,0\n", r"F001_T1\.csv, line 2: expected 3 cells, not 2"),
+    "webva-recordings": ("file,expression,valence,arousal\n20.jpg,joy,0,0\n", r"index\.csv, line 2: expected the exp"),
     "afew-va": ('{"frames": {"00000": {"valence": 11, "arousal": 0}}}', r"001\.json, frame 00000: expected values"),
 }  # fmt: skip
 
@@ -224,7 +236,7 @@ def test_every_set_is_prepared_so_that_networks_train_on_it(tmp_path, name):
         assert len(pictures) == len(one)
         assert np.load(out / "landmarks" / f"{one.name}.npy").shape == (len(one), 68, 2)
     for one in found:
-        part = {"train": "Train_Set", "validation": "Validation_Set"}[one.split]
+        part = {"train": "Train_Set", "validation": "Validation_Set", "test": "Test_Set"}[one.split]
         shown = np.where(one.expression < 7, one.expression, -1)  # contempt is none of the seven
         for task, labels, missing in (("va", one.va, -5), ("expression", shown, -1), ("au", one.au, -1)):
             path = out / "annotations" / affwild2.FOLDERS[task] / part / f"{one.name}.txt"
@@ -237,6 +249,21 @@ def test_every_set_is_prepared_so_that_networks_train_on_it(tmp_path, name):
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.jpg")}
     prepare(name, tmp_path / "set", out)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.jpg")} == before
+
+
+def test_a_papers_network_is_trained_on_webva_and_scored_on_its_test_part(tmp_path, capsys):
+    webva(tmp_path / "set")
+    data, run = str(tmp_path / "out"), tmp_path / "run"
+    prepare("webva-recordings", tmp_path / "set", data)
+    recipe = recipes.read("mt-vgg-webva")
+    small = replace(recipe, options={"width": 2, "fc": 8}, epochs=1)
+    assert recipe.tasks == {"va": 1.0, "expression": 1.0}
+    assert np.isfinite(train.train(small, tmp_path / "out", run, progress=False)["score"])
+    out = tmp_path / "predictions"
+    assert main(["evaluate", str(run / "best.pt"), data, "--out", str(out), "--split", "test"]) == 0
+    said = capsys.readouterr().out
+    assert all(score in said for score in ("ccc_valence", "ccc_arousal", "expression_accuracy"))
+    assert len(affwild2.read_va(out / "VA_Set" / "webva_test.txt")) == 2
 
 
 def test_pictures_of_another_set_train_facebehaviornet_with_their_own_units(tmp_path):

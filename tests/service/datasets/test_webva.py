@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from models.errors import AnnotationError
+from models.errors import AnnotationError, UserError
 from service.datasets import webva
 from service.datasets.labelled import EXPRESSIONS_8
 from service.datasets.prepare import prepare
@@ -40,6 +40,12 @@ def test_every_row_is_read_once_and_splits_do_not_depend_on_the_others(folder):
     assert webva.photographs(folder)[0].split == before["0003.jpg"]
 
 
+def test_the_last_fifth_in_index_order_is_the_test_part_of_every_system(folder):
+    splits = [one.split for one in webva.photographs(folder)]
+    assert splits[32:] == ["test"] * 8
+    assert set(splits[:32]) == {"train", "validation"}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -55,6 +61,18 @@ def test_wrong_rows_are_named_by_file_and_line(folder, row, message):
     write(folder, "0000.jpg,fear,0,0", row)
     with pytest.raises(AnnotationError, match=message):
         webva.photographs(folder)
+
+
+def test_an_unreadable_picture_is_named_by_file_and_line(folder):
+    (folder / "images" / "0001.jpg").write_bytes(b"no picture")
+    with pytest.raises(AnnotationError, match=r"index\.csv, line 3: expected a picture at .*0001\.jpg"):
+        webva.photographs(folder)
+
+
+def test_a_teacher_of_another_version_or_cut_off_is_named(folder, tmp_path):
+    (folder / "face_landmarker.task").write_bytes(b"PK cut off")
+    with pytest.raises(UserError, match=r"face_landmarker\.task is not the teacher .* SHA-256 .* expected 64184e229b"):
+        prepare("webva", folder, tmp_path / "out")
 
 
 def test_a_missing_or_empty_index_is_named(folder, tmp_path):
