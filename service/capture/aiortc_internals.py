@@ -58,7 +58,7 @@ def bound_backlog(receiver: Any) -> None:
 
 
 class _Backlog(queue.Queue[Any]):
-    """Holds encoded pictures; a full one is emptied up to the next key frame, which the sender is asked for."""
+    """Hold encoded pictures; when it is full, drop up to the next key frame and ask the sender for one."""
 
     def __init__(self, ask_for_key_frame: Callable[[], None]) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def is_key_frame(codec: str, data: bytes) -> bool:
 def accept_rsa(connection: RTCPeerConnection) -> None:
     """Let senders with an RSA certificate in, such as GStreamer's: aiortc offers them no cipher that they could use.
 
-    Call it before the connection is set up. Whose certificate it is, the fingerprint in the SDP still decides.
+    Call it before the connection is set up. A certificate must still have the fingerprint that the SDP names.
     """
     for certificate in getattr(connection, "_RTCPeerConnection__certificates", ()):
         _widen(certificate)

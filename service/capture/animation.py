@@ -31,7 +31,7 @@ INSIDE = (52.0, 26.0, 28.0)  # RGB of an open mouth
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """How far each movement goes. The portrait itself is all zeros."""
+    """Hold how far each movement goes; all zeros give the portrait itself."""
 
     bend: float = 0.0  # pixels that the corners of the mouth go down
     narrow: float = 0.0  # share by which the mouth becomes narrower
@@ -59,7 +59,7 @@ BLINK_SECONDS = 0.26  # from open to open
 
 
 def animated(portrait: NDArray[np.uint8], t: float) -> NDArray[np.uint8]:
-    """Return a copy of the (512, 512, 3) RGB `portrait` whose face looks as the course has it at `t` seconds."""
+    """Return a copy of the (512, 512, 3) RGB `portrait` with the expression of `COURSE` at `t` seconds."""
     t %= LENGTH
     after = next(n for n, (start, _) in enumerate(COURSE) if start > t)
     (start, before), (end, then) = COURSE[after - 1], COURSE[after]

@@ -12,7 +12,7 @@ HEALTHY = 10.0  # seconds of health after which the next trouble starts from FIR
 
 
 class Backoff:
-    """Gives waits whose bound doubles with each failure."""
+    """Give waits whose upper bound doubles with each failure."""
 
     def __init__(self, first: float = FIRST, last: float = LAST) -> None:
         self._first = first

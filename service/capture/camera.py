@@ -30,7 +30,7 @@ _STEP = 1e-3  # seconds, the least distance between frames
 
 
 class Device(Protocol):
-    """Declares what is used of `cv2.VideoCapture`."""
+    """Declare the part of `cv2.VideoCapture` that is used."""
 
     def isOpened(self) -> bool:  # noqa: N802
         """Return whether the camera is open."""
@@ -50,14 +50,14 @@ class Device(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Holds what the user asked a camera for; the driver gives the nearest that it can."""
+    """Hold what the user asked of a camera; the driver gives the nearest that it can."""
 
     size: tuple[int, int] | None = None  # width, height in pixels
     fps: float | None = None  # frames/s
 
     @property
     def anything(self) -> bool:
-        """Whether anything was asked for."""
+        """Return whether anything was asked for."""
         return self.size is not None or self.fps is not None
 
     def request(self, device: Device) -> None:
@@ -87,7 +87,7 @@ class Wanted:
 
 
 class CameraSource:
-    """Films with camera number `index`; unplugged ones are waited for."""
+    """Film with camera number `index`, and wait for it while it is unplugged."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class CameraSource:
         open_device: Callable[[int], Device] | None = None,
         stall: float = 2.0,
     ) -> None:
-        """`audio`: with the default microphone; None takes it if there is one. `rotate`: degrees clockwise.
+        """Open nothing yet. `audio`: use the microphone; None uses it if there is one. `rotate`: degrees clockwise.
 
         Raises `UserError` if the camera is missing or may not be used, or `audio` is wanted and cannot be had.
         """
@@ -114,7 +114,7 @@ class CameraSource:
         if open_device is None:
             _check_device(index)
         if audio:
-            with Microphone(0.0):  # opened only to raise its sentence now
+            with Microphone(0.0):  # opened only so that a missing microphone raises `UserError` now
                 pass
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
@@ -158,7 +158,7 @@ class CameraSource:
         try:
             microphone = resources.enter_context(Microphone(origin))
         except UserError as error:
-            log.warning("source %s goes without sound: %s", self.label, error)
+            log.warning("source %s is read without sound: %s", self.label, error)
             return None, f"without sound: {error}"
         return microphone, f"sound from {microphone.name}"
 
@@ -183,8 +183,8 @@ class CameraSource:
             if last < 0:
                 height, width = image.shape[:2]
                 given = self._wanted.given(device, width, height) if self._wanted.anything else f"{width}x{height}"
-                turn = f"; turned by {self._rotate} degrees as asked" if self._rotate else ""
-                give(StateChange(State.LIVE, f"{given}, {hearing}{turn}"))
+                rotated = f"; turned by {self._rotate} degrees as asked" if self._rotate else ""
+                give(StateChange(State.LIVE, f"{given}, {hearing}{rotated}"))
             last = t
             for sound in microphone.take() if microphone is not None else ():
                 give(sound)
@@ -206,7 +206,7 @@ def _open_device(index: int) -> Device:
 
 
 def _check_device(index: int) -> None:
-    """Raise `UserError` where Linux tells that the camera is missing or forbidden; elsewhere opening it tells."""
+    """Raise `UserError` where Linux shows that the camera is missing or forbidden; do nothing on other systems."""
     if not sys.platform.startswith("linux"):
         return
     path = Path(f"/dev/video{index}")
@@ -225,4 +225,4 @@ def _check_device(index: int) -> None:
             f"{path} may not be read by this user; `sudo usermod -aG video $USER` and a new login allow it."
         ) from error
     except OSError:
-        return  # busy or odd: opening it properly tells more
+        return  # busy or another error, for which opening the camera gives a better message

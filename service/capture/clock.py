@@ -16,7 +16,7 @@ _SLEW = 0.01  # seconds that the clock is moved by in a second while it drifts; 
 
 
 class Timeline:
-    """Decides which stamps of one kind of media to believe."""
+    """Decide which stamps of one kind of media to believe."""
 
     def __init__(self) -> None:
         self._candidates: list[float] = []  # offsets that the last stamps out of line would need
@@ -41,7 +41,7 @@ class Timeline:
 
 
 class Drift:
-    """Measures how the delay from a sender's clock to arrival changes, by the quickest arrival of each window."""
+    """Measure how the delay from a sender's clock to arrival changes, by the quickest arrival of each window."""
 
     def __init__(self) -> None:
         self._window: deque[tuple[float, float]] = deque()  # (arrival, delay), delays rising
@@ -90,17 +90,19 @@ class Drift:
 
 
 class SessionClock:
-    """Places pictures and sound of consecutive runs (connections, rounds of a loop) on one rising clock.
+    """Place pictures and sound of consecutive runs (connections, rounds of a loop) on one rising clock.
 
-    Both kinds share one offset, so that they stay as synchronous as they were sent. A stamp out of line is not
-    believed: its item is placed where it was expected, until several stamps agree on a new timeline. In live streams
-    the clock follows arrival slowly where the sender's clock runs faster or slower.
+    Both kinds share one offset, so that they stay as synchronous as they were sent; pictures that begin behind a live
+    stream's sound are placed by their arrival, because their times would otherwise lie before the beginning. A stamp
+    out of line is not believed: its item is placed where it was expected, until several stamps agree on a new timeline.
+    In live streams the clock follows arrival slowly where the sender's clock runs faster or slower.
     """
 
     def __init__(self) -> None:
         self.end = 0.0  # seconds, session time up to which pictures and sound have come
         self._offset: float | None = None  # session time - media time; None until a run's first item
         self._begins = 0.0
+        self._behind = 0.0  # seconds added to pictures alone, because their stamps are behind those of the sound
         self._last: dict[str, float] = {}  # by kind: session time of the last item (of its end, for sound)
         self._arrived: dict[str, float] = {}  # by kind: wall clock of the last item
         self._steps: dict[str, float] = {}  # by kind: seconds from the last but one item in line to the last
@@ -109,13 +111,14 @@ class SessionClock:
 
     @property
     def run(self) -> float:
-        """Seconds that the present run has lasted."""
+        """Return the seconds that the present run has lasted."""
         return self.end - self._begins
 
     def begin(self, at: float, media_start: float | None = None) -> None:
         """Begin a new run: `media_start` (None: its first item) falls on `at` seconds, or on `end` if that is later."""
         self._begins = max(at, self.end)
         self._offset = None if media_start is None else self._begins - media_start
+        self._behind = 0.0
         self._last.clear()
         self._arrived.clear()
         self._steps.clear()
@@ -156,7 +159,15 @@ class SessionClock:
             return expected
         if self._offset is None:
             self._offset = self._begins - seconds
-        t = seconds + self._offset
+        own = self._behind if kind == "picture" else 0.0
+        t = seconds + self._offset + own
+        if kind == "picture" and last is None and elapsed is not None and t < self._begins:
+            due = max(self._begins, min(self.end, elapsed))
+            if due - t > AHEAD:
+                self._behind = due - t
+            else:
+                self._offset += due - t
+            t = due
         back = last is not None and t < last - BACK
         # Recordings may pause for long between two pictures; live streams may only as long as nothing arrives.
         jumped = last is not None and t > last + max(period, self._steps.get(kind, 0.0)) + AHEAD
@@ -171,6 +182,6 @@ class SessionClock:
             return t
         due = last + max(period, since) if last is not None else expected
         if self._timelines[kind].believed(due - seconds):
-            self._offset = due - seconds
+            self._offset = due - seconds - own
             self._drift.begin()
         return due

@@ -8,7 +8,7 @@ _LATE = 0.1  # seconds by which an item may be late before the cushion grows; le
 
 
 class Cushion:
-    """Holds items back until their session time plus a cushion has come, so that a burst does not overrun the reader.
+    """Hold items back until their session time plus a cushion has come, so that a burst does not overrun the reader.
 
     The cushion grows by as much as an item came too late, so that the next delay as long interrupts nothing.
     """

@@ -24,7 +24,7 @@ _DECODE = metrics.STAGE_SECONDS.labels("decode")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Holds a decoded picture, not yet converted: it takes half the memory of RGB while it waits for its turn."""
+    """Hold a decoded picture that is not converted yet: it takes half the memory of RGB while it waits."""
 
     frame: VideoFrame
     seconds: float | None  # media time; None where the container has none
@@ -33,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class NoKeyFrame:
-    """Says that packets of pictures come, but none that a decoder can begin with has come yet."""
+    """Report that packets of pictures come, but no key frame from which a decoder can begin."""
 
 
 def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | NoKeyFrame]:
@@ -63,6 +63,9 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
             broken = error
             break
         if packet is None:
+            break
+        if packet.has_sidedata("encryption_info"):  # some of it would be decoded, to noise
+            media.damage.gave_up = "it is encrypted, and its key is not here"
             break
         of_picture = packet.stream is media.video
         began = time.perf_counter()
@@ -111,7 +114,7 @@ def _usable(
 ) -> Iterator[Picture | Samples]:
     for frame in frames:
         if isinstance(frame, VideoFrame):
-            if frame.is_corrupt or too_large(frame.width, frame.height):
+            if frame.is_corrupt or too_large(frame.width, frame.height, film=True):
                 media.damage.note()
             else:
                 for whole in media.deinterlacer.push(frame):
@@ -121,14 +124,15 @@ def _usable(
 
 
 def _picture(media: Media, frame: VideoFrame) -> Picture:
-    shown = frame.duration * frame.time_base if frame.duration and frame.time_base is not None else 0
-    return Picture(frame, frame.time, float(shown) or media.period)
+    base = frame.time_base
+    shown = frame.duration * base.numerator / base.denominator if frame.duration and base is not None else 0.0
+    return Picture(frame, frame.time, shown or media.period)
 
 
 def without_leaps(items: Iterator[Picture | Samples | NoKeyFrame]) -> Iterator[Picture | Samples | NoKeyFrame]:
-    """Yield `items`; a picture or sound whose stamp leaps ahead, only for the next of its kind to fall back, loses it.
+    """Yield `items`; remove the stamp of one that leaps ahead if the next one of its kind falls back.
 
-    Where arrival cannot tell a pause from a wrong stamp, as in recordings, the next item does.
+    In a recording, the time of arrival does not tell a pause from a wrong stamp, but the stamp of the next item does.
     """
     held: dict[type, Picture | Samples] = {}  # by kind: an item that leapt ahead, until the next of its kind came
     last: dict[type, float] = {}  # by kind: media seconds of the last item that did not leap

@@ -14,7 +14,7 @@ _PUSHED_TOO_EARLY = (av.error.BlockingIOError, av.error.EOFError)  # the filter 
 
 
 class Deinterlacer:
-    """Runs FFmpeg's bwdif filter over a stream from its first picture that is marked as interlaced.
+    """Run FFmpeg's bwdif filter over a stream from its first picture that is marked as interlaced.
 
     One picture comes out for each that goes in, one picture late, because the filter looks at the following one.
     Pictures that are not marked pass unchanged. Streams without interlaced pictures are never delayed.

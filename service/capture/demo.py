@@ -1,4 +1,4 @@
-"""`demo:`, a source for machines without a camera: a real portrait that moves, and a made voice that pauses."""
+"""`demo:`, a source for machines without a camera: a real portrait that moves, and a synthetic voice that pauses."""
 
 import math
 import threading
@@ -18,6 +18,7 @@ from service.capture.pace import Pace
 WIDTH, HEIGHT = 640, 360  # pixels
 RATE = 30  # frames/s
 _FACE = (224.0, 118.0)  # pixels, centre of the face in the 512x512 portrait
+_ABOVE = 64  # pixels of the portrait's size that are added above it
 _ZOOM = 1.5  # the face is then about 150 pixels wide
 _VOICE_SECONDS = 6  # the sound repeats after this: 4 s of syllables, 2 s of pause
 _PITCH, _FALL = 105.0, 0.2  # Hz, and the share by which it falls over a phrase
@@ -33,12 +34,12 @@ _RESONANCES = ((1.0, 80.0), (0.6, 110.0), (0.25, 160.0))  # gain, width in Hz of
 
 
 class DemoSource:
-    """Shows the moving portrait at 640x360 and 30 frames/s with sound; every frame depends on its number only."""
+    """Show the moving portrait at 640x360 and 30 frames/s with sound; every frame depends on its number only."""
 
     label = "demo:"
 
     def __init__(self, portrait: Path, *, realtime: bool, seconds: float = math.inf) -> None:
-        """`portrait`: an image file, 512x512; `seconds`: where the demo ends. Raises `UserError` if unreadable."""
+        """Read `portrait`, an image of 512x512. `seconds`: where the demo ends. Raise `UserError` if unreadable."""
         image = cv2.imread(str(portrait), cv2.IMREAD_COLOR)
         if image is None:
             raise UserError(f"The demo's portrait {portrait} is no picture; `affectstream weights pull` gets it again.")
@@ -74,9 +75,10 @@ def demo_picture(portrait: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     matrix = cv2.getRotationMatrix2D(_FACE, angle, zoom)
     matrix[0, 2] += WIDTH / 2 - _FACE[0] + 70.0 * math.sin(2 * math.pi * t / 6.1)
     matrix[1, 2] += HEIGHT / 2 - _FACE[1] + 25.0 * math.sin(2 * math.pi * t / 4.7)
-    image = cv2.warpAffine(
-        animated(portrait, t), matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
+    # Above the portrait its wall goes on; a reflection there would show a second head of hair.
+    higher = cv2.copyMakeBorder(animated(portrait, t), _ABOVE, 0, 0, 0, cv2.BORDER_REPLICATE)
+    matrix[:, 2] = matrix[:, 2] - matrix[:, 1] * _ABOVE
+    image = cv2.warpAffine(higher, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     light = 1.0 + 0.15 * math.sin(2 * math.pi * t / 11.0)
     return np.asarray(cv2.convertScaleAbs(image, dst=image, alpha=light), np.uint8)
 
@@ -85,7 +87,7 @@ def demo_voice() -> NDArray[np.float32]:
     """Return (264600,) float32 in [-1, 1]: a calm, flat phrase of 4 s and 2 s of pause, to be repeated without a seam.
 
     A source of harmonics whose pitch falls, through formants that glide from vowel to vowel, with a little noise where
-    a consonant would be: enough for the speech detector, and as near to neutral as a made voice is.
+    a consonant would be: enough for the speech detector, and as near to neutral as a synthetic voice comes.
     """
     t = np.arange(_VOICE_SECONDS * SAMPLE_RATE) / SAMPLE_RATE
     syllable = np.minimum((t * _SYLLABLES).astype(np.int64), len(_VOWELS) - 1)

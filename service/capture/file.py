@@ -13,11 +13,11 @@ from models.errors import UserError
 from service.capture.clock import SessionClock
 from service.capture.decode import NoKeyFrame, Picture, decode, without_leaps
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
-from service.capture.names import printable
 from service.capture.pace import Pace
 from service.capture.resample import Samples
 from service.capture.still import oversize
 from service.capture.streams import Media, choose_streams, words
+from service.printable import printable
 
 _CUT = 0.3  # seconds: a recording that ends this much before it said it would was cut short
 _READ_AHEAD = 2.0  # seconds of one kind that may wait for the other
@@ -28,10 +28,10 @@ _WAITING_BYTES = 128 << 20  # of decoded pictures that may wait for sound
 
 
 class FileSource:
-    """Plays a recording on disk, once or for ever."""
+    """Play a recording on disk, once or for ever."""
 
     def __init__(self, path: Path, label: str, *, realtime: bool, loop: bool = False, rotate: int = 0) -> None:
-        """`rotate`: degrees clockwise by which the pictures are turned.
+        """Open nothing yet. `rotate`: degrees clockwise by which the pictures are turned.
 
         Raises `UserError` if `path` is missing, a folder, empty, unreadable or holds neither picture nor sound.
         """
@@ -50,16 +50,16 @@ class FileSource:
     def read(self, stop: threading.Event) -> Iterator[Item]:
         """Yield frames and sound in the order of the clock; see `Source.read`."""
         clock, pace = SessionClock(), Pace(self._realtime)
-        said = ""
+        said: tuple[object, ...] | None = None
         while not stop.is_set():
             came = False
             with open_media(self._path) as container:
                 media = streams_of(container, self._path, self._rotate)
                 clock.begin(clock.end, media.start)
                 for item in play(media, clock, pace, stop):
-                    if media.description != said:
-                        said, self.treatment = media.description, media.treatment
-                        yield StateChange(State.LIVE, said)
+                    if media.version != said:
+                        said, self.treatment = media.version, media.treatment
+                        yield StateChange(State.LIVE, media.description)
                     came = True
                     yield item
                 end = ending(media, clock)

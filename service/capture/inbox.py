@@ -1,4 +1,4 @@
-"""The place between the capture thread and the session thread; it holds one frame, blocks no one and counts losses."""
+"""The buffer between the capture thread and the session thread: it holds one frame, never blocks and counts losses."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ _CONTIGUOUS = 1.5 / SAMPLE_RATE  # seconds: chunks that follow each other within
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Holds what came since the last `take`: apply `states`, then `sounds`, then `frame`."""
+    """Hold what came since the last `take`: apply `states`, then `sounds`, then `frame`."""
 
     frame: Frame | None
     sounds: tuple[Sound, ...]  # those that arrived before the frame, in order, consecutive chunks joined
@@ -23,7 +23,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Says where in the ring a chunk of sound lies."""
+    """Hold the place of a chunk of sound in the ring."""
 
     start: int  # samples
     count: int
@@ -31,7 +31,7 @@ class _Chunk:
 
 
 class Inbox:
-    """Keeps the newest frame, the last `sound_seconds` of sound in order, and every state change.
+    """Keep the newest frame, the last `sound_seconds` of sound in order, and every state change.
 
     `put` is called by the capture thread and never waits; `take` by the session thread.
     """

@@ -5,20 +5,28 @@ import os
 
 from models.errors import UserError
 
-MAX_MEGAPIXELS = 64.0  # of a picture; a phone's largest photographs have 50 to 200, its films 8
+MAX_MEGAPIXELS = 64.0  # of a still picture; a phone's largest photographs have 50 to 200
+MAX_FILM_MEGAPIXELS = 36.0  # of a film, of which a decoder holds several pictures; 8K has 33
 VARIABLE = "AFFECTSTREAM_MAX_MEGAPIXELS"
 LOWEST_RATE = 4_000  # Hz; speech by telephone has 8,000, and a header that says 1 Hz makes a day of each second
 HIGHEST_RATE = 768_000  # Hz
 
 
-def max_pixels() -> int:
-    """Return the most pixels that a picture may have: `AFFECTSTREAM_MAX_MEGAPIXELS` million, 64 million by default.
+def limit_megapixels(megapixels: float | None) -> None:
+    """Let pictures have at most so many million pixels, in this process and its children; None changes nothing."""
+    if megapixels is not None:
+        os.environ[VARIABLE] = f"{megapixels:g}"
 
-    Raises `UserError` if the variable is no number above 0.
+
+def max_pixels(film: bool = False) -> int:
+    """Return the most pixels that a picture may have: `AFFECTSTREAM_MAX_MEGAPIXELS` million.
+
+    By default 64 million, and 36 million for a picture of a film. Raises `UserError` if the variable is no number above
+    0.
     """
     text = os.environ.get(VARIABLE, "")
     if not text:
-        return round(MAX_MEGAPIXELS * 1e6)
+        return round((MAX_FILM_MEGAPIXELS if film else MAX_MEGAPIXELS) * 1e6)
     try:
         megapixels = float(text)
     except ValueError:
@@ -28,12 +36,13 @@ def max_pixels() -> int:
     return round(megapixels * 1e6)
 
 
-def too_large(width: int, height: int) -> str | None:
+def too_large(width: int, height: int, film: bool = False) -> str | None:
     """Return a sentence's end that says why a picture of `width` x `height` pixels is refused; None if it is not."""
-    limit = max_pixels()
+    limit = max_pixels(film)
     if width * height <= limit:
         return None
-    return f"{width}x{height} pixels are more than {limit / 1e6:g} million; set {VARIABLE} higher to read it"
+    setting = f"--max-megapixels or {VARIABLE}"
+    return f"{width}x{height} pixels are more than {limit / 1e6:g} million; set {setting} higher to read it"
 
 
 def unusable_rate(rate: int) -> str | None:

@@ -11,7 +11,7 @@ SAMPLE_RATE = 44_100  # Hz, mono; the rate of TSAV's sound branch (Kuhnke et al.
 
 
 class State(StrEnum):
-    """Names the states of a source; capture yields a `StateChange` at each change."""
+    """Name the states of a source; capture yields a `StateChange` at each change."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -23,7 +23,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Holds one decoded picture."""
+    """Hold one decoded picture."""
 
     image: NDArray[np.uint8]  # (height, width, 3) RGB, upright; not written to after it was handed on
     t: float  # seconds on the session clock; never goes back within a session
@@ -33,7 +33,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Holds consecutive mono samples at `SAMPLE_RATE`."""
+    """Hold consecutive mono samples at `SAMPLE_RATE`."""
 
     samples: NDArray[np.float32]  # (n,) in [-1, 1]
     t: float  # seconds on the session clock of samples[0]
@@ -41,7 +41,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """Says that the source went into `state`; `detail` is a sentence for people without credentials."""
+    """Report that the source changed to `state`; `detail` is a sentence for people, without credentials."""
 
     state: State
     detail: str = ""

@@ -21,10 +21,10 @@ _DRIFT = 0.1  # seconds between the count of samples and the clock before the co
 
 
 class Microphone:
-    """Records from the default input device between `with` and its end; times are `time.monotonic` minus `origin`."""
+    """Record from the default input device between `with` and its end; times are `time.monotonic` minus `origin`."""
 
     def __init__(self, origin: float) -> None:
-        """`origin`: monotonic seconds at which the session clock shows 0.
+        """Open nothing yet. `origin`: monotonic seconds at which the session clock shows 0.
 
         Raises `UserError` if PortAudio or an input device is missing.
         """
@@ -44,7 +44,7 @@ class Microphone:
         self._mono = MonoMixer()
         try:
             device = sounddevice.query_devices(kind="input")
-            # Both of a pair, not the driver's sum of them, which is silence where one is turned over.
+            # Both channels of a pair, not the driver's sum of them, which is silence where one is inverted.
             channels = max(1, min(2, int(device.get("max_input_channels", 1))))
             self._rate = SAMPLE_RATE if self._takes(SAMPLE_RATE, channels) else int(device["default_samplerate"])
             self._stream = sounddevice.InputStream(

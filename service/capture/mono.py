@@ -1,4 +1,4 @@
-"""Sound of several channels to one, without the loss that averaging brings where a wire turned one of them over."""
+"""Mix the channels of a sound to one, also where swapped wires have inverted one, which an average would cancel."""
 
 import math
 from typing import Any
@@ -11,13 +11,14 @@ from service.capture.media import SAMPLE_RATE
 _BLOCK = SAMPLE_RATE // 50  # samples: the sign of a channel is decided anew every 20 ms
 _MEMORY = 0.5  # seconds that the decision looks back on
 _OPPOSITE, _ALIKE = -0.3, 0.3  # correlation with the first channel below and above which a channel is turned
+_LOUDEST = 4.0  # of full scale, 12 dB above it: what float sound may hold; beyond it are broken encoders
 _SILENT = 1e-3  # of the other channel's energy: below this the first channel says nothing about the sign
 
 
 class MonoMixer:
-    """Averages the channels of one stream, those of opposite phase with their sign turned.
+    """Average the channels of one stream, with the sign of channels of opposite phase inverted.
 
-    A cable or plug that swaps two wires turns one channel over, and the plain average of such a pair is silence. Each
+    A cable or plug that swaps two wires inverts one channel, and the plain average of such a pair is silence. Each
     block of 20 ms is mixed by the correlation of the sound before it, so that the result does not depend on how the
     sound was cut into pieces, and a change of sign is faded over one block.
     """
@@ -32,12 +33,17 @@ class MonoMixer:
 
     @property
     def inverted(self) -> bool:
-        """Whether a channel is turned over now."""
+        """Return whether a channel's sign is inverted now."""
         return bool((self._signs < 0).any())
 
     def __call__(self, sound: NDArray[Any]) -> NDArray[np.float32]:
-        """Return (n,) float32 of `sound` (channels, n), floats at `SAMPLE_RATE`, the next n samples of the stream."""
+        """Return (n,) float32 of `sound` (channels, n), floats at `SAMPLE_RATE`, the next n samples of the stream.
+
+        What is no finite number is silence, because one such sample would spoil every window that it lies in.
+        """
         channels = np.asarray(sound, np.float32)
+        if not np.abs(channels).max(initial=0.0) <= _LOUDEST:
+            channels = np.clip(np.nan_to_num(channels, nan=0.0, posinf=0.0, neginf=0.0), -_LOUDEST, _LOUDEST)
         count, length = channels.shape
         if count == 1:
             return np.ascontiguousarray(channels[0])

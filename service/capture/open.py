@@ -1,4 +1,4 @@
-"""From what the user wrote after `--source` to a source."""
+"""Open the source that a text such as `camera:0` or `rtsp://HOST/PATH` names, as after `--source`."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from typing import Final
 from urllib.parse import parse_qs, unquote
 
 from models.errors import UserError
-from service.capture.names import printable
 from service.capture.picture import TURNS
-from service.capture.source import Source, Timeouts
+from service.capture.source import Check, Source, Timeouts
+from service.printable import printable
 from service.redact import check_address
 
 SCHEMES: Final = ("demo:", "camera:N", "rtsp://…", "http(s)://…", "file:PATH")
@@ -18,12 +18,15 @@ _MAX_SIDE = 16_384  # pixels that a camera may be asked for
 _MAX_FPS = 1000.0
 
 
-def open_source(spec: str, *, realtime: bool = True, timeouts: Timeouts | None = None) -> Source:
+def open_source(
+    spec: str, *, realtime: bool = True, timeouts: Timeouts | None = None, check: Check | None = None
+) -> Source:
     """Return the source that `spec` names.
 
-    `demo:`, `camera:N[?size=WxH&fps=N&audio=0|1]`, `rtsp://…[?transport=auto|tcp|udp]`, `http(s)://…`,
+    `demo:`, `camera:N[?size=WxH&fps=N&audio=0|1]`, `rtsp://HOST/PATH[?transport=auto|tcp|udp]`, `http(s)://HOST/PATH`,
     `file:PATH[?loop=1]` or a path; all but the demo take `rotate=90|180|270`, degrees clockwise. `realtime`: recordings
     and the demo play at their own speed; otherwise as fast as they are read. Addresses are not contacted before `read`.
+    `check` raises `UserError` for an address that redirects and playlists may not lead to.
     Raises `UserError`, a sentence, for what can be known to be wrong now: an unknown scheme, no such file, not a video,
     no such camera, an address that can be read in two ways.
     """
@@ -32,18 +35,26 @@ def open_source(spec: str, *, realtime: bool = True, timeouts: Timeouts | None =
     if not spec.strip():
         raise UserError(f"The source is empty; give one of {', '.join(SCHEMES)}.")
     # "C:\\clip.mp4" is a path, and so is a file whose name holds a colon.
-    if not colon or len(kind) == 1 or (kind not in _OPENERS and _exists(spec)):
+    if not colon or len(kind) == 1 or (kind not in _KINDS and _exists(spec)):
         return _open_bare(spec, realtime)
-    if kind not in _OPENERS:
+    if kind not in _KINDS:
         name, equals, source = kind.rpartition("=")
-        if equals and source in _OPENERS and not set("/?@") & set(name):
+        if equals and source in _KINDS and not set("/?@") & set(name):
             raise UserError(
                 f"{printable(scheme.rpartition('=')[0])!r} cannot name a session; a name has 1 to 64 of the letters "
                 "A-Z and a-z, digits, _ and -."
             )
         shown = kind if kind.isascii() and kind.replace("+", "").isalnum() else "that"
         raise UserError(f"Sources of the kind {shown}: are not known; give one of {', '.join(SCHEMES)}.")
+    if kind in _ADDRESSES:
+        return _open_url(spec.strip(), realtime, timeouts or Timeouts(), check)
     return _OPENERS[kind](spec.strip(), realtime, timeouts or Timeouts())
+
+
+def check_spec(spec: str) -> None:
+    """Raise `UserError` for what `open_source` would refuse, before anything slow is loaded; open no camera."""
+    if spec.strip().partition(":")[0].lower() not in ("camera", "demo"):
+        open_source(spec)
 
 
 def _open_bare(spec: str, realtime: bool) -> Source:
@@ -56,8 +67,8 @@ def _open_file(spec: str, realtime: bool, timeouts: Timeouts) -> Source:
     from service.capture.file import FileSource
 
     path, options = _file_and_options(spec[len("file:") :])
-    turn = _rotate(options)
-    return FileSource(path, spec, realtime=realtime, loop=_flag(options, "loop", False), rotate=turn)
+    rotate = _rotate(options)
+    return FileSource(path, spec, realtime=realtime, loop=_flag(options, "loop", False), rotate=rotate)
 
 
 def _file_and_options(text: str) -> tuple[Path, dict[str, str]]:
@@ -138,7 +149,7 @@ def _open_camera(spec: str, realtime: bool, timeouts: Timeouts) -> Source:
     )
 
 
-def _open_url(spec: str, realtime: bool, timeouts: Timeouts) -> Source:
+def _open_url(spec: str, realtime: bool, timeouts: Timeouts, check: Check | None) -> Source:
     from service.capture.url import UrlSource
 
     check_address(spec)
@@ -147,8 +158,9 @@ def _open_url(spec: str, realtime: bool, timeouts: Timeouts) -> Source:
     transport = options.get("transport", "auto")
     if transport not in TRANSPORTS:
         raise UserError(f"The transport of an RTSP address is {', '.join(TRANSPORTS[:-1])} or {TRANSPORTS[-1]}.")
+    turn = _rotate(options)
     return UrlSource(
-        address, label=spec, realtime=realtime, timeouts=timeouts, rotate=_rotate(options), transport=transport
+        address, label=spec, realtime=realtime, timeouts=timeouts, rotate=turn, transport=transport, check=check
     )
 
 
@@ -156,11 +168,9 @@ _OPENERS: dict[str, Callable[[str, bool, Timeouts], Source]] = {
     "file": _open_file,
     "demo": _open_demo,
     "camera": _open_camera,
-    "rtsp": _open_url,
-    "rtsps": _open_url,
-    "http": _open_url,
-    "https": _open_url,
 }
+_ADDRESSES = frozenset({"rtsp", "rtsps", "http", "https"})
+_KINDS = _ADDRESSES | _OPENERS.keys()
 
 
 def _options(text: str, known: set[str]) -> tuple[str, dict[str, str]]:
@@ -189,7 +199,8 @@ def _own_options(address: str, names: set[str]) -> tuple[str, dict[str, str]]:
 def _rotate(options: dict[str, str]) -> int:
     text = options.get("rotate", "0")
     if text not in map(str, TURNS):
-        raise UserError(f"rotate={text!r} is none of {', '.join(map(str, TURNS[1:]))}, degrees clockwise.")
+        # The value is not repeated: in an address it may be a part of a password.
+        raise UserError(f"rotate takes {', '.join(map(str, TURNS[1:-1]))} or {TURNS[-1]}, degrees clockwise.")
     return int(text)
 
 

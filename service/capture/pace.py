@@ -7,7 +7,7 @@ _LATE = 2.0  # seconds: further behind than this (a suspended machine), the pace
 
 
 class Pace:
-    """Holds items back until their time has come, by the monotonic clock; late ones are not waited for."""
+    """Hold items back until their time on the monotonic clock has come; late ones pass at once."""
 
     def __init__(self, realtime: bool) -> None:
         """Hold nothing back unless `realtime`."""

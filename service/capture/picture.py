@@ -1,5 +1,6 @@
 """Decoded pictures as they are meant to be shown: square pixels, ordinary colours, upright, RGB."""
 
+import math
 import time
 from fractions import Fraction
 from typing import cast
@@ -21,13 +22,13 @@ _WIDEST = 8  # a sample aspect ratio beyond 8:1 or 1:8 is a broken header, not a
 
 
 class PictureConverter:
-    """Converts the pictures of one stream and keeps its conversion context: building one costs more than using it.
+    """Convert the pictures of one stream and keep its conversion context: building one costs more than using it.
 
     `done` says in words what was done besides the conversion to RGB, for the session's detail.
     """
 
     def __init__(self, stream: VideoStream | None = None, rotate: int = 0) -> None:
-        """`stream`: where the aspect ratio of the pixels comes from; `rotate`: degrees clockwise, one of `TURNS`."""
+        """Read the aspect ratio of the pixels from `stream`. `rotate`: degrees clockwise, one of `TURNS`."""
         self.done: tuple[str, ...] = ()
         self._stream = stream
         self._declared = stream.sample_aspect_ratio if stream is not None else None
@@ -37,6 +38,8 @@ class PictureConverter:
         self._tone_mapper = ToneMapper()
         self._rotation: float | None = None  # degrees, of the frame whose display matrix is kept
         self._matrix: NDArray[np.int32] | None = None
+        self._coded_form: tuple[int, int, Fraction | None] | None = None  # of the frame that `_size` was computed for
+        self._size = 0, 0  # width and height in square pixels
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Return (height, width, 3) uint8 RGB, contiguous.
@@ -47,11 +50,11 @@ class PictureConverter:
         began = time.perf_counter()
         done = []
         # A frame whose side data was touched refers to itself and keeps its memory until the garbage collector comes
-        # by; so only the first frame's are read, and that of a turn that changed.
+        # by; so only the side data of the first frame and of frames whose rotation changed are read.
         if frame.rotation != self._rotation:
             self._rotation = frame.rotation
             self._matrix = _display_matrix(frame)
-        width, height = square(frame.width, frame.height, self._pixel_aspect())
+        width, height = self._square_size(frame)
         if (width, height) != (frame.width, frame.height):
             done.append(f"{frame.width}x{frame.height} stretched to {width}x{height} with square pixels")
         if frame.color_trc in NAMES:
@@ -66,8 +69,9 @@ class PictureConverter:
         image = np.ascontiguousarray(rgb.to_ndarray(), np.uint8)
         if self._matrix is not None:
             image = upright(image, self._matrix)
-            if self._rotation:
-                done.append(f"turned by {-self._rotation % 360:g} degrees as the file says")
+            what = _turned_or_mirrored(self._matrix)
+            if what:
+                done.append(f"{what} as the file says")
         if self._rotate:
             image = turned(image, self._rotate)
             done.append(f"turned by {self._rotate} degrees as asked")
@@ -75,11 +79,18 @@ class PictureConverter:
         _CONVERT.observe(time.perf_counter() - began)
         return image
 
-    def _pixel_aspect(self) -> Fraction:
+    def _square_size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Return the width and height of `frame` in square pixels, computed anew only where something changed."""
+        coded = None if self._stream is None else self._stream.codec_context.sample_aspect_ratio
+        form = (frame.width, frame.height, coded)
+        if form != self._coded_form:
+            self._coded_form, self._size = form, square(frame.width, frame.height, self._pixel_aspect(coded))
+        return self._size
+
+    def _pixel_aspect(self, coded: Fraction | None) -> Fraction:
         """Return the width of a pixel in its heights: the container's, until the coded stream says something new."""
         if self._stream is None:
             return Fraction(1)
-        coded = self._stream.codec_context.sample_aspect_ratio
         if coded and coded != self._coded:
             return Fraction(coded)
         return Fraction(self._declared or coded or 1)
@@ -121,3 +132,12 @@ def upright(image: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.u
     else:
         mirrored, upside_down = a < 0, d < 0
     return np.ascontiguousarray(image[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+
+def _turned_or_mirrored(matrix: NDArray[np.int32]) -> str:
+    """Return in words what `upright` does for `matrix`, mirroring before turning; "" if nothing."""
+    a, b, c, d = (int(matrix[i]) for i in (0, 1, 3, 4))
+    mirrored = a * d < b * c
+    degrees = round(math.degrees(math.atan2(b, a)) / 90) * 90 + (180 if mirrored else 0)
+    turning = f"turned by {degrees % 360} degrees" if degrees % 360 else ""
+    return " and ".join(part for part in ("mirrored" if mirrored else "", turning) if part)

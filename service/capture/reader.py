@@ -8,6 +8,7 @@ from service import metrics
 from service.capture.inbox import Inbox
 from service.capture.media import Frame, State, StateChange
 from service.capture.source import Source
+from service.logs import SESSION
 from service.redact import redact_text, traced
 
 log = logging.getLogger(__name__)
@@ -16,12 +17,14 @@ _FINAL = (State.ENDED, State.FAILED)
 
 
 class SourceReader:
-    """Runs `source.read` in a thread of its own until the source ends or `stop` is called.
+    """Run `source.read` in a thread of its own until the source ends or `stop` is called.
 
     The last thing it puts into the inbox is always a state change to ended or failed.
     """
 
-    def __init__(self, source: Source, inbox: Inbox) -> None:
+    def __init__(self, source: Source, inbox: Inbox, session: str = "") -> None:
+        """Start nothing yet; `session` is the name that log lines are marked with."""
+        self._session = session
         self._source = source
         self._inbox = inbox
         self._stop = threading.Event()
@@ -40,10 +43,11 @@ class SourceReader:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        SESSION.set(self._session)
         last: State | None = None
         captured = metrics.FRAMES.labels("capture")
         try:

@@ -16,14 +16,14 @@ _GAP = 0.05  # seconds: sound whose stamps jump further than this is not continu
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Holds decoded mono sound at `SAMPLE_RATE`."""
+    """Hold decoded mono sound at `SAMPLE_RATE`."""
 
     samples: NDArray[np.float32]  # (n,)
     seconds: float | None  # media time of samples[0]
 
 
 class SoundTrack:
-    """Resamples to `SAMPLE_RATE` and mixes the channels to one, on an unbroken count of samples."""
+    """Resample to `SAMPLE_RATE` and mix the channels to one, on an unbroken count of samples."""
 
     def __init__(self) -> None:
         self._resampler: av.AudioResampler | None = None
@@ -44,7 +44,8 @@ class SoundTrack:
             # Surround is folded to stereo first; `MonoMixer` does the rest, because FFmpeg's own way from stereo to
             # mono is 3 dB louder and makes silence of two channels of opposite phase.
             layout = "stereo" if frame.layout.nb_channels > 2 and "channels" not in form[1] else None
-            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE)
+            # Channels side by side: PyAV reads planes of more than 8 channels from memory that is not theirs, and dies.
+            self._resampler = av.AudioResampler(format="flt", layout=layout, rate=SAMPLE_RATE)
             self._form, self._anchor = form, frame.time
         assert self._resampler is not None
         self._taken += frame.samples / frame.sample_rate
@@ -60,7 +61,7 @@ class SoundTrack:
         for frame in frames:
             if frame is None or not frame.samples:
                 continue
-            samples = self._mono(frame.to_ndarray())
+            samples = self._mono(frame.to_ndarray().reshape(frame.samples, -1).T)
             at = None if self._anchor is None else self._anchor + self._given / SAMPLE_RATE
             self._given += len(samples)
             yield Samples(samples, at)

@@ -7,7 +7,7 @@ from service.capture.media import SAMPLE_RATE
 
 
 class SampleRing:
-    """Keeps the last `seconds` of a sample stream. Positions count all samples ever written; not thread-safe."""
+    """Keep the last `seconds` of a sample stream. Positions count all samples ever written; not thread-safe."""
 
     def __init__(self, seconds: float, rate: int = SAMPLE_RATE) -> None:
         """Allocate `seconds` * `rate` float32 samples at once."""
@@ -16,12 +16,12 @@ class SampleRing:
 
     @property
     def capacity(self) -> int:
-        """The number of samples that are kept."""
+        """Return the number of samples that are kept."""
         return len(self._data)
 
     @property
     def start(self) -> int:
-        """The position of the oldest sample that is still kept."""
+        """Return the position of the oldest sample that is still kept."""
         return max(0, self.end - len(self._data))
 
     def write(self, samples: NDArray[np.float32]) -> int:

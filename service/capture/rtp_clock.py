@@ -13,7 +13,7 @@ SYNC_TOLERANCE = 0.020  # seconds of lip-sync error that nobody notices and that
 
 
 class TrackClock:
-    """Places one track's own clock on the session clock, as `SessionClock` does for other sources."""
+    """Place one track's own clock on the session clock, as `SessionClock` does for other sources."""
 
     def __init__(self) -> None:
         self.offset: float | None = None  # session seconds - media seconds
@@ -59,7 +59,7 @@ class TrackClock:
 
 
 class PeerClock:
-    """Holds the clocks of a peer's sound and picture, brought together by sender reports where there are some."""
+    """Hold the clocks of a peer's sound and picture, aligned by sender reports where there are some."""
 
     def __init__(self) -> None:
         self._tracks: dict[str, TrackClock] = {"audio": TrackClock(), "video": TrackClock()}

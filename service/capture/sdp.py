@@ -24,7 +24,7 @@ class NotAcceptable(UserError):
 
 @dataclass(frozen=True)
 class Fragment:
-    """Holds a trickle-ice-sdpfrag (RFC 8840): candidates found after the offer was sent."""
+    """Hold a trickle-ice-sdpfrag (RFC 8840): candidates found after the offer was sent."""
 
     username: str | None  # ice-ufrag; tells to which ICE session the candidates belong
     candidates: tuple[RTCIceCandidate, ...]
@@ -46,7 +46,7 @@ async def answer_offer(connection: RTCPeerConnection, text: str) -> str:
             raise ValueError("a medium has no DTLS fingerprint")
         bundled = {mid for group in description.group if group.semantic == "BUNDLE" for mid in group.items}
         if not bundled <= {media.rtp.muxId for media in description.media}:
-            raise ValueError("media are bundled that are not there")
+            raise ValueError("it bundles media that it does not hold")
     except _PARSER_ERRORS as error:
         raise UserError(f"the body is not an SDP offer ({type(error).__name__}: {error}); send one") from None
     if not kinds or len(kinds) > len({*kinds} & {"audio", "video"}):

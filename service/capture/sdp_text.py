@@ -16,7 +16,7 @@ _PARAMETERS = r"(?m)^a=fmtp:{} ([^\r\n]*)"
 
 @dataclass(frozen=True)
 class Shown:
-    """Holds an offer as aiortc is shown it, and what its answer needs to be put right."""
+    """Hold an offer as aiortc is shown it, and what its answer needs to be put right."""
 
     text: str
     parameters: dict[str, str]  # by payload type: the H.264 parameters that were offered

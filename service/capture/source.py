@@ -1,16 +1,19 @@
 """What every source is: an iterator of frames, sound and state changes in the order of the session clock."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.capture.media import Item
 
+Check = Callable[[str], None]
+"""A function that raises `UserError` for an address that may not be contacted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds that a live source may take."""
+    """Hold the seconds that a live source may take."""
 
     open: float = 10.0  # to connect and to tell its streams
     read: float = 6.0  # between packets, before the connection counts as lost
@@ -18,11 +21,11 @@ class Timeouts:
 
 
 class Source(Protocol):
-    """Reads a camera, address, file, WHIP peer or the demo; used by one thread of its own."""
+    """Read a camera, address, file, WHIP peer or the demo; used by one thread of its own."""
 
     @property
     def label(self) -> str:
-        """What the user asked for, with credentials redacted; fit for logs, events and API answers."""
+        """Return what the user asked for, with credentials redacted; fit for logs, events and API answers."""
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
         """Yield items until the source ends for good or `stop` is set (noticed within 0.5 s).

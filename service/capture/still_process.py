@@ -1,4 +1,4 @@
-"""Decodes still pictures in a process of their own, so that a crash, a hang or a bomb costs one picture.
+"""Decode still pictures in a process of their own, so that a crash, a hang or a decompression bomb costs one picture.
 
 The parent writes one line for each picture, the path in hexadecimal; the child answers with one line of JSON, and the
 pixels after it. The child has bounds on memory, and is started anew after it died or was ended for taking too long.
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from models.errors import UserError
 from service.capture.limits import max_pixels
-from service.capture.names import printable
-from service.capture.still import decode_still
+from service.capture.still import decode
+from service.printable import printable
 
 SECONDS = 20.0  # that a picture may take
 _MEMORY = 4 << 30  # bytes of address space of the child; a picture of 64 million pixels needs about 1 GB
 
 
 class StillProcess:
-    """Holds the child process between `with` and its end."""
+    """Hold the child process between `with` and its end."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
@@ -59,7 +59,7 @@ class StillProcess:
             answer = self._answer(child)
         except TimeoutError:
             self._end()
-            raise UserError(f"{name} took longer than {self._seconds:g} s to decode, and was given up") from None
+            raise UserError(f"{name} took longer than {self._seconds:g} s to decode, and was stopped") from None
         except (EOFError, BrokenPipeError):
             child.wait()
             code = child.returncode
@@ -146,7 +146,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     for line in sys.stdin.buffer:
         try:
-            image = np.ascontiguousarray(decode_still(Path(os.fsdecode(bytes.fromhex(line.decode().strip())))))
+            picture = decode(Path(os.fsdecode(bytes.fromhex(line.decode().strip()))))
         except UserError as error:
             out.write(json.dumps({"error": str(error)}).encode() + b"\n")
         except MemoryError:
@@ -154,10 +154,12 @@ def main() -> None:
         except Exception as error:  # whatever a decoder raises is this picture's trouble alone
             out.write(json.dumps({"error": f"cannot be decoded ({type(error).__name__})"}).encode() + b"\n")
         else:
-            out.write(json.dumps({"shape": image.shape}).encode() + b"\n")
-            pixels = image.data.cast("B")
-            while pixels:
-                pixels = pixels[out.write(pixels) or 0 :]
+            out.write(json.dumps({"shape": picture.shape}).encode() + b"\n")
+            for strip in picture.strips():
+                pixels = strip.data.cast("B")
+                while pixels:
+                    pixels = pixels[out.write(pixels) or 0 :]
+            del picture  # before the next one is decoded
 
 
 if __name__ == "__main__":

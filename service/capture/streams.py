@@ -36,7 +36,7 @@ _Stream = TypeVar("_Stream", VideoStream, AudioStream)
 
 @dataclass(slots=True)
 class Damage:
-    """Counts what could not be decoded."""
+    """Count what could not be decoded."""
 
     packets: int = 0
     last: str = ""  # FFmpeg's words for the last of them
@@ -56,7 +56,7 @@ def words(error: av.error.FFmpegError) -> str:
 
 @dataclass(slots=True)
 class Media:
-    """Holds the streams of a container that are used: one picture, one sound, either may be missing."""
+    """Hold the streams of a container that are used: one picture and one sound stream, either may be missing."""
 
     container: InputContainer
     video: VideoStream | None
@@ -72,7 +72,7 @@ class Media:
 
     @property
     def start(self) -> float:
-        """The media time in seconds at which the earliest of the streams begins."""
+        """Return the media time in seconds at which the earliest of the streams begins."""
         starts = [
             float(stream.start_time * stream.time_base)
             for stream in (self.video, self.audio)
@@ -82,7 +82,7 @@ class Media:
 
     @property
     def end(self) -> float | None:
-        """The media time in seconds at which the container says that it ends; None where it does not say."""
+        """Return the media time in seconds at which the container says that it ends; None where it does not say."""
         ends = [
             float(((stream.start_time or 0) + stream.duration) * stream.time_base)
             for stream in (self.video, self.audio)
@@ -96,13 +96,20 @@ class Media:
 
     @property
     def period(self) -> float:
-        """Seconds from one picture to the next, as far as the container tells."""
+        """Return the seconds from one picture to the next, as far as the container gives them."""
         rate = self.video.average_rate if self.video is not None else None
         return float(1 / rate) if rate else FALLBACK_PERIOD
 
     @property
+    def version(self) -> tuple[object, ...]:
+        """Return what changes whenever `description` does, and costs nothing to compare for every picture."""
+        codec = self.video.codec_context if self.video is not None else None
+        size = (codec.width, codec.height) if codec is not None else None
+        return (size, self.deinterlacer.active, self.convert.done)
+
+    @property
     def description(self) -> str:
-        """A text for people: `h264 640x360 at 30 frames/s, aac 48000 Hz; deinterlaced`."""
+        """Return a text for people: `h264 640x360 at 30 frames/s, aac 48000 Hz; deinterlaced`."""
         parts = []
         if self.video is not None:
             codec = self.video.codec_context
@@ -114,7 +121,7 @@ class Media:
 
     @property
     def treatment(self) -> tuple[str, ...]:
-        """What has been done to the pictures so far besides decoding, each in words."""
+        """Return what has been done to the pictures so far besides decoding, each in words."""
         deinterlaced = ("deinterlaced",) if self.deinterlacer.active else ()
         return (*deinterlaced, *self.convert.done)
 
@@ -153,14 +160,15 @@ def choose_streams(container: InputContainer, rotate: int = 0) -> Media:
         raise UserError("; ".join(["holds neither pictures nor sound that can be decoded", *notes]))
     if video is not None:
         width, height = video.codec_context.width, video.codec_context.height
-        refused = too_large(width, height)
+        refused = too_large(width, height, film=True)
         if refused is not None:
             raise UserError(f"holds pictures that are too large: {refused}")
         # One thread a stream costs least in all and delays nothing; only large pictures need more to keep up.
         large = width * height > _LARGE
         video.thread_type = "AUTO" if large else "SLICE"
         video.codec_context.thread_count = 0 if large else 1
-        video.codec_context.options = {"max_pixels": str(max_pixels())}  # for pictures that grow on the way
+        # Checked again in each picture, because a stream may become larger later.
+        video.codec_context.options = {"max_pixels": str(max_pixels(film=True))}
     for left_out in container.streams:
         if left_out not in (video, audio):
             left_out.discard = Discard.all  # not even fetched, where the container lets a reader choose

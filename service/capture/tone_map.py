@@ -34,7 +34,7 @@ Values = NDArray[np.float64]
 
 
 class ToneMapper:
-    """Maps the pictures of one stream with a look-up table in FFmpeg's lut3d filter."""
+    """Map the pictures of one stream with a look-up table in FFmpeg's lut3d filter."""
 
     def __init__(self) -> None:
         self._graph: Graph | None = None

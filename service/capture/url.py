@@ -1,10 +1,13 @@
 """Addresses: RTSP and HTTP, live or recorded, through PyAV; live ones that are lost are reconnected for ever."""
 
+import errno
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import av
 
@@ -17,7 +20,7 @@ from service.capture.decode import NoKeyFrame, Picture, decode, without_leaps
 from service.capture.file import ending, play, trouble
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
 from service.capture.pace import Pace
-from service.capture.source import Timeouts
+from service.capture.source import Check, Timeouts
 from service.capture.streams import Media, choose_streams, words
 from service.capture.watch import watched
 from service.redact import redact
@@ -59,7 +62,7 @@ _T = TypeVar("_T")
 
 
 class UrlSource:
-    """Reads a stream or recording at an address."""
+    """Read a stream or recording at an address."""
 
     def __init__(
         self,
@@ -70,11 +73,13 @@ class UrlSource:
         label: str | None = None,
         rotate: int = 0,
         transport: str = "auto",
+        check: Check | None = None,
     ) -> None:
         """Contact nobody yet. `realtime` is for recordings; live streams have a pace of their own.
 
         `label`: the address as the user wrote it, where it had options of ours; `rotate`: degrees clockwise;
-        `transport` of RTSP: "auto", "tcp" or "udp".
+        `transport` of RTSP: "auto", "tcp" or "udp"; `check` raises `UserError` for an address that redirects and
+        playlists may not lead to.
         """
         self.label = redact(label or url)
         self.treatment: tuple[str, ...] = ()  # what was done to the pictures, once they were read
@@ -83,6 +88,8 @@ class UrlSource:
         self._timeouts = timeouts
         self._rotate = rotate
         self._transport = transport
+        self._check = check
+        self._size: int | None = None  # bytes, where FFmpeg does not know them because the answer comes through Python
         self._rtsp = url.lower().startswith("rtsp")
         self._format: str | None = None  # what the answer is taken for; None: what it looks like
 
@@ -105,14 +112,15 @@ class UrlSource:
                         clock.begin(clock.end, media.start)
                     else:
                         clock.begin(time.monotonic() - began)
-                    delivery, told, clean = _Delivery(), "", True
+                    delivery, clean = _Delivery(), True
+                    announced: tuple[object, ...] | None = None
                     try:
                         for item in self._items(media, clock, began, gone, delivery):
                             if opened is None and not isinstance(item, StateChange):
                                 opened, ever_live, said = time.monotonic(), True, ""
-                            if not isinstance(item, StateChange) and media.description != told:
-                                told, self.treatment = media.description, media.treatment
-                                give(StateChange(State.LIVE, told))
+                            if not isinstance(item, StateChange) and media.version != announced:
+                                announced, self.treatment = media.version, media.treatment
+                                give(StateChange(State.LIVE, media.description))
                             if not give(item):
                                 return
                     except av.error.FFmpegError:
@@ -157,8 +165,17 @@ class UrlSource:
             udp = ",udp" if self._transport != "tcp" else ""
             options = {**_TRANSPORTS[self._transport], "protocol_whitelist": _RTSP_PROTOCOLS + udp}
             options["fpsprobesize"] = "0"  # no frames are waited for to measure their rate: live 0.8 s earlier
-            return self._connect(options)
+            if self._check is None:
+                return self._connect(options)
+            from service.capture.checked_rtsp import open_following
+
+            return open_following(
+                self._url, self._check, self._timeouts.open, lambda address: self._connect(options, address=address)
+            )
         options = {"reconnect": "1", "reconnect_delay_max": "2", "protocol_whitelist": _HTTP_PROTOCOLS}
+        # FFmpeg 8 takes a connection for open that it asked to be closed, unless the server repeats "close", and loses
+        # the first pictures where it goes to the index at the end of an MP4 and back. So it does not ask for that.
+        options["multiple_requests"] = "1"
         try:
             return self._connect(options)
         except av.error.InvalidDataError:
@@ -172,21 +189,39 @@ class UrlSource:
             container.close()
             raise
 
-    def _connect(self, options: dict[str, str], format: str | None = None) -> av.container.InputContainer:
-        return av.open(
-            self._url,
+    def _connect(
+        self, options: dict[str, str], format: str | None = None, address: str | None = None
+    ) -> av.container.InputContainer:
+        checked: dict[str, Any] = {}
+        http = None
+        if self._check is not None and not self._rtsp:
+            from service.capture.checked_http import CheckedHttp
+
+            # FFmpeg's own way of keeping connections open would ask a server without us.
+            options = {**options, "http_persistent": "0", "http_multiple": "0"}
+            checked["io_open"] = http = CheckedHttp(self._check, self._timeouts)
+        container: av.container.InputContainer = av.open(
+            address or self._url,
             format=format or self._format,
             options={**options, "analyzeduration": str(_PROBE)},
             timeout=(self._timeouts.open, self._timeouts.read),
             metadata_errors="replace",
+            **checked,
         )
+        self._size = None
+        if http is not None:
+            http.opened()
+            self._size = http.size
+        return container
 
     def _recorded(self, media: Media) -> bool:
         """Return whether this is a recording over HTTP, to be played like a file: its length or its size is known."""
         if self._rtsp:
             return False
         name = media.container.format.name
-        return media.end is not None or (name not in _STAMPLESS | _PLAYLISTS and media.container.size > 0)
+        return media.end is not None or (
+            name not in _STAMPLESS | _PLAYLISTS and (self._size or media.container.size) > 0
+        )
 
     def _in_bursts(self, media: Media) -> bool:
         """Return whether this is a live stream that may come in bursts and has time stamps to spread them by."""
@@ -197,7 +232,7 @@ class UrlSource:
 
         A playlist ends where its server says so, which is a `clean` end. Anything else was a recording if it was
         delivered much faster than it plays; a camera that hangs up was not. Without a length the end of an answer
-        cannot be told from a broken connection, so `clean` does not matter then.
+        cannot be distinguished from a broken connection, so `clean` does not matter then.
         """
         name = media.container.format.name
         if self._rtsp or name in _STAMPLESS:
@@ -243,14 +278,28 @@ class UrlSource:
     def _reason(self, error: av.error.FFmpegError, tried: float, opened: bool) -> str:
         """Return `error` in words, `tried` seconds after connecting began; FFmpeg calls some time-outs invalid data."""
         if opened:
+            if error.errno == errno.EIO:
+                return "the connection broke"
             return f"silence for {self._timeouts.read:g} s" if isinstance(error, av.error.ExitError) else words(error)
         if isinstance(error, av.error.ExitError) or tried >= self._timeouts.open:
             return f"no answer within {self._timeouts.open:g} s"
+        if error.errno == errno.EIO and not self._known():
+            return f"the host {urlsplit(self._url).hostname} is not known here; check its name and the network"
+        if error.errno == errno.EIO or (self._rtsp and isinstance(error, av.error.InvalidDataError)):
+            how = "speaks no RTSP, or ends the connection" if self._rtsp else "ends the connection"
+            return f"what answers there {how}; check the port and the path of the address"
         return words(error)
+
+    def _known(self) -> bool:
+        """Return whether the host has an address; where it has none, FFmpeg says "Input/output error"."""
+        try:
+            return bool(socket.getaddrinfo(urlsplit(self._url).hostname, None))
+        except OSError:
+            return False
 
 
 class _Delivery:
-    """Adds up how long was waited for the network and the decoder."""
+    """Add up the seconds spent waiting for the network and the decoder."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 
 from service.capture.media import Frame, Item, State, StateChange
 from service.redact import traced
@@ -44,7 +45,8 @@ def watched(produce: Produce, stop: threading.Event, stall: float, name: str) ->
             give(StateChange(State.FAILED, f"Reading broke ({type(error).__name__}); the log tells where"))
         give(None)
 
-    threading.Thread(target=run, name=f"produce {name}", daemon=True).start()
+    context = copy_context()  # whose session log lines are marked with
+    threading.Thread(target=context.run, args=(run,), name=f"produce {name}", daemon=True).start()
     live = stalled = filmed = False
     came = time.monotonic()  # when the newest frame came; the newest sound, where there never was a frame
     try:

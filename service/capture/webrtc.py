@@ -46,13 +46,22 @@ class _Picture:
 
 
 class WebRtcSource:
-    """Yields the pictures and sound of one aiortc peer connection, from its making to its end.
+    """Yield the pictures and sound of one aiortc peer connection, from its making to its end.
 
     Made on the event loop before the offer is set, so that no track is missed. Ends when the peer says so, its
     connection fails, nothing comes from it for `GONE_AFTER` seconds, or `close` is called; `on_end` is called then.
     """
 
-    def __init__(self, connection: RTCPeerConnection, label: str, on_end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        connection: RTCPeerConnection,
+        label: str,
+        on_end: Callable[[], None] | None = None,
+        *,
+        rotate: int = 0,
+    ) -> None:
+        """Take tracks from now on; pictures are turned clockwise by `rotate` degrees, 0, 90, 180 or 270."""
+        self._rotate = rotate
         self._connection = connection
         self._label = label
         self._on_end = on_end
@@ -76,12 +85,12 @@ class WebRtcSource:
 
     @property
     def label(self) -> str:
-        """The kind of client that the constructor was given, such as `whip:`."""
+        """Return the kind of client that the constructor was given, such as `whip:`."""
         return self._label
 
     @property
     def over(self) -> bool:
-        """Whether the peer is gone."""
+        """Return whether the peer is gone."""
         return self._over is not None
 
     def read(self, stop: threading.Event) -> Iterator[Item]:
@@ -103,7 +112,7 @@ class WebRtcSource:
     def _items(self, stop: threading.Event) -> Iterator[Item]:
         state = State.CONNECTING
         yield StateChange(state, "waiting for the first picture")
-        to_rgb, resample = PictureConverter(), _Resampler()
+        to_rgb, resample = PictureConverter(rotate=self._rotate), _Resampler()
         while not stop.is_set():
             with self._changed:
                 self._changed.wait_for(self._news, WAKE_EVERY)
@@ -111,13 +120,14 @@ class WebRtcSource:
                 sounds = [*self._sounds]
                 self._sounds.clear()
                 over, has_video, last_media = self._over, self._has_video, self._last_media
+            image = to_rgb(picture.frame) if picture else None
             if state is not State.LIVE and (picture or (sounds and not has_video)):
                 state = State.LIVE
-                yield StateChange(state)
+                yield StateChange(state, "; ".join(to_rgb.done))
             for frame, t in sounds:
                 yield from resample(frame, t)
-            if picture:
-                yield Frame(to_rgb(picture.frame), picture.t, picture.entered, picture.captured_at)
+            if picture and image is not None:
+                yield Frame(image, picture.t, picture.entered, picture.captured_at)
             if over is not None:
                 yield StateChange(State.ENDED, over)
                 return
@@ -216,12 +226,12 @@ class WebRtcSource:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a WebRTC peer broke", exc_info=task.exception())
+            log.error("a WebRTC peer's connection failed with an internal error", exc_info=task.exception())
             self._spawn(self.close("internal error"))
 
 
 class _Resampler:
-    """Converts decoded sound of any rate and layout to mono float32 at `SAMPLE_RATE`, without overlaps."""
+    """Convert decoded sound of any rate and layout to mono float32 at `SAMPLE_RATE`, without overlaps."""
 
     def __init__(self) -> None:
         self._resampler: AudioResampler | None = None

@@ -146,6 +146,12 @@ def test_a_camera_that_gives_nothing_fails_with_a_sentence() -> None:
     assert "another program" in items[-1].detail
 
 
+def filmed_and_heard(items: list[Any]) -> bool:
+    """Whether there are 40 pictures and a fifth of a second of sound."""
+    heard = sum(len(item.samples) for item in items if isinstance(item, Sound))
+    return len(frames_in(items)) >= 40 and heard > 0.2 * SAMPLE_RATE
+
+
 class PortAudioError(Exception):
     """As sounddevice's."""
 
@@ -195,7 +201,7 @@ def fake_sounddevice(rate: float | None) -> SimpleNamespace:
 @pytest.mark.parametrize("rate", [44_100, 48_000, 16_000])
 def test_the_microphone_shares_the_cameras_clock(monkeypatch: pytest.MonkeyPatch, rate: int) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(rate))
-    items = collect(source_of(FakeCamera(1000), audio=None), lambda items: len(frames_in(items)) >= 40)
+    items = collect(source_of(FakeCamera(1000), audio=None), filmed_and_heard)
     sounds = [item for item in items if isinstance(item, Sound)]
     assert sum(len(sound.samples) for sound in sounds) > 0.1 * SAMPLE_RATE
     assert np.median(np.concatenate([sound.samples for sound in sounds])) == pytest.approx(0.25, abs=0.01)
@@ -216,7 +222,7 @@ def test_a_stereo_microphone_with_one_channel_turned_over_is_heard(monkeypatch: 
     module.InputStream = Stereo
     module.query_devices = lambda kind: {"name": "Pair", "default_samplerate": 48_000, "max_input_channels": 2}
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    items = collect(source_of(FakeCamera(1000), audio=None), lambda items: len(frames_in(items)) >= 40)
+    items = collect(source_of(FakeCamera(1000), audio=None), filmed_and_heard)
     heard = [item.samples for item in items if isinstance(item, Sound)]
     assert np.abs(np.concatenate(heard)[SAMPLE_RATE // 10 :]).max() > 0.9
 

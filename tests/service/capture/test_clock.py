@@ -139,3 +139,18 @@ def test_jitter_alone_moves_the_clock_by_nothing() -> None:
     times = [clock.picture(t, 0.04, t + (n * 7 % 13) / 50) for n, t in enumerate(senders)]
     assert times == pytest.approx([t + times[0] for t in senders])
     assert metrics.CLOCK_SLEWED._value.get() == before
+
+
+@pytest.mark.parametrize("ahead", [0.2, 0.45, 0.9, 3.0, 60.0])
+def test_pictures_that_begin_behind_the_sound_of_a_live_stream_go_on_at_once(ahead: float) -> None:
+    clock = SessionClock()
+    clock.begin(0.0)
+    heard = [clock.sound(100 + ahead + n * 0.04, 0.04, n * 0.04) for n in range(10)]
+    seen = []
+    for n in range(10, 100):
+        heard.append(clock.sound(100 + ahead + n * 0.04, 0.04, n * 0.04))
+        seen.append(clock.picture(100 + n * 0.04, 0.04, n * 0.04))
+    assert [other - one for one, other in pairwise(seen)] == pytest.approx([0.04] * 89, abs=0.01)
+    assert 0 <= seen[0] <= 0.4
+    assert all(one < other for one, other in pairwise(heard))
+    assert heard[-1] == pytest.approx(99 * 0.04, abs=0.5)

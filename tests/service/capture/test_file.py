@@ -2,8 +2,10 @@
 
 import gc
 import os
+import subprocess
 import threading
 import time
+import wave
 from itertools import pairwise
 from pathlib import Path
 
@@ -96,6 +98,21 @@ def test_every_number_of_channels_becomes_one_as_loud(tmp_path: Path, channels: 
     samples = samples_of(items_of(path))
     loudness = np.abs(samples[1000:4000]).max()
     assert loudness == pytest.approx(0.5, rel=0.1) if channels < 3 else 0.2 < loudness <= 1.5
+
+
+@pytest.mark.parametrize("channels", [3, 9, 16, 24, 64])
+def test_many_channels_cost_no_process(tmp_path: Path, channels: int) -> None:
+    """Interfaces of sound studios and arrays of microphones have them; their names of places do not go so far."""
+    path = tmp_path / "a.wav"
+    tone = np.round(beep(1.0, at=0.0, rate=SAMPLE_RATE) * 32_767).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(np.repeat(tone[:, None], channels, axis=1).tobytes())
+    samples = samples_of(items_of(path))
+    assert len(samples) == pytest.approx(SAMPLE_RATE, abs=2000)
+    assert 0.3 < np.abs(samples[1000:4000]).max() <= 1.5
 
 
 def test_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
@@ -256,8 +273,11 @@ def test_realtime_releases_no_frame_before_its_time(tmp_path: Path) -> None:
 def test_stopping_ends_a_paced_file_at_once(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "slow.mkv", stamps=[0, 60.0])
     stop = threading.Event()
-    threading.Timer(0.1, stop.set).start()
-    items = list(open_source(str(path), realtime=True).read(stop))
+    items: list[Item] = []
+    for item in open_source(str(path), realtime=True).read(stop):
+        items.append(item)
+        if isinstance(item, Frame):
+            threading.Timer(0.1, stop.set).start()
     assert len(frames_of(items)) == 1
 
 
@@ -294,3 +314,13 @@ def test_a_file_of_which_nothing_decodes_gets_a_sentence(tmp_path: Path) -> None
     path.write_bytes(blank_pictures(path.read_bytes(), range(5)))
     with pytest.raises(UserError, match="can be decoded"):
         items_of(path)
+
+
+def test_a_film_whose_key_is_not_here_is_said_to_be_encrypted(tmp_path: Path) -> None:
+    write_clip(tmp_path / "plain.mp4")
+    command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "plain.mp4"), "-c", "copy"]
+    command += ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb"]
+    command += ["-encryption_kid", "a7e61c373e219033c21091fa607bf3b8", str(tmp_path / "locked.mp4")]
+    subprocess.run(command, check=True)
+    with pytest.raises(UserError, match="it is encrypted"):
+        items_of(tmp_path / "locked.mp4")

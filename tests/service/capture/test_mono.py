@@ -65,3 +65,14 @@ def test_a_plug_turned_over_on_the_way_is_followed_without_a_click() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 4, 6])
 def test_any_number_of_channels_is_taken(channels: int) -> None:
     assert MonoMixer()(np.zeros((channels, 100), np.float32)).shape == (100,)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_that_are_no_numbers_are_silence(channels: int) -> None:
+    sound = np.stack([voice()] * channels)
+    broken = sound.copy()
+    broken[:, 1000:1010], broken[:, 2000], broken[:, 3000] = np.nan, np.inf, -3e38
+    mixed, wanted = MonoMixer()(broken), MonoMixer()(sound)
+    assert np.isfinite(mixed).all()
+    assert np.abs(mixed).max() <= 4.0
+    np.testing.assert_allclose(np.delete(mixed, slice(990, 3100)), np.delete(wanted, slice(990, 3100)), atol=1e-6)

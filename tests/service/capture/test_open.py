@@ -60,7 +60,7 @@ def test_addresses_are_not_contacted_and_their_labels_hold_no_secret() -> None:
         ("rtsp://host:99999/x", "cannot be read"),
         ("rtsp://admin:12/3@host/x", "percent-encode the password"),
         ("rtsp://host/x?transport=pigeon", "auto, tcp or udp"),
-        ("rtsp://host/x?rotate=45", "none of 90, 180, 270"),
+        ("rtsp://host/x?rotate=45", "takes 90, 180 or 270"),
         ("camera:0?size=big", "is no size"),
         ("camera:0?size=0x0", "is no size"),
         ("camera:0?fps=0", "not a number above 0"),

@@ -1,5 +1,6 @@
 """The picture as it is meant to be shown, made by encoders with the marks of real cameras and studios."""
 
+import struct
 import subprocess
 import threading
 from collections.abc import Callable
@@ -152,6 +153,36 @@ def test_a_camera_that_hangs_otherwise_is_turned(tmp_path: Path, degrees: int, t
     frames, detail = read(f"file:{path}?rotate={degrees}")
     assert difference(frames[0].image, whole) < 3
     assert f"turned by {degrees} degrees as asked" in detail
+
+
+@pytest.mark.parametrize(
+    ("matrix", "said"),
+    [
+        ((1, 0, 0, 1), None),
+        ((-1, 0, 0, 1), "mirrored as the file says"),
+        ((-1, 0, 0, -1), "turned by 180 degrees as the file says"),
+        ((1, 0, 0, -1), "mirrored and turned by 180 degrees as the file says"),
+        ((0, 1, 1, 0), "mirrored and turned by 270 degrees as the file says"),
+        ((0, 1, -1, 0), "turned by 90 degrees as the file says"),
+        ((0, -1, -1, 0), "mirrored and turned by 90 degrees as the file says"),
+        ((0, -1, 1, 0), "turned by 270 degrees as the file says"),
+    ],
+)
+def test_a_display_matrix_turns_and_mirrors_as_in_a_player(
+    tmp_path: Path, matrix: tuple[int, int, int, int], said: str | None
+) -> None:
+    path = write_pictures(tmp_path / "a.mp4", [disc(320, 180, 40, (0.3, 0.4))] * 2)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44  # ISO 14496-12, 8.3.2: the matrix follows version, times, layer and volume
+    a, b, c, d = (number << 16 for number in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    frames, detail = read(path)
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-vframes", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    shown = np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, np.uint8)
+    assert frames[0].image.shape == ((180, 320, 3) if matrix[0] else (320, 180, 3))
+    assert difference(frames[0].image, shown.reshape(frames[0].image.shape)) < 2
+    assert said in detail if said else ";" not in detail
 
 
 def test_colours_are_read_by_the_matrix_that_the_file_names(tmp_path: Path) -> None:

@@ -1,14 +1,11 @@
-"""Addresses: a real RTSP server that dies and comes back, and real HTTP servers."""
+"""HTTP: real servers that send recordings and live streams, whole, cut, in bursts, or something else."""
 
+import contextlib
 import functools
-import signal
-import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import cv2
@@ -16,205 +13,12 @@ import numpy as np
 import psutil
 import pytest
 from helpers.clips import beep, picture, write_clip
-from helpers.rtsp import RtspServer
+from helpers.watcher import PATIENCE, QUICK, Watcher, http_server
 
-from service import metrics
 from service.capture.inbox import Inbox
-from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
+from service.capture.media import Frame, State, StateChange
 from service.capture.open import open_source
 from service.capture.reader import SourceReader
-from service.capture.source import Timeouts
-
-PATIENCE = 30.0  # seconds after which a test gives up waiting
-QUICK = Timeouts(open=5.0, read=3.0, stall=0.5)
-
-
-class Watcher:
-    """Reads a source in a thread and lets the test wait for what it wants to see."""
-
-    def __init__(self, url: str, timeouts: Timeouts = QUICK, *, realtime: bool = True) -> None:
-        self.items: list[Item] = []
-        self.stop = threading.Event()
-        self._changed = threading.Condition()
-        self._source = open_source(url, realtime=realtime, timeouts=timeouts)
-        self._thread = threading.Thread(target=self._read, daemon=True)
-
-    def __enter__(self) -> "Watcher":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def _read(self) -> None:
-        for item in self._source.read(self.stop):
-            with self._changed:
-                self.items.append(item)
-                self._changed.notify_all()
-
-    def wait_for(self, seen: Callable[[list[Item]], bool]) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: seen(self.items), PATIENCE), self.states
-
-    @property
-    def states(self) -> list[State]:
-        return [item.state for item in self.items if isinstance(item, StateChange)]
-
-    @property
-    def frames(self) -> list[Frame]:
-        return [item for item in self.items if isinstance(item, Frame)]
-
-    @property
-    def sounds(self) -> list[Sound]:
-        return [item for item in self.items if isinstance(item, Sound)]
-
-    def wait_for_state(self, *states: State) -> None:
-        """Until the last states are `states`."""
-        self.wait_for(lambda _: tuple(self.states[-len(states) :]) == states)
-
-    def wait_for_media(self, frames: int) -> None:
-        """Until so many more frames came."""
-        wanted = len(self.frames) + frames
-        self.wait_for(lambda _: len(self.frames) >= wanted)
-
-
-@pytest.fixture
-def rtsp(tmp_path: Path) -> Iterator[RtspServer]:
-    clip = write_clip(tmp_path / "clip.mp4", seconds=30.0, sound=beep(30.0, at=1.0))
-    server = RtspServer(clip, sound=True)
-    server.start()
-    yield server
-    server.stop()
-
-
-def test_rtsp_gives_frames_and_sound(rtsp: RtspServer) -> None:
-    with Watcher(rtsp.url) as watcher:
-        watcher.wait_for_media(50)
-    assert watcher.states[:2] == [State.CONNECTING, State.LIVE]
-    assert watcher.frames[0].image.shape == (90, 160, 3)
-    assert watcher.frames[0].image[80, 10].min() > 230
-    periods = np.diff([frame.t for frame in watcher.frames])
-    assert np.median(periods) == pytest.approx(0.04, abs=0.002)
-    ends = [sound.t + len(sound.samples) / SAMPLE_RATE for sound in watcher.sounds]
-    assert np.abs(np.array([sound.t for sound in watcher.sounds[1:]]) - ends[:-1]).max() < 0.06
-    assert abs(watcher.sounds[0].t - watcher.frames[0].t) < 1.0
-
-
-def test_rtsp_sound_stays_with_its_picture(rtsp: RtspServer) -> None:
-    with Watcher(rtsp.url) as watcher:
-        watcher.wait_for_media(45)
-        watcher.wait_for(lambda _: watcher.sounds[-1].t > watcher.frames[40].t)
-    # The clip beeps at its second 1, where picture 25 is shown, whose brightness tells its number.
-    beeping = next(sound for sound in watcher.sounds if np.abs(sound.samples).max() > 0.2)
-    onset = beeping.t + int(np.argmax(np.abs(beeping.samples) > 0.2)) / SAMPLE_RATE
-    levels = np.array([frame.image[10, 10, 0] for frame in watcher.frames], int)
-    shown = watcher.frames[int(np.argmin(np.abs(levels - 125)))].t
-    assert onset == pytest.approx(shown, abs=0.15)
-
-
-def test_rtsp_that_dies_is_reconnected_and_time_goes_on(rtsp: RtspServer) -> None:
-    before = metrics.RECONNECTS.labels("source")._value.get()
-    with Watcher(rtsp.url) as watcher:
-        watcher.wait_for_media(10)
-        rtsp.stop()
-        watcher.wait_for(lambda _: watcher.states[-1] is State.RECONNECTING)
-        lost = len(watcher.frames)
-        died = time.monotonic()
-        rtsp.start()
-        watcher.wait_for_state(State.LIVE)
-        watcher.wait_for_media(10)
-        away = time.monotonic() - died
-    times = [frame.t for frame in watcher.frames]
-    assert np.diff(times).min() > 0
-    assert times[lost] - times[lost - 1] < away + 1.0
-    assert metrics.RECONNECTS.labels("source")._value.get() > before
-
-
-def test_rtsp_that_falls_silent_is_stalled_then_live_again(rtsp: RtspServer) -> None:
-    with Watcher(rtsp.url, Timeouts(open=5.0, read=20.0, stall=0.5)) as watcher:
-        watcher.wait_for_media(10)
-        rtsp.pause(signal.SIGSTOP)
-        watcher.wait_for_state(State.LIVE, State.STALLED)
-        rtsp.pause(signal.SIGCONT)
-        watcher.wait_for_state(State.STALLED, State.LIVE)
-
-
-def test_rtsp_silence_beyond_the_read_timeout_counts_as_lost(rtsp: RtspServer) -> None:
-    with Watcher(rtsp.url, Timeouts(open=2.0, read=1.0, stall=0.3)) as watcher:
-        watcher.wait_for_media(5)
-        rtsp.pause(signal.SIGSTOP)
-        watcher.wait_for_state(State.LIVE, State.STALLED, State.RECONNECTING)
-        rtsp.pause(signal.SIGCONT)
-
-
-def test_an_address_that_is_not_there_yet_is_waited_for(rtsp: RtspServer) -> None:
-    rtsp.stop()
-    with Watcher(rtsp.url.replace("://", "://user:hunter2@")) as watcher:
-        watcher.wait_for(lambda items: len(items) >= 2)
-        assert set(watcher.states) == {State.CONNECTING}
-        rtsp.start()
-        watcher.wait_for_state(State.LIVE)
-    assert "hunter2" not in str([item for item in watcher.items if isinstance(item, StateChange)])
-
-
-def test_an_rtsp_path_that_does_not_exist_fails(rtsp: RtspServer) -> None:
-    with Watcher(rtsp.url.replace("/clip", "/nothing")) as watcher:
-        watcher.wait_for_state(State.CONNECTING, State.FAILED)
-
-
-def test_a_server_that_never_answers_does_not_hold_up_stopping() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        port = mute.getsockname()[1]
-        with Watcher(f"rtsp://127.0.0.1:{port}/x", Timeouts(open=60.0, read=60.0)) as watcher:
-            watcher.wait_for_state(State.CONNECTING)
-            asked = time.monotonic()
-        assert time.monotonic() - asked < 5.0  # far below the 60 s of the open time-out
-
-
-def test_the_open_timeout_interrupts() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        port = mute.getsockname()[1]
-        with Watcher(f"rtsp://127.0.0.1:{port}/x", Timeouts(open=0.3, read=0.3)) as watcher:
-            watcher.wait_for(lambda items: any("no answer within 0.3 s" in str(item) for item in items))
-
-
-@contextmanager
-def http_server(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.mark.parametrize("transport", ["", "?transport=auto", "?transport=udp"])
-def test_a_camera_that_refuses_tcp_is_read_over_udp(tmp_path: Path, transport: str) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", seconds=20.0)
-    server = RtspServer(clip, sound=False, udp=True)
-    server.start()
-    try:
-        with Watcher(server.url + transport) as watcher:
-            watcher.wait_for_media(20)
-        assert watcher.states[:2] == [State.CONNECTING, State.LIVE]
-    finally:
-        server.stop()
-
-
-def test_a_camera_that_refuses_tcp_is_not_read_where_tcp_was_asked_for(tmp_path: Path) -> None:
-    server = RtspServer(write_clip(tmp_path / "clip.mp4", seconds=20.0), sound=False, udp=True)
-    server.start()
-    try:
-        with Watcher(f"{server.url}?transport=tcp") as watcher:
-            watcher.wait_for(lambda items: len(items) >= 2)
-        assert watcher.frames == []
-        assert "trying again" in watcher.items[1].detail  # type: ignore[union-attr]
-    finally:
-        server.stop()
 
 
 class QuietFiles(SimpleHTTPRequestHandler):
@@ -305,6 +109,32 @@ class Chunked(QuietFiles):
             piece = data[at : at + 10_000]
             self.wfile.write(b"%x\r\n" % len(piece) + piece + b"\r\n")
         self.wfile.write(b"0\r\n\r\n")
+
+
+class Ranges(QuietFiles):
+    """Answers requests for ranges, and closes a connection where asked to without saying so (HTTP/1.1)."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        data = (Path(self.directory) / self.path[1:]).read_bytes()
+        start = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # who goes elsewhere hangs up
+            self.wfile.write(data[start:])
+
+
+def test_no_picture_is_lost_on_the_way_to_an_index_at_the_end_and_back(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", size=(640, 360), seconds=40.0)
+    assert path.stat().st_size > 500_000  # more than FFmpeg keeps in memory
+    with http_server(functools.partial(Ranges, directory=str(tmp_path))) as address:
+        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=QUICK).read(threading.Event()))
+    assert sum(isinstance(item, Frame) for item in items) == 1000
+    assert isinstance(items[-1], StateChange)
+    assert items[-1].state is State.ENDED
 
 
 @pytest.mark.parametrize("server", [NoRanges, UntilClosed, Chunked, QuietFiles])

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import psutil
@@ -48,13 +49,13 @@ class Reading:
         return [item.state for item in self.items if isinstance(item, StateChange)]
 
     async def until(self, reached: Callable[[], object]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not reached():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def over(self) -> None:
         self.go_on.set()
-        await asyncio.to_thread(self._thread.join, 30)
+        await asyncio.to_thread(self._thread.join, 60)
         assert not self._thread.is_alive()
 
 
@@ -131,7 +132,8 @@ def test_a_reader_that_stalled_is_live_again_at_once_and_memory_is_flat() -> Non
             reading.go_on.set()
             await reading.until(lambda: len(reading.frames()) > seen + 10)
             before, after = reading.frames()[seen - 1], reading.frames()[seen]
-            assert newest - (after.t - reading.frames()[0].t) < 4 / 30  # encoder, network and decoder hold one each
+            # Encoder, network and decoder hold one each, and more on a busy machine; the queues would hold 5 s.
+            assert newest - (after.t - reading.frames()[0].t) < 0.5
             assert after.t - before.t > 5
             assert dropped("newest_wins") - lost == pytest.approx((after.t - before.t) * 30, abs=20)
             assert dropped("sound_overflow") - lost_sound > 50
@@ -203,7 +205,7 @@ def test_a_peer_that_never_comes_is_cleaned_up(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_paused_picture_is_a_stall_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webrtc, "STALLED_AFTER", 0.5)
+    monkeypatch.setattr(webrtc, "STALLED_AFTER", 1.5)
     monkeypatch.setattr(webrtc, "GONE_AFTER", 3.0)
 
     async def scenario() -> Reading:
@@ -243,7 +245,7 @@ def test_the_peer_is_let_go_when_the_reader_leaves() -> None:
         reading = Reading(source)
         await reading.until(reading.frames)
         reading.stop.set()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 60)
         assert connection.connectionState == "closed"
         await sender.close()
         await reading.over()
@@ -265,7 +267,7 @@ def test_tracks_end_quietly_after_close() -> None:
             track = source._connection.getTransceivers()[0].receiver.track
             await source.close()
             with pytest.raises(MediaStreamError):
-                await asyncio.wait_for(track.recv(), 5)
+                await asyncio.wait_for(track.recv(), 60)
 
     asyncio.run(scenario())
 
@@ -280,3 +282,32 @@ def test_a_stereo_track_with_one_channel_turned_over_is_heard() -> None:
         frame.sample_rate = 48_000
         heard += [sound.samples for sound in resample(frame, at / 48_000)]
     assert np.abs(np.concatenate(heard)[SAMPLE_RATE // 10 :]).max() == pytest.approx(12_000 / 32_768, rel=0.02)
+
+
+def leaping(sender: RTCPeerConnection, jump: float) -> None:
+    """Lets the RTP stamps of the sender's picture jump by `jump` seconds after its first 45 pictures."""
+    (track,) = [one for one in sender.getSenders() if one.track.kind == "video"]
+    encode, sent = track._next_encoded_frame, iter(range(10_000))
+
+    async def leap(codec: Any) -> Any:
+        encoded = await encode(codec)
+        encoded.timestamp += round((20_000 + (jump if next(sent) > 45 else 0)) * 90_000)
+        return encoded
+
+    track._next_encoded_frame = leap
+
+
+@pytest.mark.parametrize("jump", [-10_000.0, 10_000.0, -1.0])
+def test_a_peer_whose_stamps_jump_goes_on_at_its_arrival(jump: float) -> None:
+    async def scenario() -> None:
+        async with connected(MovingPicture(), Beeps()) as (sender, _, reading):
+            leaping(sender, jump)
+            await reading.until(lambda: len(reading.frames()) > 100)
+        frames, sounds = reading.frames(), reading.sounds()
+        assert all(one.t < other.t for one, other in pairwise(frames))
+        late = [frame.entered - frame.t for frame in frames]
+        assert max(late) - min(late) < 0.5  # the session's time goes on as arrival does
+        assert abs(sounds[-1].t - frames[-1].t) < 0.5
+        assert set(reading.states()) == {State.CONNECTING, State.LIVE}
+
+    asyncio.run(scenario())

@@ -1,0 +1,37 @@
+"""Markers of a recording, as people's files have them."""
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import UserError
+from service.capture.marker_file import Marker, read_markers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label,time\nfilm,12.5\nrest,3\n",
+        "onset\ttrial_type\n12.5\tfilm\n3\trest\n",
+        "\ufeffTime;Label\n12.5;film\n\n3;rest",
+    ],
+)
+def test_the_usual_files_are_read_in_the_order_of_time(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+    assert read_markers(tmp_path / "m.csv") == [Marker(3.0, "rest"), Marker(12.5, "film")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("label,when\nfilm,1\n", "names the columns label, when; markers need a column label and a column time"),
+        ("label,time\nfilm,soon\n", "line 2: 'soon' is no time"),
+        ("label,time\n,4\n", "line 2: the marker at 4 s has no label"),
+        ("label,time\nfilm,-1\n", "'-1' is no time"),
+        ("", "names the columns .none."),
+    ],
+)
+def test_what_is_no_marker_is_refused_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_markers(tmp_path / "m.csv")
