@@ -14,7 +14,7 @@ from service.perception.mel import MelStream
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Hold what a model says of one face at one time. What the model does not give is None, or empty.
+    """Hold what a model reads from one face at one time. A value that the model does not give is None, or empty.
 
     Attributes:
         track: Number of the face's track.
@@ -23,13 +23,14 @@ class Estimate:
         arousal: -1 to 1.
         std: One standard deviation of valence and of arousal.
         expression: (7,) probabilities in the order of `models.labels.EXPRESSIONS`.
-        certainty: Probability of the likeliest class, all eight counted; None from a model that was not taught to
-            doubt.
+        certainty: Probability of the likeliest class, all eight counted; None from a model that was not trained
+            to be uncertain.
         other: Probability of an eighth class, before the seven were renormalised.
         aus: Probability that an action unit is present, by its name, such as "AU12".
         intensities: Intensity of an action unit, 0 to 5, by its name.
         intensity_std: One standard deviation of an intensity, by the unit's name.
         occluded: Probability that the face is covered in part, 0 to 1.
+        openface: OpenFace's intensity of action units, 0 to 5, by name; None where its predictors were not imported.
         raw: Valence and arousal of the face alone, where `valence` and `arousal` include the voice.
         compound: (11,) scores in the order of `models.labels.COMPOUND_EXPRESSIONS`.
         missing: Inputs that the model was trained with and did not get.
@@ -47,6 +48,7 @@ class Estimate:
     intensities: dict[str, float] = field(default_factory=dict)
     intensity_std: dict[str, float] = field(default_factory=dict)
     occluded: float | None = None
+    openface: dict[str, float] | None = None
     raw: tuple[float | None, float | None] | None = None
     compound: NDArray[np.float32] | None = None
     missing: tuple[str, ...] = ()
@@ -61,7 +63,7 @@ class Adapter(Protocol):
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
         """Return the network's inputs for all `faces` of the frame at `t` seconds, stacked along axis 0.
 
-        None says that nothing is to be run now and the last estimates hold.
+        None means that nothing is to be run now, and that the last estimates still hold.
         """
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:

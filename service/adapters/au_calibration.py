@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 class AUCalibration:
-    """Of one face. Frames come one a slot of the grid of 30 a second."""
+    """Hold the calibration of one face's action units; frames come one for each slot of a grid of 30 a second."""
 
     def __init__(self) -> None:
         self._histogram = np.zeros((len(INTENSITIES), _BINS), np.int64)
@@ -49,14 +49,14 @@ class AUCalibration:
         return np.concatenate((_mean(self._intensities), np.where(np.isfinite(share), share >= _PRESENT, np.nan)))
 
     def _floor(self) -> Floats:
-        """(17,): the lowest bin beyond the quantile, 0 until enough frames were seen."""
+        """Return (17,), the lowest bin beyond the quantile; it is 0 until enough frames were seen."""
         seen = self._histogram.sum(1)
         first = (self._histogram.cumsum(1) > _QUANTILE * seen[:, None]).argmax(1)
         return np.where(seen >= _FEWEST, _LOW + (first + 0.5) * (_HIGH - _LOW) / _BINS, 0)
 
 
 def _mean(frames: "deque[Floats]") -> Floats:
-    """Over the frames that have a value."""
+    """Return the mean over the frames that have a value."""
     x = np.stack(frames)
     n = np.isfinite(x).sum(0)
     return np.where(n > 0, np.nansum(x, 0) / np.maximum(n, 1), np.nan)

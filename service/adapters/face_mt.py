@@ -13,6 +13,7 @@ from engines.errors import WeightsError
 from engines.load import Loaded
 from engines.openvino import core
 from models.labels import EXPRESSIONS
+from service.adapters import openface
 from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.perception.face import Face
@@ -24,7 +25,7 @@ _METADATA = "framework"  # where OpenVINO keeps an ONNX file's metadata
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the columns of the outputs are called, as the weight file says."""
+    """Hold the names of the output columns, as the weight file gives them."""
 
     expressions: tuple[str, ...]
     aus: tuple[str, ...]
@@ -32,7 +33,7 @@ class Names:
 
 @cache
 def read_names(path: Path) -> Names:
-    """From the metadata of the ONNX file. Raises `WeightsError` if it has none or its first seven are not ours."""
+    """Return the names in the ONNX file. Raise `WeightsError` if it has none or its first seven differ from ours."""
     try:
         info = core().read_model(path).get_rt_info([_METADATA])
         names = Names(*(tuple(json.loads(str(info[key]))) for key in ("expressions", "aus")))
@@ -46,18 +47,19 @@ def read_names(path: Path) -> Names:
 
 
 class FaceMT:
-    """Keeps no state: each face is read from its own crop."""
+    """Read each face from its own crop; keep state only for OpenFace's intensities, where they were imported."""
 
     def __init__(self, loaded: Loaded, options: ModelOptions | None = None) -> None:
         """Read the outputs' names from the weight file; none of the `options` concerns this model."""
         self._names = read_names(loaded.weights.location)
+        self._beside = openface.imported()
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
-        """`face`: (N, 112, 112, 3) uint8."""
+        """Return the crops as `face`, (N, 112, 112, 3) uint8."""
         return {"face": np.stack([face.crop for face in faces])} if faces else None
 
     def estimates(self, t: float, faces: Sequence[Face], outputs: Arrays) -> dict[int, Estimate]:
-        """One for each face; probabilities under a balanced prior, contempt as `other`."""
+        """Return one estimate for each face; probabilities are under a balanced prior, with contempt as `other`."""
         seven = len(EXPRESSIONS)
         expression = outputs["expression"].astype(np.float32)
         basic = expression[:, :seven]
@@ -66,6 +68,7 @@ class FaceMT:
         units = (aus, outputs["intensities"], outputs["intensity_std"]) if "intensities" in outputs else (aus,)
         covered = outputs["occluded"][:, 0].tolist() if "occluded" in outputs else [None] * len(faces)
         numbers = (outputs["valence_arousal"], outputs["std"], expression[:, seven:].sum(1), expression.max(1))
+        beside = {} if self._beside is None else self._beside(t, faces)
         rows = zip(faces, basic, covered, *(values.tolist() for values in (*numbers, *units)), strict=True)
         return {
             face.track: Estimate(
@@ -81,6 +84,7 @@ class FaceMT:
                 aus=self._named(of_units[0]),
                 intensities=self._named(of_units[1]) if len(of_units) > 1 else {},
                 intensity_std=self._named(of_units[2]) if len(of_units) > 1 else {},
+                openface=beside.get(face.track),
             )
             for face, shares, occluded, va, std, other, certainty, *of_units in rows
         }
@@ -89,4 +93,4 @@ class FaceMT:
         return dict(zip(self._names.aus, units, strict=True))
 
     def unanswered(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, because no state is kept."""

@@ -12,7 +12,7 @@ from engines.openvino import OpenVinoEngine, core
 from service.perception.networks import IRIS, POSE_DETECTION, POSE_LANDMARK, Network
 
 FACE = "face-mt"  # gives action units and deep features
-FILES = (IRIS, POSE_DETECTION, POSE_LANDMARK)  # besides
+FILES = (IRIS, POSE_DETECTION, POSE_LANDMARK)  # the other networks that are run
 
 
 class FeatureEngine:

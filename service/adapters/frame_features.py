@@ -109,7 +109,7 @@ class FrameFeatures:
 
     @property
     def tracks(self) -> tuple[int, ...]:
-        """The tracks of which something is remembered."""
+        """Return the tracks of which something is remembered."""
         return tuple(self._people)
 
     def ask(self, t: float, faces: Sequence[Face]) -> Arrays | None:

@@ -5,7 +5,7 @@ Deng et al. (2020).
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
 from service.adapters.pacing import FORGET, Carried, Pacer
+from service.adapters.window_ring import WindowRing
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
@@ -24,13 +25,19 @@ RATE = 30.0  # steps per second: the network was trained on the frames of 30 fps
 LAG = phase.FRAMES // 2  # frames that the published window looks ahead
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Hold a face at `t` seconds, and the pyramid of its grey picture, which all windows that it lies in share."""
+class _Motion:
+    """Hold one track: its newest faces, and the pyramids of the last 13 grey pictures, which their windows share."""
 
-    t: float
-    crop: NDArray[np.uint8]
-    levels: tuple[NDArray[np.complex128], ...]
+    def __init__(self, levels: Sequence[NDArray[np.complex128]]) -> None:
+        self.levels = [WindowRing(phase.FRAMES, level) for level in levels]
+        self.faces: deque[tuple[float, NDArray[np.uint8]]] = deque(maxlen=LAG + 1)  # seconds and crop
+
+    def phases(self, unwrap: phase.Unwrap) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (24, 48, 48) and (24, 24, 24) phase differences of the last 13 faces.
+
+        The first face is repeated where there are fewer, as published.
+        """
+        return phase.from_coefficients([level.window for level in self.levels], unwrap)
 
 
 class MIMAMO:
@@ -46,7 +53,7 @@ class MIMAMO:
         self._pacer = Pacer(options.rate or RATE)
         self._unwrap = options.unwrap
         self._state = Carried(loaded.engine.inputs["state"][1:], horizon=0 if options.legacy_axis else None)
-        self._seen: dict[int, deque[_Seen]] = {}
+        self._motions: dict[int, _Motion] = {}
         self._asked: dict[int, float] = {}  # track -> s, of the face that was asked about
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:
@@ -59,16 +66,16 @@ class MIMAMO:
         self._state.see(t, faces)
         if not faces or not self._pacer.due(t):
             return None
-        faces = [face for face in faces if len(self._seen[face.track]) > self._lag]
-        seen = [self._seen[face.track] for face in faces]
-        about = [frames[-1 - self._lag] for frames in seen]
-        self._asked = {face.track: one.t for face, one in zip(faces, about, strict=True)}
+        faces = [face for face in faces if len(self._motions[face.track].faces) > self._lag]
+        motions = [self._motions[face.track] for face in faces]
+        about = [motion.faces[-1 - self._lag] for motion in motions]
+        self._asked = {face.track: seen for face, (seen, _) in zip(faces, about, strict=True)}
         if not faces:
             self._pacer.answered()
             return None
-        maps = [phases(frames, self._unwrap) for frames in seen]
+        maps = [motion.phases(self._unwrap) for motion in motions]
         return {
-            "face": np.stack([one.crop for one in about]),
+            "face": np.stack([crop for _, crop in about]),
             "phase_0": np.stack([first for first, _ in maps]),
             "phase_1": np.stack([second for _, second in maps]),
             "state": self._state.stack(faces),
@@ -87,21 +94,16 @@ class MIMAMO:
         self._pacer.answered()
 
     def _push(self, t: float, faces: Sequence[Face]) -> None:
-        for track in [track for track, seen in self._seen.items() if t - seen[-1].t > FORGET]:
-            del self._seen[track]
+        for track in [track for track, motion in self._motions.items() if t - motion.faces[-1][0] > FORGET]:
+            del self._motions[track]
         if not faces:
             return
         levels = steerable_pyramid.coefficients(phase.grey(np.stack([face.crop for face in faces])))
         for i, face in enumerate(faces):
-            one = _Seen(t, face.crop, tuple(level[i] for level in levels))
-            self._seen.setdefault(face.track, deque(maxlen=phase.FRAMES)).append(one)
-
-
-def phases(frames: Sequence[_Seen], unwrap: phase.Unwrap) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return (24, 48, 48) and (24, 24, 24) phase differences of the last 13 faces.
-
-    The first face is repeated where there are fewer, as published.
-    """
-    window = [frames[0]] * (phase.FRAMES - len(frames)) + list(frames)
-    levels = [np.stack(level) for level in zip(*(one.levels for one in window), strict=True)]
-    return phase.from_coefficients(levels, unwrap)
+            of_face = [level[i] for level in levels]
+            if face.track in self._motions:
+                for ring, level in zip(self._motions[face.track].levels, of_face, strict=True):
+                    ring.push(level)
+            else:
+                self._motions[face.track] = _Motion(of_face)
+            self._motions[face.track].faces.append((t, face.crop))

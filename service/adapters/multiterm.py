@@ -19,6 +19,7 @@ from engines.papers import boosted
 from models.multiterm.live_windows import BlockWindows
 from models.multiterm.system import MultiTerm
 from models.multiterm.windows import FPS
+from models.registry import row
 from service.adapters.adapter import Estimate
 from service.adapters.face_mt import read_names
 from service.adapters.feature_engine import FACE, FeatureEngine
@@ -28,6 +29,7 @@ from service.perception.face import Face
 from service.perception.mel import MelStream
 
 MODEL = "multiterm"  # for --model
+ENGINE = row(MODEL).engine
 RATE = float(FPS)  # of the features
 
 
@@ -37,10 +39,9 @@ def load(engine: str, *, untrained: bool) -> Loaded:
     Raise `WeightsError` if there are no boosters and `untrained` is false, or if LightGBM is missing, and `EngineError`
     for another engine than OpenVINO in float32.
     """
-    if parse_engine(engine)[0] != "openvino" or parse_engine(engine)[1] not in ("auto", "fp32"):
-        raise EngineError(
-            f"{MODEL} runs on openvino:fp32, not on {engine}: its boosters were trained on its exact features."
-        )
+    backend, precision = parse_engine(engine)
+    if f"{backend}:{'fp32' if precision == 'auto' else precision}" != ENGINE:
+        raise EngineError(f"{MODEL} runs on {ENGINE}, not {engine}: its boosters were trained on its exact features.")
     if find_spec("lightgbm") is None:
         raise WeightsError(f"{MODEL} needs LightGBM; install it: pip install 'affectstream[multiterm]'.")
     networks = FeatureEngine(weights.path)

@@ -29,5 +29,5 @@ def make_adapter(model: str, loaded: Loaded, options: ModelOptions) -> Adapter:
 
 
 def rate_of(model: str, options: ModelOptions) -> float:
-    """Return the predictions a second that one session wants. Raise `EngineError` if there is no such model."""
+    """Return the predictions a second that are made for one session. Raise `EngineError` if there is no such model."""
     return options.rate or served_row(model).rate

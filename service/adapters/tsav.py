@@ -3,17 +3,16 @@
 Kuhnke et al. (2020).
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import SOUND_EMBEDDING, Arrays
+from engines.engine import SOUND_EMBEDDING, Arrays, KeepsSound
 from engines.load import Loaded
-from engines.split import SplitEngine
 from service.adapters.adapter import Estimate
+from service.adapters.face_ring import FaceRing
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
 from service.adapters.pacing import FORGET, Pacer, period_at
@@ -30,46 +29,32 @@ DELAY = SECONDS / 2  # s by which sound mode "delayed" lags, so that its window 
 _SILENCE = log_mel(np.zeros(0, np.float32))  # (64, 1001)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Hold a face at `t` seconds, crop and mask together in one (112, 112, 4) uint8 picture."""
-
-    t: float
-    picture: NDArray[np.uint8]
-
-
 class Clips:
     """Keep the faces of the last seconds by track, and make clips of them."""
 
     def __init__(self, delay: float) -> None:
         """Begin without faces; `delay` is how many seconds clips end before the newest face."""
         self._reach = delay + (CLIP_FRAMES - 1) * CLIP_STEP + HOLD  # s
-        self._tracks: dict[int, deque[_Seen]] = {}
+        self._tracks: dict[int, FaceRing] = {}
 
     def push(self, t: float, faces: Sequence[Face]) -> None:
         """Take in the faces of the frame at `t` seconds; drop those that no clip reaches, and tracks that are gone."""
         for face in faces:
-            picture = np.empty((*face.mask.shape, 4), np.uint8)
-            picture[..., :3], picture[..., 3] = face.crop, face.mask
-            self._tracks.setdefault(face.track, deque()).append(_Seen(t, picture))
-        for track, seen in list(self._tracks.items()):
-            while seen and t - seen[0].t > self._reach:
-                seen.popleft()
-            if not seen or t - seen[-1].t > FORGET:
+            if face.track not in self._tracks:
+                self._tracks[face.track] = FaceRing(self._reach)
+            self._tracks[face.track].push(t, face)
+        for track, ring in list(self._tracks.items()):
+            ring.drop(t)
+            if not len(ring) or t - ring.newest > FORGET:
                 del self._tracks[track]
 
     def clips(self, tracks: Sequence[int], t: float) -> NDArray[np.uint8]:
         """Return (N, 8, 112, 112, 4) uint8: each face at t - 1.4 s, ..., t; black where there was none."""
-        clips = np.empty((len(tracks), CLIP_FRAMES, 112, 112, 4), np.uint8)
+        clips = np.zeros((len(tracks), CLIP_FRAMES, 112, 112, 4), np.uint8)
+        wanted = [t - (CLIP_FRAMES - 1 - slot) * CLIP_STEP for slot in range(CLIP_FRAMES)]
         for clip, track in zip(clips, tracks, strict=True):
-            seen, place = self._tracks.get(track, ()), -1
-            for slot in reversed(range(CLIP_FRAMES)):
-                wanted = t - (CLIP_FRAMES - 1 - slot) * CLIP_STEP
-                # There are faces later than `t` only where clips end before the newest face.
-                while -place <= len(seen) and seen[place].t > wanted + NEAREST:
-                    place -= 1
-                found = -place <= len(seen) and wanted - seen[place].t <= HOLD
-                clip[slot] = seen[place].picture if found else 0
+            if track in self._tracks:
+                self._tracks[track].clip(wanted, NEAREST, HOLD, clip)
         return clips
 
 
@@ -97,7 +82,7 @@ class TSAV:
         self._clips = Clips(self._delay)
         self._sound_period = 1.0 / (options.sound_rate or SOUND_RATE)
         engine = loaded.engine
-        self._unread = np.full(engine.kept, np.nan, np.float32) if isinstance(engine, SplitEngine) else None
+        self._unread = np.full(engine.kept, np.nan, np.float32) if isinstance(engine, KeepsSound) else None
         self._heard: _Heard | None = None
 
     def inputs(self, t: float, faces: Sequence[Face], mel: MelStream) -> Arrays | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.load import Loaded
+from models.networks import spectrogram
 from service.adapters.adapter import Estimate
 from service.adapters.medians import TrackMedians
 from service.adapters.options import ModelOptions
@@ -18,15 +19,13 @@ from service.adapters.outputs import estimates_of
 from service.adapters.pacing import Carried, Pacer
 from service.perception.align import CROP_SIZE
 from service.perception.face import Face
-from service.perception.mel import COLUMN_SECONDS, MELS, RANGE_DB, SILENCE_DB, MelStream
+from service.perception.mel import MelStream
 
 RATE = 30.0  # steps per second: the networks were trained on the frames of 30 fps videos
 SIZE = 96  # pixels
 HORIZON = {"mt-vgg-gru": 90, "av-mt-vgg-gru": 90}  # frames of a training sequence
 _HORIZON = 80  # of the others
 MEDIANS = ("cnn-", "fusion-")  # models whose paper takes medians over time
-PICTURE_HOP = 0.022  # s between columns of a sound picture (Kollias and Zafeiriou 2021, IV)
-_EPSILON = 1e-6
 
 
 class VGG:
@@ -37,6 +36,7 @@ class VGG:
         takes = loaded.engine.inputs
         self._landmarks = "landmarks" in takes
         self._sound = "sound" in takes
+        self._pictures = SoundPictures()
         self._pacer = Pacer(options.rate or RATE)
         horizon = HORIZON.get(loaded.weights.model, _HORIZON) if options.state == "chunk" else None
         self._state = Carried(takes["state"][1:], horizon) if "state" in takes else None
@@ -57,7 +57,7 @@ class VGG:
         if self._landmarks:
             given["landmarks"] = np.stack([landmarks_of(face) for face in faces])
         if self._sound:
-            picture = sound_picture(mel, t) if len(faces) == 1 else _silent()
+            picture = self._pictures.before(mel, t) if len(faces) == 1 else SILENT
             given["sound"] = np.repeat(picture[None], len(faces), axis=0)
         if self._state is not None:
             given["state"] = self._state.stack(faces)
@@ -88,28 +88,26 @@ def landmarks_of(face: Face) -> NDArray[np.float32]:
     return (points / ((CROP_SIZE - 1) / 2) - 1).reshape(-1).astype(np.float32)
 
 
-def sound_picture(mel: MelStream, t: float) -> NDArray[np.float32]:
-    """Return (3, 96, 96) in [-1, 1]: a picture of the last 2.1 s of sound before `t` seconds.
+class SoundPictures:
+    """Make the pictures of a session's sound (`models.networks.spectrogram`), computing each column once."""
 
-    The newest column is at the right, low frequencies are at the bottom. A column counts once all of its samples lie
-    before `t`.
-    """
-    newest = int(t / COLUMN_SECONDS + _EPSILON) - 1
-    back = np.round(PICTURE_HOP / COLUMN_SECONDS * np.arange(SIZE - 1, -1, -1)).astype(int)
-    columns = newest - back
-    db = np.full((MELS, SIZE), SILENCE_DB, np.float32)
-    there = (columns >= max(mel.first, mel.oldest, 0)) & (columns < mel.columns)
-    if mel.started and there.any():
-        first, last = columns[there].min(), columns[there].max() + 1
-        db[:, there] = mel.decibels(first, last)[:, columns[there] - first]
-    return _picture(db)
+    def __init__(self) -> None:
+        """Begin without columns."""
+        self._columns = np.zeros((spectrogram.SIZE, spectrogram.SIZE), np.float32)  # power, the oldest first
+        self._known = 0  # columns of the session that are computed
+
+    def before(self, mel: MelStream, t: float) -> NDArray[np.float32]:
+        """Return (3, 96, 96) in [-1, 1] of the last 2.1 s before `t` seconds; silence where there is no sound yet."""
+        wanted = spectrogram.columns_before(t)
+        have = min(wanted, spectrogram.complete(mel.samples_end))
+        new = min(have - self._known, spectrogram.SIZE)
+        if new > 0:
+            first, end = (have - new) * spectrogram.HOP, (have - 1) * spectrogram.HOP + spectrogram.WINDOW
+            power = spectrogram.power(mel.samples(first, end))
+            self._columns = np.concatenate([self._columns[:, new:], power], axis=1)
+        self._known = max(self._known, have)
+        missing = min(max(wanted - self._known, 0), spectrogram.SIZE)
+        return spectrogram.picture(np.pad(self._columns[:, missing:], ((0, 0), (0, missing))))
 
 
-def _picture(db: NDArray[np.float32]) -> NDArray[np.float32]:
-    stretched = 1 + 2 * np.maximum(db - db.max(), -np.float32(RANGE_DB)) / np.float32(RANGE_DB)
-    picture = cv2.resize(np.ascontiguousarray(stretched[::-1]), (SIZE, SIZE))
-    return np.repeat(np.asarray(picture, np.float32)[None], 3, axis=0)
-
-
-def _silent() -> NDArray[np.float32]:
-    return _picture(np.full((MELS, SIZE), SILENCE_DB, np.float32))
+SILENT = spectrogram.picture(np.zeros((spectrogram.SIZE, spectrogram.SIZE), np.float32))

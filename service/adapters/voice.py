@@ -1,7 +1,8 @@
 """The default model's sound branch, live: what the voice of the last seconds says, at a bounded rate of media time.
 
-Causal, and the same however the sound came in pieces: descriptors are computed in blocks that depend on the sound
-alone, and the network reads them at the first event of each `PERIOD`, while there is speech and enough of it.
+It is causal and does not depend on the pieces in which the sound came: descriptors are computed in blocks that depend
+on the sound alone, and the network reads them at the first event of each `PERIOD`, while there is speech and enough of
+it.
 """
 
 import json
@@ -34,7 +35,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Say how well a branch did where it was measured, which is its weight in the fusion.
+    """Hold the scores of the face or the voice branch on validation data, which weigh it in the fusion.
 
     Concordance of valence and of arousal, macro F1 of the expressions.
     """
@@ -60,7 +61,7 @@ class Voice:
 
 @cache
 def read_trust(path: Path) -> Trust | None:
-    """Return what the metadata of an ONNX file say, or None if they do not."""
+    """Return the validation scores in the metadata of an ONNX file, or None if there are none."""
     try:
         info = core().read_model(path).get_rt_info([_METADATA])
         return Trust(*(float(x) for x in json.loads(str(info["validation"]))))
@@ -75,7 +76,7 @@ def network_input(row: Floats, baseline: Baseline) -> Floats:
 
 
 class VoiceReader:
-    """Reads one session's voice. `infer` gives outputs for inputs, and the seconds spent waiting."""
+    """Read one session's voice. `infer` returns the outputs for inputs, and the seconds spent waiting."""
 
     def __init__(self, infer: Infer) -> None:
         self._infer = infer

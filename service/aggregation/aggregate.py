@@ -16,8 +16,10 @@ from service.aggregation.baseline import Baseline
 from service.aggregation.smooth import AffectFilter, ProbabilityFilter
 from service.aggregation.status import Doubt, QualityGate
 from service.aggregation.windows import EDGE, WINDOW_SECONDS, TrailingWindows
+from service.neutral import NeutralStep, StepInProgress
 from service.perception.face import Face
 from service.perception.picture_size import Scale
+from service.settings import Smoothing
 
 # s for which a last value is repeated; perception gives a face that was away longer a new track.
 HOLD_SECONDS = 1.0
@@ -27,6 +29,7 @@ FORGET_SECONDS = 2.0
 # with the published windows of the slow systems by five more.
 GATE_MEMORY = 10.0
 WINDOW_NAMES = tuple(f"{seconds:g}s" for seconds in WINDOW_SECONDS)
+_NEUTRAL = EXPRESSIONS.index("neutral")
 _AFFECT = 2  # columns of valence and arousal in the windows; those of the expressions follow
 _DIGITS = 4  # of affect: finer than any estimate, and seven rounded probabilities still sum to 1 within 0.001
 
@@ -45,19 +48,19 @@ class _Track:
         newest: Seconds of the last estimate that was used.
         arrived: Seconds at which that estimate came; a slow model, or one that looks back, gives it after `newest`.
         unread: Reasons for which the last estimate was not used; empty if it was.
-        occluded: What that estimate says of how likely the face is covered.
+        occluded: Probability in that estimate that the face is covered, 0 to 1; None if unknown.
         values: What the last estimate gave.
         missing: Reasons for what it did not give.
         last: The entry that went out last.
     """
 
     seen: float
+    affect: AffectFilter
+    expression: ProbabilityFilter
     gate: QualityGate = field(default_factory=QualityGate)
     doubt: Doubt = field(default_factory=Doubt)
     windows: TrailingWindows = field(default_factory=lambda: TrailingWindows(_AFFECT + len(EXPRESSIONS)))
     baseline: Baseline = field(default_factory=Baseline)
-    affect: AffectFilter = field(default_factory=AffectFilter)
-    expression: ProbabilityFilter = field(default_factory=ProbabilityFilter)
     gated: deque[tuple[float, bool]] = field(default_factory=deque)
     first: float | None = None
     newest: float | None = None
@@ -92,8 +95,11 @@ class Aggregator:
     The result depends on nothing but what `update` was given, in that order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, smoothing: Smoothing = "normal") -> None:
+        """Begin without faces; `smoothing` says how strongly valence, arousal and expressions are smoothed."""
+        self._smoothing = smoothing
         self._tracks: dict[int, _Track] = {}
+        self._step: StepInProgress | None = None
 
     def update(
         self, t: float, faces: Sequence[Face], estimates: Mapping[int, Estimate], engine_failed: bool = False
@@ -103,7 +109,7 @@ class Aggregator:
         Args:
             t: Seconds on the session clock, which never goes back.
             faces: The faces of this frame.
-            estimates: By track; where there is none, or none newer than the last, the last value is held.
+            estimates: Estimates by track; without one that is newer than the last, the last value is held.
             engine_failed: Whether estimates are missing because the engine failed.
         """
         entries = [self._present(t, face, estimates.get(face.track), engine_failed) for face in faces]
@@ -113,34 +119,64 @@ class Aggregator:
         return entries + [_lost(t, track) for track in lost if track.age(t) <= HOLD_SECONDS + EDGE]
 
     def reset_baseline(self) -> None:
-        """Start the neutral baseline of every track anew."""
+        """Start the neutral baseline of every track anew, and end a neutral step without a result."""
+        self._step = None
         for track in self._tracks.values():
             track.baseline.reset()
             # New dictionaries, because the old ones belong to entries that were returned.
-            track.values = {**track.values, "from_baseline": _UNKNOWN}
-            track.last = {**track.last, "from_baseline": _UNKNOWN}
+            anew = {"from_baseline": _UNKNOWN, "baseline": track.baseline.entry()}
+            track.values = {**track.values, **anew}
+            track.last = {**track.last, **anew}
+
+    def begin_neutral_step(self, t: float) -> None:
+        """Begin the neutral step: what is read from `t` seconds on shows how the people in view look when neutral."""
+        self._step = StepInProgress(t)
+
+    def neutral_step(self, t: float) -> NeutralStep | None:
+        """Return the neutral step as it is at `t` seconds, None without one; its result once, when its time is over.
+
+        The faces that were read long enough have their baseline from it from then on.
+        """
+        step = self._step
+        if step is None or not step.over(t):
+            return None if step is None else step.now(t)
+        self._step = None
+        result = step.result()
+        for face in result.faces:
+            track = self._tracks.get(face.track)
+            if track is not None and face.valence is not None and face.arousal is not None:
+                track.baseline.set((face.valence, face.arousal), face.read_s)
+        return result
 
     def scale(self, scale: Scale) -> None:
-        """Bring the boxes of lost faces into the pixels of a picture of the same shape but another size."""
+        """Convert the boxes of lost faces to the pixels of a picture with the same proportions and another size."""
         factors = (scale.x, scale.y, scale.x, scale.y)
         for track in self._tracks.values():
             box = [_rounded(x * factor, 1) for x, factor in zip(track.last["box"], factors, strict=True)]
             track.last = {**track.last, "box": box}
 
     def forget(self) -> None:
-        """Forget all tracks: in a picture of another shape, perception begins anew."""
+        """Forget all tracks: in a picture of other proportions, perception begins anew."""
         self._tracks.clear()
 
     def _present(self, t: float, face: Face, estimate: Estimate | None, engine_failed: bool) -> Entry:
         track = self._tracks.get(face.track)
         if track is None or t - track.seen > FORGET_SECONDS:
-            track = self._tracks[face.track] = _Track(seen=t)
+            track = self._tracks[face.track] = _Track(
+                t, AffectFilter(self._smoothing), ProbabilityFilter(self._smoothing)
+            )
         track.seen = t
         reasons = track.gate(face)
         track.note_gate(t, bool(reasons))
         new = estimate is not None and (track.newest is None or estimate.t > track.newest)
         # A late answer about a frame in which the face could not be read is of no more use than one that came at once.
         used = new and estimate is not None and not track.was_gated(estimate.t) and _take(t, track, estimate)
+        if used and self._step is not None and estimate is not None:
+            valence, arousal = _clipped(estimate.valence), _clipped(estimate.arousal)
+            if valence is not None and arousal is not None:
+                expression = estimate.expression
+                looks_neutral = None if expression is None else int(expression.argmax()) == _NEUTRAL
+                self._step.push(face.track, estimate.t, valence, arousal, looks_neutral)
         if reasons or track.unread:
             track.last = _abstained(t, track, face, reasons or track.unread)
         elif used:
@@ -185,6 +221,7 @@ def _abstained(t: float, track: _Track, face: Face, reasons: list[str]) -> Entry
         "raw": _UNKNOWN,
         "std": _UNKNOWN,
         "from_baseline": _UNKNOWN,
+        "baseline": track.baseline.entry(),
         "expression": None,
         "aus": {},
         "intensities": {},
@@ -223,7 +260,12 @@ def _read(track: _Track, estimate: Estimate) -> None:
         expression = _expression(track.expression(estimate.t, given), estimate.other)
     track.windows.push(estimate.t, row)
     if valence is not None and arousal is not None:
-        track.baseline.push(estimate.t, valence, arousal, None if expression is None else float(row[_AFFECT]))
+        shares = row[_AFFECT:]
+        looks_neutral = expression is not None and int(shares.argmax()) == _NEUTRAL
+        track.baseline.push(
+            estimate.t, valence, arousal, float(shares[_NEUTRAL]) if looks_neutral else None,
+            can_tell=expression is not None,
+        )  # fmt: skip
     track.first = estimate.t if track.first is None else track.first
     track.newest = estimate.t
     smooth = track.affect(estimate.t, valence, arousal)
@@ -234,6 +276,7 @@ def _read(track: _Track, estimate: Estimate) -> None:
         "raw": _pair(valence, arousal) if estimate.raw is None else _pair(*map(_clipped, estimate.raw)),
         "std": _UNKNOWN if estimate.std is None else _pair(*map(_about, estimate.std, smooth, (valence, arousal))),
         "from_baseline": _pair(*map(_difference, smooth, rest)),
+        "baseline": track.baseline.entry(),
         "expression": expression,
         "aus": {name: round(min(max(p, 0.0), 1.0), _DIGITS) + 0.0 for name, p in estimate.aus.items()},
         "intensities": {name: round(min(max(x, 0.0), 5.0), 2) + 0.0 for name, x in estimate.intensities.items()},
@@ -244,14 +287,15 @@ def _read(track: _Track, estimate: Estimate) -> None:
     if estimate.compound is not None:
         scores = (np.round(estimate.compound.astype(float), _DIGITS) + 0.0).tolist()
         track.values["compound"] = dict(zip(COMPOUND_EXPRESSIONS, scores, strict=True))
+    if estimate.openface is not None:
+        track.values["openface"] = {name: round(x, 2) + 0.0 for name, x in estimate.openface.items()}
     complete = valence is not None and arousal is not None and estimate.std and expression and estimate.aus
     track.missing = [] if complete else ["not_in_model"]
 
 
 def _warming(track: _Track) -> bool:
-    """Return whether windows or baseline, of what the model gives, are not complete yet."""
-    no_baseline = track.baseline.value is None and None not in track.values["raw"].values()
-    return no_baseline or None in track.values["windows"].values()
+    """Return whether windows are not complete yet. A baseline may never come: a face need not ever look neutral."""
+    return None in track.values["windows"].values()
 
 
 def _windows(track: _Track, t: float) -> Entry:
@@ -290,19 +334,12 @@ def _expression(probabilities: NDArray[np.float64], other: float | None) -> Entr
 
 def _finite(estimate: Estimate) -> bool:
     """Return whether all that the model gave are finite numbers, and the expressions a distribution."""
-    given = [
-        estimate.valence,
-        estimate.arousal,
-        estimate.other,
-        estimate.certainty,
-        estimate.occluded,
-        *(estimate.std or ()),
-        *(estimate.raw or ()),
-        *estimate.aus.values(),
-        *estimate.intensities.values(),
-        *estimate.intensity_std.values(),
-    ]
-    if not all(isfinite(x) for x in given if x is not None):
+    single = (estimate.valence, estimate.arousal, estimate.other, estimate.certainty, estimate.occluded)
+    # A sum is finite only if all that it adds is.
+    total = sum(x for x in (*single, *(estimate.std or ()), *(estimate.raw or ())) if x is not None)
+    for named in (estimate.aus, estimate.intensities, estimate.intensity_std, estimate.openface):
+        total += sum(named.values()) if named else 0.0
+    if not isfinite(total):
         return False
     expression = estimate.expression
     if expression is not None and not (np.isfinite(expression).all() and expression.max() > 0.0):

@@ -1,13 +1,14 @@
 """Face and voice at decision level: a mean with weights proportional to validation CCC (Kollias et al. 2020, eq. 3).
 
-The voice weighs what it was worth on a corpus that it had never heard. Its weight fades as its reading gets older and
-where the speech detector is less sure, and the operator can lower it. The expressions are pooled linearly by F1. The
-deviation is that of the mixture: it grows where the two disagree, and claims no independence of two looks at a person.
+The voice's weight is the score that it reached on a corpus that it was not trained on. The weight falls as the reading
+gets older and where the speech detector is less sure, and the operator can lower it. The expressions are pooled
+linearly by F1. The deviation is that of the mixture: it grows where the two disagree, and claims no independence of two
+looks at a person.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -23,7 +24,7 @@ from service.perception.speech import AudioStatus, SpeechDetector
 
 log = logging.getLogger(__name__)
 
-# Of a face network whose file does not say how it did: face-mt-1 on FER+'s test faces.
+# Scores of a face network whose file holds none: face-mt-1 on FER+'s test faces.
 FACE_TRUST = Trust(valence=0.877, arousal=0.878, expression=0.666)
 ENGINE = "openvino:fp32"  # a fifth of a millisecond for a second of sound: fewer bits would save nothing
 _DIGITS = 4
@@ -31,15 +32,18 @@ _NONE = Trust(0.0, 0.0, 0.0)
 
 
 def freshness(t: float, voice: Voice) -> float:
-    """Return what is left at `t` of the voice's weight, 0 to 1."""
+    """Return the factor, 0 to 1, of the voice's weight at `t` seconds, which falls with the age of the reading."""
     age = max(t - voice.t, 0.0)
     return max(1.0 - age / HOLD, 0.0) * (1.0 - voice.no_speech)
 
 
 def shares(left: float, of_face: Trust, of_voice: Trust) -> Trust:
     """Return the voice's share of valence, arousal and expression, 0 to 1, with `left` of its weight."""
-    pairs = zip(astuple(of_face), astuple(of_voice), strict=True)
-    return Trust(*(_share(face, voice, left) for face, voice in pairs))
+    return Trust(
+        valence=_share(of_face.valence, of_voice.valence, left),
+        arousal=_share(of_face.arousal, of_voice.arousal, left),
+        expression=_share(of_face.expression, of_voice.expression, left),
+    )
 
 
 def fuse(face: Estimate, voice: Voice, share: Trust) -> Estimate:
@@ -79,7 +83,7 @@ class Fusion:
     """Read one session's voice and fuse it where one face is in view. Causal; used by one thread."""
 
     def __init__(self, reader: VoiceReader, of_face: Trust, of_voice: Trust, weight: float = 1.0) -> None:
-        """`weight`, 0 to 1, is the part of the voice's measured weight with which it counts."""
+        """Begin empty. `weight`, 0 to 1, is a factor on the voice's measured weight."""
         self._reader = reader
         self._of_face, self._of_voice, self._weight = of_face, of_voice, weight
         self._voice: Voice | None = None
@@ -120,7 +124,11 @@ class Fusion:
                 "age_ms": None if voice.baseline_t is None else max(0, round((t - voice.baseline_t) * 1e3)),
             },
             "fused_into": self._fused_into,
-            "share": {name: round(part, _DIGITS) for name, part in asdict(self._shares).items()},
+            "share": {
+                "valence": round(self._shares.valence, _DIGITS),
+                "arousal": round(self._shares.arousal, _DIGITS),
+                "expression": round(self._shares.expression, _DIGITS),
+            },
         }
 
 
@@ -141,12 +149,12 @@ def load_voice(engine: str = ENGINE) -> Loaded:
 
 @dataclass(frozen=True, slots=True)
 class SoundBranch:
-    """Hold the voice network that all sessions share, and what face and voice are worth.
+    """Hold the voice network that all sessions share, and the validation scores of face and voice.
 
     Attributes:
         loaded: The engine that runs and its weights.
-        of_face: What the face network's numbers are worth.
-        of_voice: What the voice network's numbers are worth.
+        of_face: Validation scores of the face network.
+        of_voice: Validation scores of the voice network.
         reload: Compiles an engine of the voice network by its name.
     """
 
@@ -163,14 +171,14 @@ class SoundBranch:
 def load_sound_branch(face: Loaded) -> SoundBranch | None:
     """Return the sound branch that goes with this face network.
 
-    Return None, with the reason in the log, where its file is missing, altered or does not say what the voice is worth;
+    Return None, with the reason in the log, where its file is missing, altered or without validation scores;
     faces are then read alone.
     """
     try:
         loaded = load_voice()
         of_voice = read_trust(loaded.weights.location)
         if of_voice is None:
-            raise WeightsError(f"{loaded.weights.file} does not say how it did on validation data.")
+            raise WeightsError(f"{loaded.weights.file} holds no scores on validation data.")
         return SoundBranch(loaded, read_trust(face.weights.location) or FACE_TRUST, of_voice)
     except UserError as error:
         log.warning("faces are read without the voice: %s", error)

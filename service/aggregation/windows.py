@@ -76,8 +76,8 @@ class TrailingWindows:
         self._new = _nothing(count, columns)  # sums and extremes of what came since
         self._sample = _nothing(count, columns)  # those of the newest sample alone
         self._origin = np.zeros(count)  # s, what times are counted from
-        self._offset = np.zeros((count, columns))  # what values are counted from ...
-        self._anchored = np.zeros((count, columns), bool)  # ... once one has been seen: far values would cancel out
+        self._offset = np.zeros((count, columns))  # what values are counted from, once `_anchored`
+        self._anchored = np.zeros((count, columns), bool)  # whether a value was seen; sums of large values lose digits
 
     def push(self, t: float, values: ArrayLike) -> None:
         """Take `values` (columns,) at `t` seconds; NaN is not counted. The windows end at `t` or where they did.

@@ -76,7 +76,7 @@ def move_to(
     networks stay on the CPU.
 
     Args:
-        networks: Those of perception; changed in place.
+        networks: Perception's networks; changed in place.
         backend: "tensorrt" or "torch".
         open_: Opens an ONNX file; None opens it on `backend`.
         max_batch: Pictures of an engine call at most.

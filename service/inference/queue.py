@@ -29,11 +29,18 @@ Key = tuple[str, str]  # model, session
 
 
 class Superseded(EngineError):
-    """Report a request that was not run: a newer one took its place, or it waited past its use."""
+    """Report a request that was not run; `reason` is "newer" if one took its place, "late" if it waited past its use.
+
+    These are the labels of `service.metrics.SKIPPED`.
+    """
+
+    def __init__(self, sentence: str, reason: str = "late") -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class Pending(Future[Arrays]):
-    """Be the outputs to come; `waited` is the seconds from `submit` to the start of the engine call."""
+    """Hold the outputs to come; `waited` is the seconds from `submit` to the start of the engine call."""
 
     waited: float = 0.0
 
@@ -80,12 +87,12 @@ class Request:
 
     @property
     def rows(self) -> int:
-        """The number of its rows."""
+        """Return the number of rows."""
         return int(next(iter(self.inputs.values())).shape[0])
 
     @property
     def deadline(self) -> tuple[float, int, float]:
-        """What requests are ordered by: deadline, then runs of the session, then arrival.
+        """Return what requests are ordered by: deadline, then runs of the session, then arrival.
 
         Where a batch is just too small for all requests, it must not leave out the same session each time.
         """
@@ -93,7 +100,7 @@ class Request:
 
     @property
     def key(self) -> Key:
-        """Model and session, of which one request waits at most."""
+        """Return model and session, of which one request waits at most."""
         return self.model, self.session
 
 
@@ -107,7 +114,7 @@ class Share:
 
     @property
     def rows(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return self.stop - self.start
 
 

@@ -1,7 +1,7 @@
 """The scheduler: it runs the requests of all sessions in batches, one engine call at a time.
 
-A watchdog observes the call that runs. A call without an answer is given up: its requests fail, its thread is left
-behind, and another thread goes on. An engine that hung, or failed `STRIKES` times in a row, is not used any more;
+A watchdog observes the call that runs. A call without an answer is given up: its requests fail, and a new thread takes
+the place of the one that it blocks. An engine that hung, or failed `STRIKES` times in a row, is not used any more;
 `service.inference.standby` finds the next one.
 """
 
@@ -33,7 +33,7 @@ STRIKES = 3  # calls in a row that raised, or gave only NaN
 FAULTS = ("error", "nan", "hung")  # what may be wrong with a call
 RATE = 30.0  # answers a second that each session wants of a model, where nothing else is said
 _WAITED, _CALLED = map(metrics.STAGE_SECONDS.labels, ("queue", "engine"))
-_CHECKS = 20  # of one call by the watchdog; counted, because time also passes while the whole process is stopped
+_CHECKS = 20  # of the watchdog within `hung_after`; they are counted, because a stopped process makes none
 _IDLE = 1.0  # s; how long a thread waits for work at once
 
 
@@ -97,19 +97,25 @@ class Scheduler:
         self._models: dict[str, _Model] = {}
         self._changed = threading.Condition()
         self._closing = False
-        self._call: _Call | None = None  # that runs
+        self._call: _Call | None = None  # the call that runs now
         self._worker: threading.Thread | None = None
         self._left_behind: list[threading.Thread] = []
         self._over = threading.Event()
 
     @property
+    def waiting(self) -> int:
+        """Return the number of requests that wait for an engine."""
+        with self._changed:
+            return len(self._queue)
+
+    @property
     def stuck(self) -> int:
-        """The number of threads whose engine call was given up and still has not returned."""
+        """Return the number of threads whose engine call was given up and still has not returned."""
         return sum(thread.is_alive() for thread in self._left_behind)
 
     @property
     def lingers(self) -> bool:
-        """Whether, after `close`, a thread is still in an engine call."""
+        """Return whether, after `close`, a thread is still in an engine call."""
         return self.stuck > 0 or (self._worker is not None and self._worker.is_alive())
 
     def start(self) -> None:
@@ -150,6 +156,7 @@ class Scheduler:
         *,
         session: str,
         patient: bool = False,
+        age: float = 0.0,
     ) -> Pending:
         """Return the outputs to come for `inputs`. Raise `EngineError` for an unknown model and after `close`.
 
@@ -161,8 +168,9 @@ class Scheduler:
             inputs: (n, ...) arrays by name, n >= 1, which must not be written to until the outputs are there.
             session: Name of the session.
             patient: Whether the outputs are wanted however late.
+            age: Seconds that the request has waited elsewhere, which count against its use.
         """
-        now = self._clock()
+        now = self._clock() - age
         found = self._models.get(model)
         if found is None:
             raise EngineError(f"There is no engine for the model {model!r}; known are: {', '.join(self._models)}.")
@@ -180,7 +188,7 @@ class Scheduler:
             self._changed.notify_all()
         if old is not None:
             metrics.SKIPPED.labels("newer").inc()
-            _fail(old, Superseded(f"A newer request of the same session for {model!r} took this one's place."))
+            _fail(old, Superseded(f"A newer request of the same session for {model!r} took this one's place.", "newer"))
         return request.pending
 
     def step(self, timeout: float = 0.0) -> None:
@@ -208,6 +216,7 @@ class Scheduler:
         with self._changed:
             left = self._queue.clear() + ([share.request for share in self._call.shares] if self._call else [])
             self._call = None
+            metrics.QUEUE.set(0)
         for request in left:
             _fail(request, EngineError(f"The service shut down before a request for {request.model!r} was run."))
 
@@ -317,6 +326,7 @@ class Scheduler:
         while not self._over.wait(self._hung_after / _CHECKS):
             with self._changed:
                 running, expired = self._call, self._queue.expire(self._clock())
+                metrics.QUEUE.set(len(self._queue))
             self._drop(expired)  # now, so that their sessions send something newer before the call is over
             checks = checks + 1 if running is not None and running is seen else 0
             seen = running
@@ -329,7 +339,7 @@ class Scheduler:
         return FIRST * self._hung_after if expected is None else max(self._hung_after, SLOWER * expected)
 
     def _abandon(self, call: _Call) -> None:
-        """Give a call that hangs up, and leave its thread behind."""
+        """Fail the requests of a call that hangs, and start a new thread in place of the one that it blocks."""
         with self._changed:
             if self._call is not call or self._closing:
                 return

@@ -57,7 +57,7 @@ class Standby:
 
     @property
     def searching(self) -> bool:
-        """Whether an engine is being compiled, or waited for."""
+        """Return whether an engine is being compiled, or waited for."""
         return self._search is not None and self._search.is_alive()
 
     def failed(self, why: str) -> None:

@@ -5,15 +5,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.perception.align import aligned_crop, five_points, similarity
+from service.perception.eyelids import EyeAspect, aspect_ratios
 from service.perception.face import Face, Quality
 from service.perception.head_pose import head_pose_of
 from service.perception.landmarks68 import landmarks_of
 
 
 def assemble(
-    image: NDArray[np.uint8], mesh: NDArray[np.float32], presence: float, *, track: int = 1, t: float = 0.0
+    image: NDArray[np.uint8],
+    mesh: NDArray[np.float32],
+    presence: float,
+    *,
+    track: int = 1,
+    t: float = 0.0,
+    eyes: EyeAspect | None = None,
 ) -> Face:
-    """Return the face whose (468, 3) `mesh` was found in (height, width, 3) `image`, at `t` seconds."""
+    """Return the face whose (468, 3) `mesh` was found in (height, width, 3) `image`, at `t` seconds.
+
+    `eyes` are the aspect ratios of the unsmoothed mesh; those of `mesh` if None.
+    """
     landmarks = landmarks_of(mesh)
     matrix = similarity(five_points(landmarks))
     crop = aligned_crop(image, matrix)
@@ -32,6 +42,7 @@ def assemble(
         head_pose=head_pose_of(mesh),
         quality=quality_of(crop, max(box[2:])),
         image=image,
+        eyes=aspect_ratios(mesh) if eyes is None else eyes,
     )
 
 

@@ -30,7 +30,7 @@ BODY_25 = (
     "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar", "LBigToe", "LSmallToe", "LHeel", "RBigToe",
     "RSmallToe", "RHeel",
 )  # fmt: skip
-# The landmarks, of MediaPipe's 33, whose mean each key point is.
+# For each key point, the landmarks of MediaPipe's 33 whose mean it is.
 _FROM: tuple[tuple[int, ...], ...] = (
     (0,), (11, 12), (12,), (14,), (16,), (11,), (13,), (15,), (23, 24), (24,), (26,), (28,), (23,), (25,), (27,), (5,),
     (2,), (8,), (7,), (31,), (), (29,), (32,), (), (30,),

@@ -39,7 +39,7 @@ class CameraPose:
 
     @property
     def columns(self) -> Floats:
-        """OpenFace's pose_Tx, Ty, Tz in mm and pose_Rx, Ry, Rz in radians, (6,)."""
+        """Return OpenFace's pose_Tx, Ty, Tz in mm and pose_Rx, Ry, Rz in radians, (6,)."""
         r = self.rotation
         angles = atan2(-r[1, 2], r[2, 2]), asin(max(-1.0, min(1.0, r[0, 2]))), atan2(-r[0, 1], r[0, 0])
         return np.array([*self.translation, *angles])

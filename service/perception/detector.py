@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from service.perception.networks import Runs
 
-KEYPOINTS = 6  # image-left eye, image-right eye, nose tip, mouth, image-left tragion, image-right tragion
-MIN_SCORE = 0.4  # of a detection; the mesh has the last word
+MIN_SCORE = 0.4  # of a detection; the mesh network then decides whether it is a face
 MAX_OVERLAP = 0.3  # intersection over union, above which two detections are one face
 _SCORE_CLIP = 100.0  # logits
 
@@ -28,7 +27,8 @@ class Detection:
 
     Attributes:
         box: x, y, width and height in pixels of the picture.
-        keypoints: (6, 2) pixels of the picture.
+        keypoints: (6, 2) pixels of the picture: image-left eye, image-right eye, nose tip, mouth, image-left tragion,
+            image-right tragion.
         score: 0 to 1.
     """
 

@@ -6,6 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from service.perception.eyelids import EyeAspect
+from service.perception.mask import mask_of
+
 
 @dataclass(frozen=True, slots=True)
 class HeadPose:
@@ -47,6 +50,7 @@ class Face:
         head_pose: Angles of the head.
         quality: Measures that decide whether it can be read.
         image: (height, width, 3) RGB, the frame that it was found in; not to be kept beyond the next frame.
+        eyes: Aspect ratios of the image-left and the image-right eye, not smoothed (`service.perception.eyelids`).
     """
 
     track: int
@@ -60,11 +64,9 @@ class Face:
     head_pose: HeadPose
     quality: Quality
     image: NDArray[np.uint8] | None = None
+    eyes: EyeAspect = (None, None)
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
-        """Landmark picture of TSAV, (112, 112), drawn when first asked for (`service.perception.mask`)."""
-        from service.perception.mask import draw_mask
-
-        ones = np.ones((68, 1), np.float64)
-        return draw_mask(np.hstack([self.landmarks, ones]) @ self.matrix.T)
+        """Return the landmark picture of TSAV, (112, 112), drawn when first asked for (`service.perception.mask`)."""
+        return mask_of(self.landmarks, self.matrix)

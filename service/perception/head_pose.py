@@ -2,7 +2,7 @@
 
 The mean face is our own: the generalised Procrustes mean of 1,714 meshes that the network found in web photographs of
 faces, made symmetric, its forward direction turned to the median of those photographs. Only points that expressions
-hardly move are fitted (forehead, eye corners, nose, temples, ears), so that an opening mouth does not nod.
+hardly move are fitted (forehead, eye corners, nose, temples, ears), so that opening the mouth does not move them.
 
 Conventions: picture axes x right, y down, z away from the viewer; R = Ry(yaw) Rx(pitch) Rz(roll) takes the mean face to
 the mesh. Positive pitch looks up, positive yaw turns to the picture's right, positive roll tilts clockwise as the

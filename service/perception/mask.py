@@ -19,6 +19,11 @@ PARTS = (
 _FAR = 10_000.0  # pixels; points beyond are drawn there, because OpenCV's drawing takes no larger coordinates
 
 
+def mask_of(landmarks: NDArray[np.floating], matrix: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return the (112, 112) uint8 picture of `landmarks`, (68, 2) pixels of the frame, which `matrix` (2, 3) aligns."""
+    return draw_mask(np.hstack([landmarks, np.ones((len(landmarks), 1))]) @ matrix.T)
+
+
 def draw_mask(points: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return the (112, 112) uint8 picture of `points`, (68, 2) pixels of the aligned crop, rounded half to even."""
     mask = np.zeros((MASK_SIZE, MASK_SIZE), np.uint8)

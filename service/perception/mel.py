@@ -161,27 +161,27 @@ class MelStream:
 
     @property
     def end(self) -> float:
-        """Seconds on the session clock up to which there is sound; 0 before the first."""
+        """Return the seconds on the session clock up to which there is sound; 0 before the first."""
         return self._end / SAMPLE_RATE
 
     @property
     def columns(self) -> int:
-        """Columns that are complete, counted from session time 0: column k lies before (k + 1) * 10 ms."""
+        """Return how many columns are complete, from session time 0: column k lies before (k + 1) * 10 ms."""
         return self._next
 
     @property
     def oldest(self) -> int:
-        """First column that is still kept."""
+        """Return the first column that is still kept."""
         return self._next - self._ring
 
     @property
     def samples_end(self) -> int:
-        """The sample after the newest; 0 before the first."""
+        """Return the position after the newest sample; 0 before the first."""
         return self._end
 
     @property
     def first_sample(self) -> int:
-        """The sample at which sound began."""
+        """Return the position of the sample at which sound began."""
         return self.first * HOP
 
     def samples(self, first: int, last: int) -> NDArray[np.float32]:

@@ -36,7 +36,7 @@ POSE_LANDMARK = TFLite("pose-landmark-full", 0.0, 255.0)  # [0, 1]
 
 
 class Runs(Protocol):
-    """Be run by perception: fill `input`, then call `run`, in one thread. `size` is the side of the square input."""
+    """Describe a network of perception: fill `input`, then call `run`, in one thread; `size` is the input's side."""
 
     size: int
 

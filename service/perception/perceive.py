@@ -1,7 +1,7 @@
 """Perception of one stream: from frames to tracked faces.
 
-For each frame: follow the known faces with the mesh alone; decide which of them are one and the same face; search for
-lost ones and newcomers where the schedule says; give each face that was found its old track, or a new number.
+For each frame: follow the known faces with the mesh alone; find out which of them are the same face; search for lost
+faces and newcomers where the schedule says so; give each face that was found its old track, or a new number.
 """
 
 from math import prod
@@ -62,10 +62,10 @@ class Perception:
         self._follow(image, t)
         self._find(image, t, first)
         seen = sorted((track for track in self._tracks if not track.lost), key=lambda track: track.number)
-        return [assemble(image, track.mesh, track.presence, track=track.number, t=t) for track in seen]
+        return [assemble(image, track.mesh, track.presence, track=track.number, t=t, eyes=track.eyes) for track in seen]
 
     def _change_size(self, size: Size) -> None:
-        """Bring the tracks into the pixels of the next picture; drop them if its shape is another one."""
+        """Convert the tracks to the next picture's pixels; drop them if its proportions differ."""
         if max(size) > MAX_SIDE:
             raise UserError(
                 f"The picture has {size[0]}x{size[1]} pixels; at most {MAX_SIDE} a side are read: scale it down."
@@ -91,7 +91,7 @@ class Perception:
         return Sighting(image, mesh, presence, roi) if inside else None
 
     def _follow(self, image: NDArray[np.uint8], t: float) -> None:
-        """Follow the tracks of the last frame; of two that see one face, the one that it is more like keeps it."""
+        """Follow the tracks of the last frame; where two follow one face, the track that it resembles more keeps it."""
         claims = []
         for track in self._tracks:
             if track.lost:
@@ -140,7 +140,8 @@ class Perception:
         detections: list[Detection] = []
         for one in [DetectorPass(around), *due] if around else due:
             detections += run_pass(one, self._networks, image)
-        detections.sort(key=lambda detection: -detection.score * detection.box[2])  # the nearest are the first of few
+        # Where only few fit, the largest come first.
+        detections.sort(key=lambda detection: -detection.score * detection.box[2])
         rois = [roi_from_detection(detection) for detection in detections]
         return close_rois(self._networks, image) if first and not rois else rois
 

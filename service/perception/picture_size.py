@@ -24,7 +24,7 @@ class Scale:
 
     @property
     def mean(self) -> float:
-        """The factor for lengths that have no direction."""
+        """Return the factor for lengths that have no direction."""
         return sqrt(self.x * self.y)
 
 

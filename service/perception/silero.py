@@ -36,7 +36,7 @@ class State:
 
 
 class _Request:
-    """One request with its own inputs and outputs, filled and read in place: that takes half of a call's time."""
+    """Hold one request with its own inputs and outputs, filled and read in place: that halves the time of a call."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
@@ -54,7 +54,7 @@ class _Request:
 
 
 class SpeechNetwork:
-    """The compiled network. Calls are thread-safe and run side by side."""
+    """Run the compiled network; calls are thread-safe and run side by side."""
 
     def __init__(self) -> None:
         """Compile the file of the weights store. Raises `WeightsError` if it is missing or altered."""
@@ -64,7 +64,7 @@ class SpeechNetwork:
         self._idle: list[_Request] = []  # as many as ever ran at once
 
     def __call__(self, frame: Floats, state: State) -> float:
-        """Return the probability of speech in the next 512 samples of a stream, and move its `state` on."""
+        """Return the probability of speech in the next 512 samples of a stream, and update its `state`."""
         try:
             request = self._idle.pop()
         except IndexError:

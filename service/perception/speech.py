@@ -36,7 +36,7 @@ class AudioStatus:
 
 
 class SpeechDetector:
-    """Hears a `MelStream` as time goes on. Ask at least every 10 s: older sound is gone unheard.
+    """Detect speech in a `MelStream` as time goes on. Call it at least every 10 s, because older sound is dropped.
 
     `sound` is the same at 16 kHz, and `probability` tells of each of its frames whether it is speech.
     """
@@ -50,6 +50,7 @@ class SpeechDetector:
         self._squares: deque[float] = deque(maxlen=_LEVEL_COLUMNS)
         self._frame: int | None = None  # of 32 ms, the next
         self._ring = np.zeros(_KEPT, np.float32)  # probability of each frame
+        self._spoken: tuple[int | None, float] = None, 0.0  # the next frame when it was counted, and s of speech
         self._until = -1.0  # s on the session clock, when speech ends unless more is heard
 
     def status(self, t: float) -> AudioStatus:
@@ -64,7 +65,7 @@ class SpeechDetector:
         square = sum(self._squares) / len(self._squares) if self._squares else 0.0
         level = round(10.0 * log10(max(square, 1e-10)), 1)
         speaking = (self._frame or 0) * FRAME / RATE <= self._until + 1e-9
-        return AudioStatus("speech" if speaking else "silence", age_ms, level, self._spoken())
+        return AudioStatus("speech" if speaking else "silence", age_ms, level, self._speech_s())
 
     def probability(self, first: int, last: int) -> NDArray[np.float32]:
         """Return the probability of speech around samples `first`, `first` + 160 ... before `last`; 0 if unheard."""
@@ -75,14 +76,17 @@ class SpeechDetector:
 
     @property
     def frames_end(self) -> int:
-        """The sample at 16 kHz up to which the probability of speech is known; 0 before any."""
+        """Return the sample at 16 kHz up to which the probability of speech is known; 0 before any."""
         return (self._frame or 0) * FRAME
 
-    def _spoken(self) -> float:
+    def _speech_s(self) -> float:
         """Return the seconds of speech within the last 3 s that were heard."""
-        end = self._frame or 0
-        frames = np.arange(max(end - round(HEARD * RATE / FRAME), 0), end)
-        return round(float((self._ring[frames % _KEPT] > SPEECH).sum()) * FRAME / RATE, 2)
+        if self._spoken[0] != self._frame:
+            end = self._frame or 0
+            frames = np.arange(max(end - round(HEARD * RATE / FRAME), 0), end)
+            seconds = round(float((self._ring[frames % _KEPT] > SPEECH).sum()) * FRAME / RATE, 2)
+            self._spoken = self._frame, seconds
+        return self._spoken[1]
 
     def _hear(self, t: float) -> None:
         if not self._mel.started:
@@ -108,7 +112,7 @@ class SpeechDetector:
             self._next(self.sound.samples(self._frame * FRAME, (self._frame + 1) * FRAME))
 
     def _next(self, samples: NDArray[np.float32]) -> None:
-        """Hear one frame of 32 ms."""
+        """Compute the probability of speech in the next frame of 32 ms."""
         assert self._frame is not None
         heard = self._network(samples, self._state)
         self._ring[self._frame % _KEPT] = heard

@@ -37,7 +37,7 @@ def face_in_crop(networks: Networks, image: NDArray[np.uint8], *, t: float = 0.0
     The face's coordinates are in the picture's own pixels; a small picture is enlarged before its crop is aligned.
 
     Args:
-        networks: Those of perception.
+        networks: Perception's networks.
         image: (height, width) or (height, width, 3) RGB uint8 of any size.
         t: Seconds that the face is given.
     """

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.one_euro import OneEuro
 from service.perception.align import CROP_SIZE, five_points, similarity
+from service.perception.eyelids import aspect_ratios
 from service.perception.landmarks68 import landmarks_of
 from service.perception.mesh import MARGIN, Roi, eye_distance
 from service.perception.picture_size import Scale
@@ -26,9 +27,9 @@ _REACH_PER_SECOND = 1.0  # and for each second that it was away
 _PLACE_FADES = 2.0  # 1/s, by which the place counts less for the identity
 _JUMP = 0.35  # face sizes off the expected place, from which a followed face must also have a familiar appearance
 _JUMP_LIKENESS = 0.35  # correlation of appearances that is enough then
-_MIN_LIKENESS = 0.2  # below it is another person in any place; half of the pairs of different people lie there
-# The appearance includes hair and collar: on walkers of 50-120 px, two sights of one person 0.5-1.4 s apart were told
-# from two persons with an area under the curve of 0.95; the face alone gave 0.91, a wider view no more.
+_MIN_LIKENESS = 0.2  # below it, it is another person wherever the face is; half of the pairs of different people are
+# The appearance includes hair and collar: on walkers of 50-120 px, two sights of one person 0.5-1.4 s apart were
+# distinguished from two persons with an area under the curve of 0.95; the face alone gave 0.91, a wider view no more.
 _APPEARANCE_VIEW = 1.8  # of the aligned crop
 _APPEARANCE_SIDE = 16  # pixels
 _APPEARANCE_TIME = 1.0  # s, time constant of the remembered appearance
@@ -73,7 +74,7 @@ class Sighting:
 
     @property
     def appearance(self) -> Appearance:
-        """The appearance, (768,) of unit length."""
+        """Return the appearance, (768,) of unit length."""
         if self._appearance is None:
             self._appearance = appearance_of(self._image, self.mesh)
         return self._appearance
@@ -94,6 +95,7 @@ class Track:
         self._velocity: tuple[float, float] | None = None  # pixels a second
         self._smooth = OneEuro(_MIN_CUTOFF, _BETA, _D_CUTOFF)
         self.mesh = self._smoothed(sighting, t)  # (468, 3) pixels, smoothed
+        self.eyes = aspect_ratios(sighting.mesh)  # unsmoothed, because smoothing halves a blink
 
     def predicted(self, t: float) -> Roi:
         """Return where the face should be at `t` seconds."""
@@ -119,6 +121,7 @@ class Track:
         self.lost = False
         self.seen, self.roi, self.presence = t, sighting.roi, sighting.presence
         self.mesh = self._smoothed(sighting, t)
+        self.eyes = aspect_ratios(sighting.mesh)
 
     def scale(self, scale: Scale) -> None:
         """Bring place, speed and mesh into the pixels of a picture of the same shape but another size."""

@@ -43,7 +43,7 @@ def wideband(samples: Floats) -> Floats:
 
 
 class WidebandStream:
-    """The sound of a `MelStream` at 16 kHz, the last 13 s of it. Sample n lies at n / 16 000 s of the session clock."""
+    """Hold the last 13 s of a `MelStream`'s sound at 16 kHz. Sample n lies at n / 16 000 s of the session clock."""
 
     def __init__(self, mel: MelStream) -> None:
         self._mel = mel
@@ -52,21 +52,21 @@ class WidebandStream:
 
     @property
     def started(self) -> bool:
-        """Whether there is any sound."""
+        """Return whether there is any sound."""
         return self._block is not None
 
     @property
     def first(self) -> int:
-        """The first sample that there was."""
+        """Return the position of the first sample that there was."""
         return self._first
 
     @property
     def end(self) -> int:
-        """The sample after the newest; 0 before any."""
+        """Return the position after the newest sample; 0 before any."""
         return (self._block or 0) * _OUT
 
     def advance(self, t: float) -> None:
-        """Resample what is complete before `t` seconds. Ask at least every 10 s: older sound is gone unheard."""
+        """Resample what is complete before `t` seconds. Call it at least every 10 s, because older sound is dropped."""
         if not self._mel.started:
             return
         if self._block is None:

@@ -13,7 +13,7 @@ from helpers.live_models import adapter, items_of, loaded, networks_of, run, see
 
 from engines.errors import EngineError, UserError
 from models import registry
-from models.networks import descriptors, inception_v3, phase
+from models.networks import descriptors, inception_v3, phase, spectrogram
 from models.training import inputs as training
 from service.adapters import tsav
 from service.adapters.descriptors import keep
@@ -85,17 +85,10 @@ def test_chunked_state_begins_anew_with_every_training_sequence():
 
 def test_the_sound_picture_is_the_one_of_training():
     items = seen(3.2)
-    power = 10 ** (_all_decibels(sound_of(items)) / 10)
+    power = spectrogram.power(sound_of(items))
     for (t, _), (asked, _) in run(adapter("av-mt-vgg-gru"), "av-mt-vgg-gru", items).items():
         if t > 2.5:
-            expected = training.sound_picture(power, t)
-            np.testing.assert_allclose(asked["sound"], expected, atol=2e-3, rtol=0)
-
-
-def _all_decibels(samples):
-    mel = MelStream()
-    mel.push(Sound(samples, 0.0))
-    return mel.decibels(0, mel.columns)
+            np.testing.assert_allclose(asked["sound"], training.sound_picture(power, t), atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()

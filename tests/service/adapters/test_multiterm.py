@@ -176,7 +176,7 @@ def test_a_recording_is_analysed_and_every_event_says_untrained(shared, tmp_path
 
 
 def test_without_boosters_it_is_refused_and_in_another_precision_too(tmp_path, monkeypatch):
-    with pytest.raises(EngineError, match="runs on openvino:fp32, not on openvino:int8"):
+    with pytest.raises(EngineError, match="runs on openvino:fp32, not openvino:int8"):
         multiterm.load("openvino:int8", untrained=True)
     monkeypatch.setattr(multiterm, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"needs LightGBM; install it: pip install 'affectstream\[multiterm\]'"):

@@ -282,7 +282,7 @@ def test_a_voice_engine_that_fails_is_tried_again_and_faces_are_read_meanwhile(r
     compiler = Compiler(branch.loaded, fp32=fault)
     broken = replace(branch, loaded=compiler("openvino:fp32"), reload=compiler)
     made = Runtime(
-        runtime.loaded, runtime.networks, RuntimeOptions(max_faces=1), hung_after=0.2, sound=broken,
+        runtime.loaded, runtime.networks, RuntimeOptions(max_faces=1), hung_after=0.5, sound=broken,
         reload=lambda name: pytest.fail("the face's engine was replaced"),
     )  # fmt: skip
     assert made._voice is not None

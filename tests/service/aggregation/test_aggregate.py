@@ -43,6 +43,7 @@ def test_windows_come_one_after_the_other_and_then_the_face_is_ok():
     entry = watch(aggregator, seconds(6, 11.9))
     assert missing(entry) == ["12s"]
     assert entry["status"] == "warming_up"
+    assert entry["baseline"]["reasons"] == ["not_neutral_yet"]
     entry = watch(aggregator, seconds(12, 13))
     assert missing(entry) == []
     assert entry["status"] == "ok"
@@ -51,7 +52,7 @@ def test_windows_come_one_after_the_other_and_then_the_face_is_ok():
         "arousal": {"mean": 0.1, "std": 0.0, "range": 0.0, "slope": 0.0},
         "expression": "happiness",
     }
-    assert entry["from_baseline"] == {"valence": 0.0, "arousal": 0.0}
+    assert entry["from_baseline"] == {"valence": None, "arousal": None}  # it smiled all the time
 
 
 def test_a_smile_rises_above_the_neutral_baseline_and_shows_as_slope():
@@ -216,14 +217,63 @@ def test_twenty_faces_at_once_all_get_their_entry():
 
 def test_a_reset_baseline_starts_anew_and_leaves_what_went_out_alone():
     aggregator = Aggregator()
-    before = watch(aggregator, seconds(0, 13))
+    before = watch(aggregator, seconds(0, 13), expression=NEUTRAL)
     aggregator.reset_baseline()
     assert before["from_baseline"]["valence"] == 0.0
     (held,) = aggregator.update(13.1, [], {})
     assert held["from_baseline"]["valence"] is None
-    entry = watch(aggregator, [13.2])
-    assert (entry["status"], entry["from_baseline"]["valence"]) == ("warming_up", None)
-    assert watch(aggregator, seconds(13.3, 17))["status"] == "ok"
+    entry = watch(aggregator, [13.2], expression=NEUTRAL)
+    assert (entry["baseline"]["source"], entry["from_baseline"]["valence"]) == (None, None)
+    assert watch(aggregator, seconds(13.3, 17), expression=NEUTRAL)["from_baseline"]["valence"] == 0.0
+
+
+def neutral_step(aggregator, faces, start=0.0, end=10.5, **values):
+    """What came of a step from `start` on, in which the faces (by track: valence) are read."""
+    aggregator.begin_neutral_step(start)
+    for t in seconds(start, end):
+        estimates = {n: estimate(t, n, valence=valence, **values) for n, valence in faces.items()}
+        entries = aggregator.update(t, [face(t, n) for n in faces], estimates)
+        for entry in entries:
+            check(entry)
+        step = aggregator.neutral_step(t)
+        if step.state != "running":
+            return step
+    return step
+
+
+def test_a_neutral_step_is_the_baseline_of_the_faces_that_were_read_in_it():
+    aggregator = Aggregator()
+    step = neutral_step(aggregator, {1: -0.3, 2: 0.2})
+    assert (step.state, step.left_s, [one.track for one in step.faces]) == ("done", 0.0, [1, 2])
+    assert (step.faces[0].valence, step.faces[0].arousal, step.faces[0].read_s) == (-0.3, 0.1, pytest.approx(10.0))
+    assert step.faces[0].neutral_share == 0.0  # by the model's word it smiled all the time
+    assert aggregator.neutral_step(11.0) is None
+    entry = watch(aggregator, [10.1], valence=-0.3)
+    assert entry["baseline"] == {
+        "source": "neutral_step", "valence": -0.3, "arousal": 0.1, "neutral_s": 10.0, "reasons": [],
+    }  # fmt: skip
+    assert entry["from_baseline"] == {"valence": 0.0, "arousal": 0.0}
+    aggregator.reset_baseline()
+    assert watch(aggregator, [10.2])["baseline"]["source"] is None
+
+
+def test_a_neutral_step_without_a_face_for_long_enough_fails():
+    aggregator = Aggregator()
+    watch(aggregator, seconds(0, 4), expression=NEUTRAL)
+    aggregator.begin_neutral_step(4.0)
+    watch(aggregator, seconds(4, 8.5), expression=NEUTRAL)
+    assert aggregator.neutral_step(8.5).left_s == 5.5
+    for t in seconds(8.5, 14.1):
+        aggregator.update(t, [], {})
+    step = aggregator.neutral_step(14.1)
+    assert step.state == "failed"
+    (one,) = step.faces
+    assert (one.valence, one.read_s, one.neutral_share) == (None, pytest.approx(4.5), 1.0)
+
+
+def test_a_neutral_step_serves_a_model_without_expressions():
+    step = neutral_step(Aggregator(), {1: 0.1}, expression=None)
+    assert (step.state, step.faces[0].valence, step.faces[0].neutral_share) == ("done", 0.1, None)
 
 
 def test_a_picture_a_second_still_has_all_windows():

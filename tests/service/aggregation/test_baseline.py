@@ -12,7 +12,7 @@ def feed(baseline, start, end, valence, arousal=0.0, neutral=1.0, fps=30):
     return baseline.value
 
 
-def test_there_is_none_until_the_face_was_seen_for_a_while():
+def test_there_is_none_until_the_face_was_neutral_for_a_while():
     baseline = Baseline()
     assert feed(baseline, 0, WARM_UP - 0.1, 0.2) is None
     assert feed(baseline, WARM_UP - 0.1, WARM_UP + 0.2, 0.2) == pytest.approx((0.2, 0.0))
@@ -29,19 +29,37 @@ def test_a_resting_face_is_its_own_zero():
 def test_a_long_laugh_does_not_move_it():
     baseline = Baseline()
     feed(baseline, 0, 5, -0.2, neutral=0.8)
-    assert feed(baseline, 5, 20, 0.9, 0.6, neutral=0.05) == pytest.approx((-0.2, 0.0))
+    assert feed(baseline, 5, 20, 0.9, 0.6, neutral=None) == pytest.approx((-0.2, 0.0))
 
 
-def test_a_face_that_came_in_laughing_is_corrected_by_its_first_neutral_seconds():
+def test_a_face_that_came_in_laughing_has_none_until_it_is_neutral():
     baseline = Baseline()
-    assert feed(baseline, 0, 20, 0.8, neutral=0.0) == pytest.approx((0.8, 0.0))
-    assert feed(baseline, 20, 22, -0.1, neutral=0.9) == pytest.approx((-0.1, 0.0))
+    assert feed(baseline, 0, 20, 0.8, neutral=None) is None
+    assert baseline.entry() == {
+        "source": None, "valence": None, "arousal": None, "neutral_s": 0.0, "reasons": ["not_neutral_yet"],
+    }  # fmt: skip
+    assert feed(baseline, 20, 23.2, -0.1, neutral=0.9) == pytest.approx((-0.1, 0.0))
+    assert (baseline.entry()["source"], baseline.entry()["reasons"]) == ("running", [])
 
 
-def test_without_expressions_it_is_the_running_median():
+def test_without_expressions_there_is_none_that_anybody_could_vouch_for():
     baseline = Baseline()
-    feed(baseline, 0, 6, 0.1, neutral=None)
-    assert feed(baseline, 6, 10, 0.9, neutral=None) == pytest.approx((0.1, 0.0))
+    for t in np.arange(0, 10, 0.1):
+        baseline.push(float(t), 0.1, 0.0, None, can_tell=False)
+    assert baseline.value is None
+    assert baseline.entry()["reasons"] == ["not_in_model"]
+
+
+def test_what_was_asked_for_stays_until_a_reset():
+    baseline = Baseline()
+    feed(baseline, 0, 5, -0.2)
+    baseline.set((0.3, 0.1), 8.0)
+    assert feed(baseline, 5, 30, -0.2) == (0.3, 0.1)
+    assert baseline.entry() == {
+        "source": "neutral_step", "valence": 0.3, "arousal": 0.1, "neutral_s": 8.0, "reasons": [],
+    }  # fmt: skip
+    baseline.reset()
+    assert feed(baseline, 30, 35, -0.2) == pytest.approx((-0.2, 0.0))
 
 
 def test_after_an_hour_it_is_about_the_last_minutes():

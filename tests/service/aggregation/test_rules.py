@@ -68,9 +68,11 @@ def test_rule_6_say_when_you_do_not_know(stream):
             assert known or entry["reasons"]
             if entry["status"] == "ok":
                 assert None not in entry["windows"].values()
-                assert None not in entry["from_baseline"].values()
             if entry["status"] == "warming_up":
-                assert None in [*entry["windows"].values(), *entry["from_baseline"].values()]
+                assert None in entry["windows"].values()
+            assert (entry["baseline"]["source"] is None) == bool(entry["baseline"]["reasons"])
+            if known and None in entry["from_baseline"].values():
+                assert entry["baseline"]["reasons"]
 
 
 @pytest.mark.parametrize("fps", [15, 60])

@@ -23,7 +23,7 @@ from service.web.live import Live
 
 
 @contextmanager
-def running(compiler: Compiler, runtime: Runtime, hung_after: float = 0.2) -> Iterator[Runtime]:
+def running(compiler: Compiler, runtime: Runtime, hung_after: float = 0.5) -> Iterator[Runtime]:
     made = Runtime(
         compiler("openvino:int8"), runtime.networks, RuntimeOptions(max_faces=1), hung_after=hung_after, reload=compiler
     )
@@ -58,7 +58,7 @@ def test_the_session_goes_on_with_the_next_engine(fault: str, runtime: Runtime, 
             assert data["faces"][0]["valence"] is None
         (problem,) = made.problems()
         assert problem.startswith("openvino:int8 was given up, and no other engine runs yet: ")
-        assert {"hangs": "gave nothing for 0.6 s", "raises": "device lost", "nan": "not finite"}[fault] in problem
+        assert {"hangs": "gave nothing for 1.5 s", "raises": "device lost", "nan": "not finite"}[fault] in problem
         compiler.allowed.set()
         until(lambda: not made.problems())
         data = pipeline.frame(next(coming)).data
@@ -84,7 +84,7 @@ def test_a_live_session_goes_on_while_the_engine_hangs(runtime: Runtime, frames:
         assert pipeline.frame(frames[2]).data["faces"][0]["age_ms"] == 0
 
 
-def test_another_session_has_its_turn_while_the_engine_works(
+def test_another_session_works_while_the_engine_works(
     runtime: Runtime, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.runtime.usable_cores", lambda: [0])
@@ -93,17 +93,17 @@ def test_another_session_has_its_turn_while_the_engine_works(
         one, another = (made.pipeline(name, live=True) for name in ("one", "another"))
 
         def reads() -> None:
-            with one.turn:
+            with one.semaphore:
                 one.frame(frames[0])
 
         compiler.engines[0].fault = "hangs"
         waiting = threading.Thread(target=reads)
         waiting.start()
         until(lambda: made._scheduler._call is not None)
-        with another.turn:
+        with another.semaphore:
             assert waiting.is_alive()
         compiler.engines[0].mended.set()
-        waiting.join(10)
+        waiting.join(60)
         assert not waiting.is_alive()
 
 

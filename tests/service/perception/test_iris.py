@@ -6,6 +6,7 @@ import pytest
 from engines import weights
 from engines.openvino import core
 from service.perception.camera_pose import camera_pose
+from service.perception.gaze_reader import GazeReader
 from service.perception.iris import CORNERS, eye_crops, gaze, iris_centres
 from service.perception.networks import IRIS, Network, Networks
 from service.perception.perceive import perceive_still
@@ -48,6 +49,14 @@ def test_a_mirrored_picture_mirrors_the_gaze(seen):
     there, mirrored = (gaze(*each) for each in seen)
     np.testing.assert_allclose(there[6], -mirrored[6], atol=0.08)
     np.testing.assert_allclose(there[7], mirrored[7], atol=0.08)
+
+
+def test_the_reader_gives_the_same_direction_in_degrees(portrait, seen):
+    (centres, mesh, pose), _ = seen
+    (face,) = perceive_still(Networks(), portrait)
+    angles = GazeReader()(face)
+    x, y = np.degrees(gaze(centres, mesh, pose)[6:])
+    assert (angles.yaw, angles.pitch) == (pytest.approx(x, abs=0.01), pytest.approx(-y, abs=0.01))
 
 
 def test_gaze_follows_the_iris(seen):
