@@ -1,23 +1,19 @@
 """The service over several processes: workers read the faces, each with an interpreter lock and a core of its own.
 
 One interpreter runs one thread's Python at a time: with eight cameras its lock changed hands 11,000 times a second on
-two cores, and both together carried no more than one (docs/adr/0016). A worker is started when a session finds all
-others in use, up to a limit; a session stays in its worker until one of the two ends.
+two cores, and both together carried no more cameras than one core (docs/adr/0016). A worker is started when a session
+finds all others in use, up to a limit; a session stays in its worker until one of the two ends.
 
 This module imports little: it starts the first worker while the web application is still being imported.
 """
 
 import asyncio
 import logging
-import os
-import shutil
-import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from engines.cores import usable_cores
@@ -28,6 +24,7 @@ from service.register import Unavailable
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL, Settings
 from service.workers.handle import Worker
 from service.workers.heartbeat import HUNG_AFTER, STARTING, Beat
+from service.workers.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +35,22 @@ ANSWER_WITHIN = 1.0  # s that all workers together have to answer a question abo
 BREAKS_WITHIN = 60.0  # s that the breaks of workers and sessions are counted over
 QUICK_RESTARTS = 2  # breaks within that time that are followed by a new start at once; then the pause doubles
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # s before a new start
-_FOLDER = "affectstream"  # how the names of the folders with the workers' sockets begin
-_LONGEST_FOLDER = 60  # characters; the path of a socket may have about a hundred
+MANY = 4  # sessions of a ready worker, above which the next one may wait for a worker that is being started
+
+Labels = Mapping[str, str]  # what metrics say of the worker that they come from
 
 
 def workers_for(settings: Settings) -> int:
     """Return how many processes read faces.
 
     That is what the settings say, else one for each core where the model is the small one, on a CPU: a large model
-    wants all cores for each call, and a GPU all sessions in one batch.
+    wants all cores for each call, and a GPU all sessions in one batch. Where a pool runs the model, only perception is
+    left, which is small.
     """
     if settings.workers:
         return settings.workers
     alone = settings.model != DEFAULT_MODEL or settings.engine.partition(":")[0] != DEFAULT_ENGINE
+    alone = alone and not settings.pool
     return 1 if alone else min(len(usable_cores()), settings.max_sessions)
 
 
@@ -78,38 +78,41 @@ class Breaks:
 
 
 class Fleet:
-    """Up to `most` worker processes, in place of a `service.runtime.Runtime`. Thread-safe."""
+    """Run worker processes, as many as their place allows, in place of a `service.runtime.Runtime`. Thread-safe."""
 
-    def __init__(self, settings: Settings, most: int) -> None:
+    def __init__(self, place: Place) -> None:
         """Start nothing yet."""
-        self._settings = settings
-        self._most = most
-        self._cores = usable_cores()
+        self.place = place
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
-        self._departed: list[str] = []  # the last metrics of workers that broke, as text
+        self._departed: list[tuple[Labels, str]] = []  # of workers that broke: their last metrics, as text
         self._breaks = Breaks()
         self._started = 0
         self._closing = False
         self._problem: str | None = None  # a sentence while there is no worker
         self._beat = STARTING  # the newest one that named the model
         self._begin_listening: Callable[[Worker], object] = lambda worker: None  # until there is a loop
-        self._folder = _folder_for_sockets()
 
     def start(self) -> None:
         """Start the first worker; `wait_for` returns when it takes sessions."""
         self.least_loaded(lambda worker: 0)
 
-    def least_loaded(self, load: Callable[[Worker], int], enough: int = 1) -> Worker:
+    def least_loaded(self, load: Callable[[Worker], int], enough: int = 1, node: str | None = None) -> Worker:
         """Return the worker with the least `load`, or a new one where all have `enough` and there may be more.
 
-        Raise `Unavailable` once the fleet is closing.
+        A worker that is being started in place of one that broke counts only if every ready worker has a `load` above
+        `MANY`, so that the sessions of the broken one need not wait for the start. With `node`, only workers on the
+        node of that name count. Raise `Unavailable` once the fleet is closing.
         """
         with self._lock:
-            able = [worker for worker in self._workers if worker.usable]
-            least = min(able, key=load, default=None)
-            if least is None or (load(least) >= enough and len(self._workers) < self._most):
-                least = self._start_one()
+            able = [worker for worker in self._workers if worker.usable and node in (None, worker.host.node)]
+            ready = [worker for worker in able if worker.alive or not worker.in_reserve]
+            least = min(ready, key=load, default=None)
+            if least is None or load(least) > MANY:
+                least = min(able, key=load, default=None)
+            full = len(self._workers) >= self.place.most() or not self.place.has_room()
+            if least is None or (load(least) >= enough and not full):
+                least = self._start_one(node)
         return least
 
     def wait_for(self, worker: Worker | None = None) -> None:
@@ -122,19 +125,34 @@ class Fleet:
             self._remove(worker, str(error))
             raise
 
-    def attach(self, publish: Callable[[Worker, Event], None], broke: Callable[[Worker, str], None]) -> None:
+    def attach(
+        self,
+        publish: Callable[[Worker, Event], None],
+        broke: Callable[[Worker, str], None],
+        leaves: Callable[[Worker], None],
+    ) -> None:
         """Listen to all workers in the running loop from now on.
 
         `publish` is called with each event and its worker, `broke` with a worker that ended without being asked to,
-        and how it ended; both in the loop.
+        and how it ended, `leaves` with one whose node is about to leave; all in the loop.
         """
         loop = asyncio.get_running_loop()
         tasks: set[Any] = set()
 
+        def leave(worker: Worker) -> None:
+            if not worker.leaving and not worker.asked_to_end and not self._closing:
+                worker.leaving = True
+                leaves(worker)
+
+        def drained(node: str) -> None:
+            for worker in self.workers:
+                if worker.host.node == node:
+                    loop.call_soon_threadsafe(leave, worker)
+
         async def listen(worker: Worker) -> None:
             watching = loop.create_task(self._watch(worker))
             try:
-                await worker.events(lambda event: publish(worker, event))
+                await worker.events(lambda event: publish(worker, event), lambda: leave(worker))
             except UserError:
                 return  # it was never ready: `wait_for` raises the reason
             finally:
@@ -157,6 +175,7 @@ class Fleet:
             self._begin_listening = lambda worker: loop.call_soon_threadsafe(begin, worker)
             for worker in self._workers:
                 begin(worker)
+        self.place.watch(drained)
 
     @property
     def workers(self) -> list[Worker]:
@@ -188,19 +207,19 @@ class Fleet:
                 found.append(f"a worker process has given no sign of life for {worker.silence:.0f} s")
         return list(dict.fromkeys(found))
 
-    async def metrics(self) -> tuple[list[str], list[str]]:
-        """Return the newest metrics of the workers that run, and the last ones of those that broke, as text.
+    async def metrics(self) -> tuple[list[tuple[Labels, str]], list[tuple[Labels, str]]]:
+        """Return the newest metrics of the workers that run, and the last of those that broke: labels and text of each.
 
         Workers that do not answer within `ANSWER_WITHIN` seconds keep the ones they gave before.
         """
         await asyncio.gather(*(worker.fetch_metrics(ANSWER_WITHIN) for worker in self.workers))
         with self._lock:
-            return [worker.metrics for worker in self._workers], [*self._departed]
+            return [(worker.labels, worker.metrics) for worker in self._workers], [*self._departed]
 
     def fold_departed(self, whole: str) -> None:
         """Keep the text `whole` in place of the metrics of all workers that broke so far. In the loop."""
         with self._lock:
-            self._departed[:] = [whole]
+            self._departed[:] = [({}, whole)]
 
     def ask_to_end(self) -> None:
         """Ask all workers to end their sessions, and then themselves; start none from now on."""
@@ -218,7 +237,12 @@ class Fleet:
             ender.join()
         with self._lock:
             self._workers.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.place.close()
+
+    def dismiss(self, worker: Worker) -> None:
+        """End a worker that has no sessions any more, and start none in its place. Blocks."""
+        worker.ask_to_end()
+        self._remove(worker, None)
 
     async def _watch(self, worker: Worker) -> None:
         """Kill `worker` when it gives no sign of life, and keep its metrics up to date."""
@@ -230,7 +254,7 @@ class Fleet:
             if now - looked_at > HUNG_AFTER / 2:  # this process was held up itself, and has not read the pipes
                 worker.heard_at = now
             looked_at = now
-            if now - worker.heard_at > HUNG_AFTER:
+            if worker.hangs:
                 worker.kill_hung()
                 return
             if now - fetched_at > FETCH_METRICS_EVERY:
@@ -258,33 +282,33 @@ class Fleet:
             if self._closing or len(self._workers) >= wanted:
                 return
             worker = self._start_one()
+            worker.in_reserve = True
         self.wait_for(worker)
 
-    def _start_one(self) -> Worker:
+    def _start_one(self, node: str | None = None) -> Worker:
         """Start a worker; with the lock held."""
         if self._closing:
             raise Unavailable("the service is shutting down and opens no session any more")
-        in_use = {worker.core for worker in self._workers}
-        free = [core for core in self._cores if core not in in_use]
-        core = free[0] if free else self._cores[self._started % len(self._cores)]
-        # What all of them log at their start is logged once.
-        level = "WARNING" if self._started else "INFO"
-        worker = Worker(self._settings, core, self._folder / str(self._started), level)
+        taken = {worker.number for worker in self._workers}
+        number = next(n for n in range(len(taken) + 1) if n not in taken)
+        worker = Worker(self.place.start(self._started, node), number)
         self._started += 1
         self._workers.append(worker)
         metrics.WORKERS.set(len(self._workers))
         self._begin_listening(worker)
         return worker
 
-    def _remove(self, worker: Worker, why: str) -> None:
+    def _remove(self, worker: Worker, why: str | None) -> None:
         with self._lock:
             if worker in self._workers:
                 self._workers.remove(worker)
+                if worker.beat.model:
+                    self._beat = worker.beat
                 if worker.metrics:
-                    self._departed.append(worker.metrics)
+                    self._departed.append((worker.labels, worker.metrics))
             metrics.WORKERS.set(len(self._workers))
-            self._problem = why
-        worker.end(0)
+            self._problem = why or self._problem
+        worker.end(0 if why else STOP_WITHIN)
 
     def _newest_beat(self) -> Beat:
         """Return a beat that names the model. Raise `Unavailable` before the first worker was ready."""
@@ -295,28 +319,6 @@ class Fleet:
         if not self._beat.model:
             raise Unavailable(self._problem or "no worker process is ready yet; try again")
         return self._beat
-
-
-def _folder_for_sockets() -> Path:
-    """Return a new folder of this process; those of processes that were killed are removed."""
-    parent = Path(tempfile.gettempdir())
-    if len(str(parent)) > _LONGEST_FOLDER:
-        parent = Path("/tmp")  # noqa: S108
-    for left in parent.glob(f"{_FOLDER}-*-*"):
-        number = left.name.split("-")[1]
-        if number.isdecimal() and not _runs(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_FOLDER}-{os.getpid()}-", dir=parent))
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # of another user
-        return True
-    return True
 
 
 def _ignoring_user_errors(call: Callable[[], None]) -> None:

@@ -1,24 +1,26 @@
 """The signs of life of a worker process: who sends them, how often, and after what silence a worker counts as hung.
 
 A beat is a message of the worker's pipe (`service.workers.relay`). It carries what the front process shows of the
-worker: its sessions' figures, its problems and its model. So the front answers every request about a worker that
-hangs with the last of these, and waits for none.
+worker: its sessions' figures, its problems and its model. The front process therefore answers requests about a
+worker that hangs from its last beat, without waiting.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
 
 from service.figures import Figures
+from service.loaded_model import LoadedModel
 
 EVERY = 0.5  # s between beats
 HUNG_AFTER = 2.0  # s of silence of a running worker, after which it is killed and another one started
+BUSY_HUNG_AFTER = 15.0  # s of silence of one that uses the CPU or waits for it, as on a machine with too much work
 START_SILENCE = 60.0  # s of silence of a worker that starts: a large library may hold the interpreter while it loads
 LOOP_WITHIN = 10.0  # s that the worker's event loop may take to run a callback before the beats stop
 
@@ -27,12 +29,16 @@ _MARK = b"B"  # first byte of a beat; an event's message begins with "{"
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Hold figures by session, sentences of problems, what events say of the model, and a line for each licence."""
+    """Hold figures by session, sentences of problems, what events say of the model, and a line for each licence.
+
+    `beside` are the models in memory besides the service's own.
+    """
 
     figures: dict[str, Figures]
     problems: list[str]
     model: dict[str, Any]
     licences: list[str]
+    beside: list[LoadedModel] = field(default_factory=list)
 
 
 _BEAT = TypeAdapter(Beat)

@@ -2,15 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
+from service import tracing
 from service.register import NameTaken, TooMany, Unavailable
+from service.session_options import Asked
 from service.web.live import Live, Running
-from service.workers.handle import Worker
-from service.workers.sessions import RemoteSession, RemoteSessions
+from service.web.routes import whip
+from service.workers.handle import OPENED_IN
+from service.workers.http_peer import ANSWER_WITHIN, HttpPeer
+from service.workers.remote_session import RemoteSession
+from service.workers.sessions import RemoteSessions
 
 # Headers of a request, and of a worker's answer, that are passed on.
 _REQUEST_HEADERS = (b"content-type", b"if-match")
@@ -20,14 +26,33 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.post("/whip/{session}")
-async def publish(session: str, request: Request, live: Running, purpose: str | None = None) -> Response:
+async def publish(
+    session: str,
+    request: Request,
+    live: Running,
+    asked: whip.InQuery,
+    purpose: whip.Purpose = None,
+    rotate: whip.Rotate = 0,
+) -> Response:
     """Open a session on a WHIP offer in a worker; see `service.web.routes.whip.publish`."""
+    with tracing.span("WHIP offer"):
+        return await _publish(session, request, live, purpose, rotate, asked)
+
+
+async def _publish(
+    session: str, request: Request, live: Live, purpose: str | None, rotate: int, asked: whip.InQuery
+) -> Response:
     sessions = _sessions(live)
     body = await request.body()
-    placed = await _place(sessions, session, purpose)
+    found = sessions.find(session)
+    if not (found is None or isinstance(found, RemoteSession) or found.over):  # of another service
+        return await _ask(found.worker, request, _path(request), body)
+    placed = await _place(sessions, session, purpose, asked)
     try:
-        query = {"incarnation": placed.incarnation} | ({} if purpose is None else {"purpose": purpose})
-        answer = await _ask(placed.worker, request, f"/worker/whip/{placed.name}", body, query)
+        query: dict[str, Any] = {"incarnation": placed.incarnation, "rotate": rotate} | placed.options.asked()
+        query |= {} if placed.purpose is None else {"purpose": placed.purpose}
+        path = f"/worker/whip/{placed.name}"
+        answer = await _ask(placed.worker, request, path, body, query, within=OPENED_IN)  # it may load a model first
         if answer.status_code == httpx.codes.CREATED:
             placed.label = "whip:"
             await asyncio.to_thread(sessions.confirm, placed)
@@ -55,15 +80,16 @@ async def end(session: str, resource: str, request: Request, live: Running) -> R
     """End a WHIP session; see `service.web.routes.whip.end`."""
     peer = _peer(live, session)
     answer = await _ask(peer.worker, request, _path(request), b"")
-    if answer.status_code == httpx.codes.OK:
+    if answer.status_code == httpx.codes.OK and isinstance(peer, RemoteSession):
         await asyncio.to_thread(peer.gone.wait, 5.0)
         _sessions(live).drop(peer)
     return answer
 
 
 @router.get("/v1/sessions/{id}/history")
-async def history(id: str, request: Request, live: Running) -> Response:
-    """Pass a question about the past on; see `service.web.routes.history.history`."""
+@router.get("/v1/sessions/{id}/report")
+async def past(id: str, request: Request, live: Running) -> Response:
+    """Pass a question about the past on; see `service.web.routes.history` and `service.web.routes.report`."""
     return await _ask(_sessions(live).opened(id).worker, request, _path(request), b"")
 
 
@@ -80,17 +106,17 @@ async def preview(id: str, request: Request, live: Running) -> Response:
     return StreamingResponse(_parts(answer, live), headers=_passed_on(answer))
 
 
-async def _place(sessions: RemoteSessions, name: str, purpose: str | None) -> RemoteSession:
+async def _place(sessions: RemoteSessions, name: str, purpose: str | None, asked: Asked) -> RemoteSession:
     """Register the session of a new peer; one of the same name whose peer is silent is ended for it."""
     try:
-        return await asyncio.to_thread(sessions.place, name, None, purpose=purpose)
+        return await asyncio.to_thread(sessions.place, name, None, purpose=purpose, asked=asked)
     except NameTaken:
         before = sessions.find(name)
         if before is None or before.source is not None or not before.opened:
             raise
         await asyncio.to_thread(before.worker.request, "POST", f"/worker/whip/{name}/give-way")
         await asyncio.to_thread(before.gone.wait, 5.0)
-        return await asyncio.to_thread(sessions.place, name, None, purpose=purpose)
+        return await asyncio.to_thread(sessions.place, name, None, purpose=purpose, asked=asked)
 
 
 async def _parts(answer: httpx.Response, live: Live) -> AsyncIterator[bytes]:
@@ -105,10 +131,16 @@ async def _parts(answer: httpx.Response, live: Live) -> AsyncIterator[bytes]:
 
 
 async def _ask(
-    worker: Worker, request: Request, path: str, body: bytes, query: dict[str, str | int] | None = None
+    worker: HttpPeer,
+    request: Request,
+    path: str,
+    body: bytes,
+    query: dict[str, Any] | None = None,
+    *,
+    within: float = ANSWER_WITHIN,
 ) -> Response:
     headers = [(name, value) for name, value in request.headers.raw if name in _REQUEST_HEADERS]
-    return _answer(await worker.send(request.method, path, content=body, headers=headers, params=query))
+    return _answer(await worker.send(request.method, path, within=within, content=body, headers=headers, params=query))
 
 
 def _answer(answer: httpx.Response) -> Response:

@@ -1,4 +1,4 @@
-"""Messages from a worker process to the service in front of it, through a pipe.
+"""Messages from a worker process to the service in front of it, through a pipe or a connection (`Outlet`).
 
 Each message is its length in four bytes, big endian, and as many bytes. The first one that is not a beat
 (`service.workers.heartbeat`) says whether the worker is ready, or why it cannot be; all later ones are beats and
@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 import orjson
@@ -22,6 +22,7 @@ from service.publish.hub import Hub
 
 SINK = "relay"
 READY = b"ready"  # the message of a worker that takes sessions
+LEAVING = b"leaving"  # the message of one that is about to end although the service in front did not ask it to
 LENGTH_BYTES = 4
 BUFFER = 4096  # messages kept while the service in front does not read them because its loop is busy
 DRAIN_TIMEOUT = 1.0  # s that closing waits for what is buffered
@@ -29,19 +30,51 @@ _POINTS, _FLOAT = (68, 2), np.dtype("<f4")  # of a face
 _POINTS_BYTES = 68 * 2 * 4
 
 
+class Outlet(Protocol):
+    """Describe what messages are written to."""
+
+    def fileno(self) -> int:
+        """Return the file that the loop can wait for."""
+
+    def write(self, data: bytes) -> int:
+        """Write the beginning of `data` and return how much; raise `BlockingIOError` if there is no room now.
+
+        Raise `OSError` if nobody reads any more.
+        """
+
+
+class Pipe:
+    """Present a pipe as an `Outlet`."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        """Write to `pipe` without waiting from now on."""
+        self._file = pipe.fileno()
+        os.set_blocking(self._file, False)
+
+    def fileno(self) -> int:
+        """Return the pipe's file."""
+        return self._file
+
+    def write(self, data: bytes) -> int:
+        """Write what there is room for."""
+        return os.write(self._file, data)
+
+
 class RelaySink:
-    """Write a worker's messages to a pipe, each in the thread that has it, until closed.
+    """Write a worker's messages to an outlet, each in the thread that has it, until closed.
 
     Waking the event loop for every event would cost more than the write. The loop writes only what did not fit into
-    the pipe, so that no session waits for it.
+    the outlet, so that no session waits for it.
     """
 
     problem = None  # the service in front reports its workers' problems itself
 
-    def __init__(self, pipe: IO[bytes], hub: Hub) -> None:
-        """Write all events of `hub` to `pipe` from now on. Made and closed on the hub's loop."""
-        self._pipe = pipe.fileno()
-        os.set_blocking(self._pipe, False)
+    def __init__(self, outlet: Outlet | None, hub: Hub) -> None:
+        """Write all events of `hub` to `outlet` from now on; keep them until `connect` where there is none yet.
+
+        Made and closed on the hub's loop.
+        """
+        self._outlet = outlet
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()  # held for as long as it takes to write what the pipe has room for
         self._waiting: deque[bytes] = deque()  # the first may be the rest of a message
@@ -50,6 +83,19 @@ class RelaySink:
         self._closed = False
         hub.tap(lambda event: self.send(pack(event)))
 
+    @property
+    def connected(self) -> bool:
+        """Return whether there is an outlet that neither `close` nor a failed write has ended."""
+        return self._outlet is not None and not self._closed
+
+    def connect(self, outlet: Outlet) -> None:
+        """Write to `outlet` from now on, beginning with what was kept. In the loop."""
+        with self._lock:
+            self._outlet = outlet
+            if not self._write():
+                self._written.clear()
+                self._loop.add_writer(outlet.fileno(), self._go_on)
+
     async def close(self) -> None:
         """Write what is buffered, if it is read within `DRAIN_TIMEOUT`."""
         with contextlib.suppress(TimeoutError):
@@ -57,10 +103,11 @@ class RelaySink:
         with self._lock:
             self._closed = True
             self._waiting.clear()
-        self._loop.remove_writer(self._pipe)
+        if self._outlet is not None and self._outlet.fileno() >= 0:  # a line that was lost is closed already
+            self._loop.remove_writer(self._outlet.fileno())
 
     def send(self, body: bytes) -> None:
-        """Write a message, or keep it until there is room in the pipe; never waits. Thread-safe."""
+        """Write a message, or keep it until there is room in the outlet; never waits. Thread-safe."""
         packed = message(body)
         with self._lock:
             if self._closed:
@@ -69,31 +116,34 @@ class RelaySink:
                 del self._waiting[1]  # the oldest that was not begun
                 metrics.EVENTS_DROPPED.labels(SINK).inc()
             self._waiting.append(packed)
-            if not self._written.is_set() or self._write():
+            outlet = self._outlet
+            if outlet is None or not self._written.is_set() or self._write():
                 return
             self._written.clear()
         with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is about to end
-            self._loop.call_soon_threadsafe(self._loop.add_writer, self._pipe, self._go_on)
+            self._loop.call_soon_threadsafe(self._loop.add_writer, outlet.fileno(), self._go_on)
 
     def _go_on(self) -> None:
-        """Write the rest, now that there is room in the pipe again."""
+        """Write the rest, now that there is room in the outlet again."""
         with self._lock:
             if self._closed or self._write():
                 self._written.set()
-                self._loop.remove_writer(self._pipe)
+                if self._outlet is not None:
+                    self._loop.remove_writer(self._outlet.fileno())
 
     def _write(self) -> bool:
-        """Write until nothing waits, and return True, or until the pipe is full, and return False."""
+        """Write until nothing waits, and return True, or until the outlet is full, and return False."""
+        assert self._outlet is not None
         try:
             while self._waiting:
-                rest = self._waiting[0][os.write(self._pipe, self._waiting[0]) :]
+                rest = self._waiting[0][self._outlet.write(self._waiting[0]) :]
                 if rest:
                     self._waiting[0] = rest
                 else:
                     self._waiting.popleft()
         except BlockingIOError:
             return False
-        except BrokenPipeError:  # the service in front is gone, and ends this worker
+        except OSError:  # the service in front is gone, and so will be this worker
             self._closed = True
             self._waiting.clear()
         return True
@@ -136,6 +186,7 @@ def pack(event: Event) -> bytes:
         "incarnation": event.incarnation,
         "state": event.state,
         "detail": event.detail,
+        "kind": event.kind,
         "tracks": [*event.landmarks],
     }
     points = b"".join(np.ascontiguousarray(points, _FLOAT).tobytes() for points in event.landmarks.values())
@@ -155,6 +206,7 @@ def unpack(body: bytes) -> Event:
         incarnation=head["incarnation"],
         state=head["state"],
         detail=head["detail"],
+        kind=head["kind"],
         text=rest[length:].decode(),
         landmarks=dict(zip(tracks, points, strict=True)),
     )

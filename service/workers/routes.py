@@ -13,7 +13,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
+from service import metrics, tracing
+from service.history import Note
 from service.register import NameTaken, UnknownSession
+from service.rules import parse_rules
+from service.session_options import Asked
 from service.sessions import Sessions, close_if_open
 from service.web.live import Live, Running
 from service.web.routes import whip
@@ -38,15 +42,37 @@ class Opening(BaseModel):
     name: str
     purpose: str | None
     incarnation: int
+    allowed: list[str] | None = None
+    asked: Asked | None = None
+    rules: list[str] | None = None  # in place of those of the settings
+    earlier: list[Note] = []
 
 
 @router.post("/sessions", status_code=201)
 def open_session(opening: Opening, request: Request, live: Running) -> SessionInfo:
     """Open a source, unless the opening was ended meanwhile (404)."""
-    _end_older(live, opening.name, opening.incarnation)
-    session = _sessions(live).open(
-        opening.source, opening.name, purpose=opening.purpose, incarnation=opening.incarnation
-    )
+    with tracing.continued(request.headers), tracing.span("open session in a worker"):
+        return _open(opening, request, live)
+
+
+def _open(opening: Opening, request: Request, live: Live) -> SessionInfo:
+    session = None
+    while session is None:
+        _end_older(live, opening.name, opening.incarnation)
+        try:
+            session = _sessions(live).open(
+                opening.source,
+                opening.name,
+                purpose=opening.purpose,
+                incarnation=opening.incarnation,
+                allowed=opening.allowed,
+                asked=opening.asked,
+                rules=None if opening.rules is None else parse_rules(opening.rules),
+                earlier=opening.earlier,
+            )
+        except NameTaken:  # by an older opening that was ended and has only now come to register its name
+            if _holds_newer(live, opening.name, opening.incarnation):
+                raise
     _check_wanted(request, live, opening.name, opening.incarnation)
     return info_of(session)
 
@@ -61,17 +87,28 @@ def end_session(name: str, incarnation: int, request: Request, live: Running) ->
     close_if_open(_sessions(live), name, incarnation)
 
 
+@router.post("/sessions/{name}/lost", status_code=204)
+def lose_session(name: str, live: Running) -> None:
+    """End a session whose lease another worker has by now, because this one could not renew it."""
+    with contextlib.suppress(UnknownSession):
+        _sessions(live).close(name)
+        metrics.LEASES_LOST.inc()
+
+
 @router.post("/whip/{session}", status_code=201)
 async def publish(
     session: str,
     request: Request,
     live: Running,
+    asked: whip.InQuery,
     incarnation: Annotated[int, Query()],
     purpose: str | None = None,
+    rotate: whip.Rotate = 0,
 ) -> Response:
     """Open a session on a WHIP offer; see `service.web.routes.whip.publish`."""
     await asyncio.to_thread(_end_older, live, session, incarnation)
-    answer = await whip.accept(session, request, purpose, incarnation)
+    with tracing.continued(request.headers), tracing.span("WHIP offer in a worker"):
+        answer = await whip.accept(session, request, purpose, rotate, asked, incarnation)
     await asyncio.to_thread(_check_wanted, request, live, session, incarnation)
     return answer
 
@@ -89,6 +126,14 @@ def _end_older(live: Live, name: str, incarnation: int) -> None:
         older = live.sessions.get(name)
         if older.incarnation < incarnation:
             close_if_open(_sessions(live), name, older.incarnation)
+
+
+def _holds_newer(live: Live, name: str, incarnation: int) -> bool:
+    """Return whether a session of that name is open that is not older than `incarnation`."""
+    try:
+        return live.sessions.get(name).incarnation >= incarnation
+    except UnknownSession:
+        return False
 
 
 def _check_wanted(request: Request, live: Live, name: str, incarnation: int) -> None:

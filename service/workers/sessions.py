@@ -4,105 +4,69 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from models.errors import UserError
-from service.capture.media import Frame, State
+from service import metrics
+from service.capture.media import State
 from service.events import Event
-from service.figures import Figures
+from service.loaded_model import LoadedModel
+from service.models_beside import too_many
 from service.publish.hub import Hub
+from service.purpose import decide
 from service.register import Register, Unavailable, UnknownSession
-from service.workers.fleet import QUICK_RESTARTS, Breaks, Fleet, pause_after
-from service.workers.handle import UNDO_WITHIN, Worker
+from service.session_options import Asked, Offer
+from service.settings import Settings
+from service.workers.fleet import MANY, QUICK_RESTARTS, Fleet, pause_after
+from service.workers.handle import OPENED_IN, UNDO_WITHIN, Worker
+from service.workers.leases import LEASE, Leases, LeasesAway, NoLeases
+from service.workers.remote_session import RemoteSession
 
 log = logging.getLogger(__name__)
 
-MOST_BREAKS = 5  # of one session within a minute: then its source is taken for the cause, and it stays failed
-MANY = 4  # sessions that a worker takes over from a broken one; beyond, they wait for a new worker
-
-
-class RemoteSession:
-    """A session in a worker process: what `service.session.Session` is in the same process."""
-
-    def __init__(self, name: str, incarnation: int, worker: Worker, source: str | None, purpose: str | None) -> None:
-        """Hold what is needed to open `source` anew if the worker breaks; None for a peer, which came by itself."""
-        self.name = name
-        self.incarnation = incarnation
-        self.worker = worker
-        self.source = source
-        self.purpose = purpose
-        self.label = ""  # without credentials; known once it is open
-        self.state = State.CONNECTING
-        self.detail = ""
-        self.last: Event | None = None
-        self.opened = False
-        self.previous: RemoteSession | None = None  # had the name before; listed again if opening fails
-        self.reopening: object = None  # the newest attempt to open it anew; older ones give up
-        self.gone = threading.Event()  # set at the last event
-        self.breaks = Breaks()
-
-    @property
-    def over(self) -> bool:
-        """Return whether the session has ended or failed for good."""
-        return self.state in (State.ENDED, State.FAILED)
-
-    def note(self, event: Event) -> None:
-        """Keep what `event` says of the session."""
-        self.last = event
-        self.state = State(event.state)
-        self.detail = self.detail if event.detail is None else event.detail
-        if self.over:
-            self.gone.set()
-
-    def broken(self, state: State, detail: str) -> Event | None:
-        """Change to `state`, which its worker cannot report; return the event for it, None if there was none yet."""
-        if self.last is None:
-            self.state, self.detail = state, detail
-            if self.over:
-                self.gone.set()
-            return None
-        nothing = {"reasons": ["stale"], "captured_at": None, "timing_ms": None, "image_size": None, "faces": []}
-        data = {**self.last.data, **nothing, "seq": self.last.seq + 1, "state": state.value, "detail": detail}
-        event = Event.of(data)
-        self.note(event)
-        return event
-
-    def figures(self) -> Figures:
-        """Return the live figures as of the worker's last sign of life, at most half a second ago where it lives."""
-        return self.worker.beat.figures.get(self.name, Figures())
-
-    def reset_baseline(self) -> None:
-        """Start the neutral baseline anew with the next frame. Blocks; raise `Unavailable` without a worker."""
-        if not self.opened:
-            raise UnknownSession(f"the session {self.name!r} is still being opened; try again")
-        self.worker.request("POST", f"/v1/sessions/{self.name}/baseline")
-
-    def latest_frame(self) -> Frame | None:
-        """Return None: pictures stay in the worker, which answers previews itself (`service.workers.proxy`)."""
-        return None
-
-    def history(self, since: float, resolution: int) -> list[list[float | None]]:
-        """Return nothing: the worker answers such requests itself (`service.workers.proxy`)."""
-        return []
+CLOSED = "closed"  # the detail of a session that its worker ended
+MOST_BREAKS = 5  # of one session within a minute, after which its source counts as the cause and it stays failed
+ASK_LEASE_EVERY = 0.2  # s between attempts to take the lease of a session from a worker that was cut off
 
 
 class RemoteSessions:
-    """The sessions of all workers: what `service.sessions.Sessions` is in the same process. Made in the loop."""
+    """Hold the sessions of all workers, with the interface of `service.sessions.Sessions`. Made in the loop."""
 
-    def __init__(self, fleet: Fleet, hub: Hub, *, limit: int) -> None:
-        """Publish the workers' events to `hub` from now on."""
+    def __init__(
+        self, fleet: Fleet, hub: Hub, settings: Settings | None = None, *, leases: Leases | None = None
+    ) -> None:
+        """Publish the workers' events to `hub` from now on; `settings` are those of the service, by default none."""
+        settings = settings or Settings.model_construct()
         self.fleet = fleet
+        self._leases = leases or NoLeases()
+        self._held_by: dict[str, str] = {}  # session -> id of its last worker; the lease passes from it to the next
         self._hub = hub
-        self._register: Register[RemoteSession] = Register(limit, hub.forget)
+        self._purpose = settings.purpose
+        self._offer = Offer.of(settings)
+        self._max_models = settings.max_models
+        self._register: Register[RemoteSession] = Register(settings.max_sessions, hub.forget)
         self._placing = threading.Lock()
         self._closing = threading.Event()
-        fleet.attach(self._publish, self._broke)
+        fleet.attach(self._publish, self._broke, self._leaves)
 
-    def open(self, source: str, name: str | None = None, *, purpose: str | None = None) -> RemoteSession:
+    def open(
+        self,
+        source: str,
+        name: str | None = None,
+        *,
+        purpose: str | None = None,
+        allowed: Sequence[str] | None = None,
+        asked: Asked | None = None,
+    ) -> RemoteSession:
         """Open `source` in a worker. Blocks; raise `UserError` for a bad source or name, or if it was closed meanwhile.
 
-        Whatever goes wrong, the worker does not go on with it.
+        See `service.sessions.Sessions.open` for `allowed` and `asked`. If it fails, the session is
+        ended in the worker too.
         """
-        session = self.place(name, source, purpose=purpose)
+        session = self.place(name, source, purpose=purpose, asked=asked)
+        session.allowed = None if allowed is None else [*allowed]
         try:
             self._open_in_worker(session)
         except BaseException:
@@ -110,21 +74,38 @@ class RemoteSessions:
             raise
         return session
 
-    def place(self, name: str | None, source: str | None, *, purpose: str | None) -> RemoteSession:
+    def place(
+        self,
+        name: str | None,
+        source: str | None,
+        *,
+        purpose: str | None,
+        incarnation: int | None = None,
+        asked: Asked | None = None,
+    ) -> RemoteSession:
         """Register a session that is not open yet and return it once its worker is ready. Blocks.
 
-        Raise `UserError` for a name that cannot be used and for a worker that cannot be started.
+        Raise `UserError` for a name, purpose or option that cannot be used and for a worker that cannot be started.
         """
+        purpose = decide(source, purpose, self._purpose)
+        options = self._offer.decide(asked)
+        node = None if source is None else self.fleet.place.node_of(source)[1]
         with self._placing:  # one at a time, so that each sees where the one before it went
             self._register.check(name)
-            worker = self.fleet.least_loaded(self._load)
+            self._check_memory(options.model)
+            worker = self.fleet.least_loaded(self._load, node=node)
             previous = self._register.find(name)
-            session = self._register.add(
-                name, lambda name, incarnation: RemoteSession(name, incarnation, worker, source, purpose)
-            )
+
+            def make(name: str, count: int) -> RemoteSession:
+                made = RemoteSession(name, count, worker, source, purpose, options)
+                self._equip(made)  # before others can see it
+                return made
+
+            session = self._register.add(name, make, incarnation)
             session.previous = previous
         try:
             self.fleet.wait_for(session.worker)
+            self._take_lease(session)
         except BaseException:
             self.drop(session)
             raise
@@ -135,7 +116,7 @@ class RemoteSessions:
         if not self._register.holds(session.name, session):
             self.undo(session)
             raise UnknownSession(f"the session {session.name!r} was closed while it was being opened")
-        session.opened, session.previous = True, None
+        session.begin()
 
     def undo(self, session: RemoteSession) -> None:
         """End `session` in its worker, where it may be open or being opened. Blocks for `UNDO_WITHIN` at most."""
@@ -161,9 +142,17 @@ class RemoteSessions:
         """Return the session called `name`, or None."""
         return self._register.find(name)
 
-    def list(self) -> list[RemoteSession]:
-        """Return all sessions in the order of opening."""
+    def own(self) -> list[RemoteSession]:
+        """Return the sessions of this service in the order of opening."""
         return self._register.list()
+
+    def list(self) -> Sequence[Any]:
+        """Return all sessions that this service shows."""
+        return self.own()
+
+    def models_beside(self) -> Sequence[LoadedModel]:
+        """Return what the workers last said of the models that they have in memory beside the service's own."""
+        return [one for worker in self.fleet.workers for one in worker.beat.beside]
 
     def close(self, name: str, timeout: float = 5.0) -> None:
         """End the session called `name` and remove it. Blocks; raise `UnknownSession` if there is none."""
@@ -173,7 +162,7 @@ class RemoteSessions:
             self.drop(session)
         with contextlib.suppress(UserError):  # it ended by itself, or its worker did
             self._end_in_worker(session, timeout)
-            if session.opened:
+            if session.opened and not session.worker.leaving:  # of one that leaves, no end is passed on
                 session.gone.wait(timeout)
         if session.opened and not session.over:
             self._report(session, State.ENDED, "closed")
@@ -185,23 +174,61 @@ class RemoteSessions:
         self._closing.set()
         self._register.close()
         self.fleet.ask_to_end()
-        for session in self.list():
+        for session in self.own():
             if not session.over and session.worker.running and session.opened:
                 session.gone.wait(max(0.0, deadline - time.monotonic()))
+            session.end()
             self.drop(session)
 
+    def _check_memory(self, model: str) -> None:
+        """Raise `TooMany` if sessions use as many other models as a worker may have in memory."""
+        used = {session.options.model for session in self.own() if not session.over} | {self._offer.given.model}
+        if model not in used and len(used) >= self._max_models:
+            raise too_many(model, self._max_models, sorted(used))
+
+    def _equip(self, session: RemoteSession) -> None:
+        """Give a new session what is kept outside of this process for its name; nothing where nothing is kept."""
+
     def _load(self, worker: Worker) -> int:
-        return sum(session.worker is worker and not session.over for session in self._register.list())
+        return sum(worker in (session.worker, session.bound_for) and not session.over for session in self.own())
+
+    def _take_lease(self, session: RemoteSession, cut_off: Worker | None = None) -> None:
+        """Take the lease of `session` for its worker. Blocks until a worker that was `cut_off` cannot have it any more.
+
+        Where the leases cannot be reached, only the time that has passed tells that. Raise `Unavailable` if somebody
+        else has the lease.
+        """
+        since = time.monotonic() if cut_off is None else cut_off.heard_at
+        holder, before = session.worker.host.id, self._held_by.get(session.name, "")
+        if cut_off is not None and before == cut_off.host.id:
+            before = ""  # it may still read the session
+        while not self._closing.is_set():
+            late = cut_off is None or time.monotonic() - since > LEASE
+            try:
+                if self._leases.take(session.name, holder, before):
+                    break
+                if late and time.monotonic() - since > 2 * LEASE:
+                    raise Unavailable(f"the session {session.name!r} is read by a worker of another service; try again")
+            except LeasesAway as error:
+                if late:
+                    log.warning("a session is opened without a lease: %s", error)
+                    break
+            self._closing.wait(ASK_LEASE_EVERY)
+        self._held_by[session.name] = holder
 
     def _open_in_worker(self, session: RemoteSession) -> None:
         opening = {
-            "source": session.source,
+            "source": None if session.source is None else self.fleet.place.node_of(session.source)[0],
             "name": session.name,
             "purpose": session.purpose,
             "incarnation": session.incarnation,
+            "allowed": session.allowed,
+            "asked": session.options.asked(),
+            "rules": session.own_rules,
+            "earlier": [asdict(note) for note in session.notes],
         }
         try:
-            session.label = session.worker.request("POST", "/worker/sessions", json=opening)["source"]
+            session.label = session.worker.request("POST", "/worker/sessions", json=opening, within=OPENED_IN)["source"]
         except Unavailable:  # it may open it yet
             self.undo(session)
             raise
@@ -212,9 +239,12 @@ class RemoteSessions:
 
     def _publish(self, worker: Worker, event: Event) -> None:
         session = self._register.find(event.session)
-        if session is not None and session.worker is worker and session.incarnation == event.incarnation:
-            session.note(event)
-            self._hub.publish(event)
+        if session is None or session.worker is not worker or session.incarnation != event.incarnation:
+            return
+        if worker.leaving and session.source is not None and event.state == State.ENDED and event.detail == CLOSED:
+            return  # its worker ends, and the session is moved
+        session.note(event)
+        self._hub.publish(event)
 
     def _report(self, session: RemoteSession, state: State, detail: str) -> None:
         event = session.broken(state, detail)
@@ -223,9 +253,11 @@ class RemoteSessions:
 
     def _broke(self, worker: Worker, how: str) -> None:
         """Reopen the sessions of a worker that broke, where their sources are opened on this side; fail the others."""
-        for session in self.list():
+        for session in self.own():
             if session.worker is not worker or session.over or not session.opened:
                 continue
+            if worker.leaving and session.bound_for is not None:
+                continue  # it is on its way
             breaks = session.breaks.add()
             again = session.source is not None and breaks <= MOST_BREAKS
             why = f"The worker process that read it ended ({how})"
@@ -233,21 +265,58 @@ class RemoteSessions:
                 why += f", for the {breaks}th time within a minute; it is not opened again"
             self._report(session, State.RECONNECTING if again else State.FAILED, why)
             if again:
-                attempt = session.reopening = object()
-                threading.Thread(target=self._reopen, args=(session, breaks, attempt), daemon=True).start()
+                self._begin_reopening(session, breaks, worker if worker.hung else None)
 
-    def _reopen(self, session: RemoteSession, breaks: int, attempt: object) -> None:
-        """Open the source of `session` in another worker, and try again until that succeeds or it is closed."""
+    def _leaves(self, worker: Worker) -> None:
+        """Move the sessions of a worker whose node is about to leave; end those of peers, which connect again."""
+        log.info("a worker on node %s is about to leave; its sessions are moved", worker.host.node)
+
+        def leave() -> None:
+            moving = [self._begin_reopening(session, 0, None) for session in of_worker if session.source is not None]
+            for session in of_worker:
+                if session.source is None:
+                    self._report(session, State.ENDED, "The node that read it leaves the cluster; connect again")
+                    self.undo(session)
+            for thread in moving:
+                thread.join()
+            self.fleet.dismiss(worker)
+
+        of_worker = [one for one in self.own() if one.worker is worker and one.opened and not one.over]
+        threading.Thread(target=leave, name="leave", daemon=True).start()
+
+    def _begin_reopening(self, session: RemoteSession, breaks: int, cut_off: Worker | None) -> threading.Thread:
+        attempt = session.reopening = object()
+        thread = threading.Thread(target=self._reopen, args=(session, breaks, attempt, cut_off), daemon=True)
+        thread.start()
+        return thread
+
+    def _reopen(self, session: RemoteSession, breaks: int, attempt: object, cut_off: Worker | None) -> None:
+        """Open the source of `session` in another worker, and try again until that succeeds or it is closed.
+
+        A worker that still reads it, because its node is only about to leave, goes on until the other one is ready.
+        """
         reason = ""
         while not self._closing.wait(pause_after(breaks)) and self._register.holds(session.name, session):
             try:
+                node = self.fleet.place.node_of(session.source or "")[1]
                 with self._placing:
                     if session.reopening is not attempt:
                         return
-                    session.worker = self.fleet.least_loaded(self._load, enough=MANY + 1)
+                    new = session.bound_for = self.fleet.least_loaded(self._load, enough=MANY + 1, node=node)
+                self.fleet.wait_for(new)
+                with self._placing:
+                    if session.reopening is not attempt:
+                        return
+                    old, before = session.worker, session.incarnation
+                    session.worker, session.bound_for = new, None  # from here on, no event of the old one is passed on
                     session.incarnation = self._register.count(session.name)
-                self.fleet.wait_for(session.worker)
+                if old.leaving and old is not new:
+                    self._report(session, State.RECONNECTING, "Its node leaves the cluster; another one goes on")
+                    with contextlib.suppress(UserError):
+                        old.request("DELETE", f"/worker/sessions/{session.name}/{before}", within=UNDO_WITHIN)
+                self._take_lease(session, cut_off)
                 self._open_in_worker(session)
+                metrics.SESSIONS_MOVED.inc()
                 return
             except UnknownSession:  # closed meanwhile
                 return
@@ -255,4 +324,6 @@ class RemoteSessions:
                 breaks = max(breaks, QUICK_RESTARTS) + 1  # so that the pauses grow
                 if str(error) != reason and not self._closing.is_set():
                     reason = str(error)
-                    log.error("a session could not be opened anew: %s", reason)
+                    log.error("session %s could not be opened anew: %s", session.name, reason)
+            finally:
+                session.bound_for = None

@@ -1,11 +1,8 @@
 """Workers that die or hang: everything is answered meanwhile, every session comes back, no count goes back."""
 
 import asyncio
-import json
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -13,28 +10,12 @@ import psutil
 import pytest
 from aiortc import RTCSessionDescription
 from helpers.serve_process import PATIENCE, Process, process
+from helpers.streams import events, first, until
 from helpers.webrtc_peer import MovingPicture, make_offer
 from prometheus_client.parser import text_string_to_metric_families
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 LOG_LINES = 10  # a fault
-
-
-def until(holds: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
-
-
-def events(stream: ClientConnection) -> Iterator[dict[str, Any]]:
-    while True:
-        yield json.loads(stream.recv(timeout=PATIENCE))
-
-
-def first(stream: ClientConnection, **wanted: Any) -> dict[str, Any]:
-    return next(event for event in events(stream) if wanted.items() <= event.items())
 
 
 def counts(client: httpx.Client) -> dict[tuple[Any, ...], float]:

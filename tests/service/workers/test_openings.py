@@ -6,16 +6,18 @@ from contextlib import closing
 import pytest
 
 from service.figures import Figures, Latency
+from service.loaded_model import LoadedModel
 from service.register import Unavailable, UnknownSession
 from service.settings import load_settings
 from service.workers.fleet import Fleet, pause_after
 from service.workers.handle import Worker
 from service.workers.heartbeat import Beat, is_beat, pack_beat, unpack_beat
+from service.workers.local import LocalPlace
 
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
-    with closing(Fleet(load_settings(workers=1), 1)) as fleet:
+    with closing(Fleet(LocalPlace(load_settings(workers=1), 1))) as fleet:
         fleet.start()
         fleet.wait_for()
         yield fleet.workers[0]
@@ -49,7 +51,7 @@ def test_the_end_of_an_older_incarnation_leaves_the_newer_one_alone(worker: Work
 
 
 def test_a_worker_that_was_ended_answers_with_a_sentence() -> None:
-    with closing(Fleet(load_settings(workers=1), 1)) as fleet:
+    with closing(Fleet(LocalPlace(load_settings(workers=1), 1))) as fleet:
         fleet.start()
         fleet.wait_for()
         ended = fleet.workers[0]
@@ -64,6 +66,7 @@ def test_a_beat_comes_out_as_it_went_in() -> None:
         ["No."],
         {"name": "face-mt"},
         ["face-mt-1: Apache-2.0"],
+        [LoadedModel({"name": "tsav"}, ["tsav-1: MIT"], ["it failed"])],
     )
     body = pack_beat(beat)
     assert is_beat(body)

@@ -1,0 +1,424 @@
+"""The sessions of several services on one cluster: each runs its own, and shows and serves those of all (Redis).
+
+Each service writes once a second who it is and what its sessions are (`affectstream:service:ID`, which expires), and
+keeps a record of each session that it opened (a field of `affectstream:sessions`), with its rules; markers and alerts
+are a list (`affectstream:notes:SESSION`). So a name is used once, requests about a session reach the service that has
+it, and the sessions of a service that has ended are opened anew by another, with all that they were given.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from models.errors import UserError
+from service import metrics
+from service.history import NOTES, Note
+from service.publish.hub import Hub
+from service.register import NameTaken, OpenElsewhere, Unavailable, UnknownSession
+from service.roles import Role
+from service.session_options import Asked
+from service.settings import Settings
+from service.web.routes.sessions import SessionInfo, info_of
+from service.workers.fleet import Fleet
+from service.workers.foreign import ForeignSession, OtherService
+from service.workers.handle import UNDO_WITHIN
+from service.workers.leases import Leases
+from service.workers.remote_session import RemoteSession
+from service.workers.sessions import RemoteSessions
+
+log = logging.getLogger(__name__)
+
+TELL_EVERY = 1.0  # s
+SERVICE_LIVES = 4.0  # s after its last message in which a service counts as running
+RECORDS_LIVE = 3600  # s that the records outlive the last service; they hold sources, maybe with credentials
+LOOK_UP_WITHIN = 0.5  # s that Redis may take to say whether another service has opened a session just now
+_SERVICE, _SERVICES, _RECORDS = "affectstream:service:", "affectstream:services", "affectstream:sessions"
+_NOTES = "affectstream:notes:"
+_INFO = TypeAdapter(SessionInfo)
+_CLAIM = """
+    local held = redis.call('HGET', KEYS[1], ARGV[1])
+    if held and held ~= ARGV[3] then return held end
+    redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+    return false"""
+_RELEASE = """
+    local held = redis.call('HGET', KEYS[1], ARGV[1])
+    if held and cjson.decode(held)['service'] == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end"""
+
+
+class SharedSessions(RemoteSessions):
+    """Hold the sessions of this service's workers and of all other services. Made in the loop."""
+
+    def __init__(self, fleet: Fleet, hub: Hub, settings: Settings, leases: Leases, address: str) -> None:
+        """Tell others of this service, which answers at `address`, from now on."""
+        super().__init__(fleet, hub, settings, leases=leases)
+        from redis import Redis
+
+        assert settings.redis is not None
+        url = settings.redis.get_secret_value()
+        self._redis: Any = Redis.from_url(url, decode_responses=True, socket_timeout=2.0)
+        self._quick: Any = Redis.from_url(
+            url, decode_responses=True, socket_timeout=LOOK_UP_WITHIN, socket_connect_timeout=LOOK_UP_WITHIN
+        )
+        self._not_before = 0.0  # s, monotonic: when Redis may be asked again after it gave no answer
+        self._writer = ThreadPoolExecutor(1, "records")  # writes notes, and removes them, in order
+        self._claim = self._redis.register_script(_CLAIM)
+        self._release = self._redis.register_script(_RELEASE)
+        self._token = next((token for token, role in settings.roles().items() if role is Role.MANAGE), None)
+        self._address = address
+        self.id = secrets.token_hex(8)
+        self._handed_over = False
+        self._services: dict[str, OtherService] = {}
+        self._alive: set[str] = set()  # ids of the other services that run
+        self._foreign: dict[str, ForeignSession] = {}
+        self._adopting: set[str] = set()  # sessions that are about to be this service's
+        self._heritage: dict[str, tuple[dict[str, Any], Sequence[Note]]] = {}  # records and notes of these
+        self._teller = threading.Thread(target=self._tell, name="services", daemon=True)
+        with contextlib.suppress(Exception):  # Redis may be away; its sink says so
+            self._exchange()
+        self._teller.start()
+
+    @property
+    def foreign(self) -> dict[str, ForeignSession]:
+        """Return the sessions of the other services by name."""
+        return self._foreign
+
+    def place(
+        self,
+        name: str | None,
+        source: str | None,
+        *,
+        purpose: str | None,
+        incarnation: int | None = None,
+        asked: Asked | None = None,
+    ) -> RemoteSession:
+        """See `RemoteSessions.place`; raise `OpenElsewhere` for a name that a session of another service has."""
+        session = None
+        while session is None:
+            chosen = name or self._free_name()
+            last = self._claim_name(chosen, source, purpose)
+            incarnation = last + 1 if last else incarnation
+            try:
+                session = super().place(chosen, source, purpose=purpose, incarnation=incarnation, asked=asked)
+            except BaseException:
+                if self._register.find(chosen) is None:
+                    self._forget(chosen)
+                raise
+        return session
+
+    def confirm(self, session: RemoteSession) -> None:
+        """See `RemoteSessions.confirm`; from then on, every service that is asked about the session knows it."""
+        super().confirm(session)
+        with contextlib.suppress(*_redis_errors()):
+            self._write_record(session)
+            self._say()
+
+    def keep_rules(self, session: RemoteSession) -> None:
+        """Write the session's rules to its record, for the service that may have to go on with it. Blocks."""
+        with contextlib.suppress(*_redis_errors()):
+            self._write_record(session)
+
+    def keep_note(self, session: RemoteSession, note: Note) -> None:
+        """Write a marker or alert for the service that may have to go on with the session. Does not block."""
+
+        def write() -> None:
+            with contextlib.suppress(*_redis_errors()), self._redis.pipeline() as pipeline:
+                pipeline.rpush(_NOTES + session.name, json.dumps(asdict(note)))
+                pipeline.ltrim(_NOTES + session.name, -NOTES, -1)
+                pipeline.expire(_NOTES + session.name, RECORDS_LIVE)
+                pipeline.execute()
+
+        with contextlib.suppress(RuntimeError):  # the service is about to end
+            self._writer.submit(write)
+
+    def forget_notes(self, session: RemoteSession) -> None:
+        """Remove the session's markers and alerts. Blocks."""
+        with contextlib.suppress(RuntimeError):
+            self._writer.submit(self._delete_notes, session.name).result()
+
+    def get(self, name: str) -> Any:
+        """Return the session called `name`, of whichever service. Raise `UnknownSession` if there is none."""
+        return self.find(name) or super().get(name)
+
+    def opened(self, name: str) -> Any:
+        """Return the session called `name`. Raise `UnknownSession` if there is none, or it is only being opened."""
+        found = self.find(name)
+        return found if isinstance(found, ForeignSession) else super().opened(name)
+
+    def find(self, name: str) -> Any:
+        """Return the session called `name`, of whichever service, or None."""
+        return super().find(name) or self._foreign.get(name) or self._look_up(name)
+
+    def list(self) -> Sequence[Any]:
+        """Return all sessions, those of this service first."""
+        own = self.own()
+        names = {session.name for session in own}
+        return [*own, *(one for name, one in sorted(self._foreign.items()) if name not in names)]
+
+    def close(self, name: str, timeout: float = 5.0) -> None:
+        """End the session called `name`, of whichever service, and remove it."""
+        found = self.find(name)
+        if isinstance(found, ForeignSession):
+            found.worker.request("DELETE", f"/v1/sessions/{name}")
+            self._foreign.pop(name, None)
+            return
+        super().close(name, timeout)
+
+    def drop(self, session: RemoteSession) -> None:
+        """See `RemoteSessions.drop`; the name is free for all services then."""
+        super().drop(session)
+        if self._register.find(session.name) is None:
+            self._foreign.pop(session.name, None)
+            with contextlib.suppress(RuntimeError):  # the service is about to end
+                self._writer.submit(self._forget, session.name)
+
+    def hand_over(self) -> None:
+        """Leave the sessions to the other services, which open them anew; before `close_all`. Blocks for a moment."""
+        self._closing.set()
+        self._teller.join()
+        self._handed_over = True
+        for worker in self.fleet.workers:
+            worker.leaving = True  # so that the end of its sessions is not passed on
+        for session in self.own():
+            session.gone.set()
+        self._withdraw()
+
+    async def metrics_of_others(self, within: float) -> Sequence[str]:
+        """Return the metrics of the other services as text, of those that answer within so many seconds."""
+        asked = [service.metrics(within) for id, service in self._services.items() if id in self._alive]
+        return [text for text in await asyncio.gather(*asked) if text]
+
+    def close_all(self, timeout: float = 5.0) -> None:
+        """End every session of this service; the others go on."""
+        super().close_all(timeout)
+        self._withdraw()
+
+    def release(self) -> None:
+        """Close the connections. Call it after `close_all`."""
+        self._teller.join()
+        self._writer.shutdown()
+        self._redis.close()
+        self._quick.close()
+
+    def _equip(self, session: RemoteSession) -> None:
+        """Give a session that was another service's the rules, prefixes and notes that it had there."""
+        session.records = self
+        record, notes = self._heritage.pop(session.name, ({}, []))
+        session.own_rules, session.allowed = record.get("rules"), record.get("allowed")
+        session.notes.extend(notes)
+
+    def _look_up(self, name: str) -> ForeignSession | None:
+        """Return a session that another service has opened since this one has heard of it, or None."""
+        if time.monotonic() < self._not_before:
+            return None
+        try:
+            record = json.loads(self._quick.hget(_RECORDS, name) or "{}")
+            id = record.get("service", self.id)
+            told = json.loads((id != self.id and self._quick.get(_SERVICE + id)) or "{}")
+        except _redis_errors():
+            self._not_before = time.monotonic() + TELL_EVERY
+            return None
+        for row in told.get("sessions", ()):
+            if row["id"] == name:
+                found = self._foreign_session(id, told, row)
+                self._foreign = {**self._foreign, name: found}
+                return found
+        return None
+
+    def _free_name(self) -> str:
+        taken = {session.name for session in self.list()}
+        return next(f"s{n}" for n in range(1, len(taken) + 2) if f"s{n}" not in taken)
+
+    def _claim_name(self, name: str, source: str | None, purpose: str | None) -> int:
+        """Note that this service has a session of that name, and return the last incarnation of another service's.
+
+        Raise `OpenElsewhere` if a service that runs has an open session of that name.
+        """
+        record = self._record(source=source, purpose=purpose)
+        try:
+            held = self._claim(keys=[_RECORDS], args=[name, json.dumps(record), ""])
+            if held is None:
+                self._delete_notes(name)
+                return 0
+            before = json.loads(held)
+            if before["service"] == self.id:
+                return 0
+            if before["over"] or not self._redis.exists(_SERVICE + before["service"]):
+                self._redis.hset(_RECORDS, name, json.dumps(record))
+                self._delete_notes(name)
+                return int(before["incarnation"])
+        except _redis_errors() as error:
+            raise Unavailable(f"Redis, which keeps the names of all sessions, does not answer ({error})") from None
+        raise OpenElsewhere(f"a session called {name!r} is open at another service here; choose another name")
+
+    def _withdraw(self) -> None:
+        """Tell the other services that this one has ended."""
+        with contextlib.suppress(*_redis_errors()):
+            self._redis.delete(_SERVICE + self.id)
+            self._redis.srem(_SERVICES, self.id)
+
+    def _forget(self, name: str) -> None:
+        if self._handed_over:
+            return
+        with contextlib.suppress(*_redis_errors()):
+            self._release(keys=[_RECORDS], args=[name, self.id])
+            if not self._redis.hexists(_RECORDS, name):
+                self._delete_notes(name)
+
+    def _delete_notes(self, name: str) -> None:
+        with contextlib.suppress(*_redis_errors()):
+            self._redis.delete(_NOTES + name)
+
+    def _tell(self) -> None:
+        """Tell the other services of this one, and learn of them, until the end."""
+        problem = ""
+        while not self._closing.wait(TELL_EVERY):
+            try:
+                self._exchange()
+                problem = ""
+            except _redis_errors() as error:
+                if str(error) != problem:
+                    problem = str(error)
+                    log.warning("the other services of the cluster are not known now: %s", problem)
+
+    def _told(self) -> str:
+        """Return what this service says of itself, as JSON."""
+        own = self.own()
+        told = {
+            "address": self._address,
+            "sessions": [info_of(session).model_dump(mode="json") for session in own],
+            "peers": [session.name for session in own if session.source is None],
+        }
+        return json.dumps(told)
+
+    def _say(self) -> None:
+        self._redis.set(_SERVICE + self.id, self._told(), px=int(SERVICE_LIVES * 1e3))
+
+    def _exchange(self) -> None:
+        own = self.own()
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for session in own:
+                pipeline.expire(_NOTES + session.name, RECORDS_LIVE)
+            pipeline.set(_SERVICE + self.id, self._told(), px=int(SERVICE_LIVES * 1e3))
+            pipeline.sadd(_SERVICES, self.id)
+            pipeline.smembers(_SERVICES)
+            pipeline.hgetall(_RECORDS)
+            pipeline.expire(_RECORDS, RECORDS_LIVE)
+            *_, ids, records, _ = pipeline.execute()
+        others = sorted(set(ids) - {self.id})
+        found = dict(zip(others, self._redis.mget([_SERVICE + id for id in others]) if others else [], strict=True))
+        alive = {id: json.loads(text) for id, text in found.items() if text is not None}
+        for gone in set(others) - set(alive):
+            self._redis.srem(_SERVICES, gone)
+        read = {name: json.loads(text) for name, text in records.items()}
+        self._write_records(own, read)
+        self._adopt_orphans(read, records, {*alive, self.id})
+        self._learn(alive, read)
+
+    def _write_records(self, own: Sequence[RemoteSession], records: dict[str, Any]) -> None:
+        """Bring the records of this service's sessions up to date; give up those that another service has by now."""
+        for session in own:
+            record = records.get(session.name)
+            if record is not None and record["service"] != self.id:
+                log.warning(
+                    "a session is closed here: another service took it over when this one did not report in time"
+                )
+                threading.Thread(target=super().close, args=(session.name,), daemon=True).start()
+                continue
+            if record != self._record_of(session):
+                self._write_record(session)
+
+    def _record_of(self, session: RemoteSession) -> dict[str, Any]:
+        names = ("source", "purpose", "incarnation", "over", "allowed")
+        own: dict[str, Any] = {"rules": session.own_rules, "options": session.options.asked()}
+        return self._record(**{name: getattr(session, name) for name in names}, **own)
+
+    def _record(self, *, incarnation: int = 0, over: bool = False, **more: Any) -> dict[str, Any]:
+        """Return the record of a session of this service."""
+        empty: dict[str, Any] = {"source": None, "purpose": None, "rules": None, "allowed": None, "options": {}}
+        return {**empty, **more, "service": self.id, "incarnation": incarnation, "over": over}
+
+    def _write_record(self, session: RemoteSession) -> None:
+        self._redis.hset(_RECORDS, session.name, json.dumps(self._record_of(session)))
+
+    def _foreign_session(self, id: str, told: dict[str, Any], row: dict[str, Any]) -> ForeignSession:
+        """Return the session that a service has told of in `row`."""
+        service = self._services.get(id)
+        if service is None or service.address != told["address"]:
+            service = self._services[id] = OtherService(told["address"], self._token)
+        info = _INFO.validate_python(row)
+        return ForeignSession(info, service, info.id in told["peers"])
+
+    def _learn(self, alive: dict[str, Any], records: dict[str, Any]) -> None:
+        """Keep what the other services say of their sessions; one whose service has ended stays until it is adopted."""
+        foreign: dict[str, ForeignSession] = {}
+        self._alive = {*alive}
+        for id, told in alive.items():
+            for row in told["sessions"]:
+                foreign[row["id"]] = self._foreign_session(id, told, row)
+        for name, session in self._foreign.items():
+            record = records.get(name)
+            if name in foreign or record is None or session.source is None or session.over:
+                continue
+            if record["service"] != self.id or name in self._adopting:
+                foreign[name] = session
+        gone = set(self._foreign) - set(foreign)
+        self._foreign = foreign
+        for name in gone:
+            if super().find(name) is None:
+                self._hub.forget(name)
+
+    def _adopt_orphans(self, records: dict[str, Any], texts: dict[str, str], alive: set[str]) -> None:
+        """Open the sessions of services that have ended, each by the first service that claims it."""
+        for name, record in records.items():
+            if record["service"] in alive:
+                continue
+            if record["source"] is None or record["over"]:
+                self._redis.hdel(_RECORDS, name)  # a peer connects again by itself
+                continue
+            mine = {**record, "service": self.id}
+            if self._claim(keys=[_RECORDS], args=[name, json.dumps(mine), texts[name]]) is None:
+                self._adopting.add(name)
+                threading.Thread(target=self._adopt, args=(name, record), daemon=True).start()
+
+    def _adopt(self, name: str, record: dict[str, Any]) -> None:
+        """Open a session of a service that has ended, once its worker cannot read it any more."""
+        log.info("a session of a service that has ended is opened anew")
+        place, incarnation = super().place, record["incarnation"] + 1
+        asked = Asked(**record.get("options", {}))
+        while not self._closing.is_set():
+            try:
+                self._heritage[name] = record, self._notes_of(name)
+                placed = place(name, record["source"], purpose=record["purpose"], incarnation=incarnation, asked=asked)
+                self._open_in_worker(placed)
+                metrics.SESSIONS_MOVED.inc()
+                self._adopting.discard(name)
+                return
+            except (NameTaken, UnknownSession):  # opened or closed by somebody meanwhile
+                self._adopting.discard(name)
+                return
+            except UserError as error:
+                log.error("a session of a service that has ended could not be opened: %s", error)
+                self._closing.wait(UNDO_WITHIN)
+
+    def _notes_of(self, name: str) -> Sequence[Note]:
+        """Return the markers and alerts that are kept of a session; none if Redis does not answer."""
+        try:
+            return [Note(**json.loads(text)) for text in self._redis.lrange(_NOTES + name, 0, -1)]
+        except _redis_errors():
+            return []
+
+
+def _redis_errors() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisError
+
+    return RedisError, OSError

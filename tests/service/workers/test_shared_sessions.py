@@ -1,0 +1,112 @@
+"""Sessions of two services that share a Redis, without a cluster: names, claims, and the heritage of one that died."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.redis_server import RedisServer, redis_in
+from helpers.streams import until
+
+from service.capture.media import State
+from service.publish.hub import Hub
+from service.register import OpenElsewhere
+from service.settings import Settings, load_settings
+from service.workers.fleet import Fleet
+from service.workers.leases import NoLeases
+from service.workers.local import LocalPlace
+from service.workers.remote_session import RemoteSession
+from service.workers.shared import ForeignSession, SharedSessions
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_in(tmp_path) as running:
+        running.start()
+        yield running
+
+
+def shared(settings: Settings, fleet: Fleet) -> SharedSessions:
+    """The sessions of a service that nobody can ask by HTTP."""
+    return SharedSessions(fleet, Hub(asyncio.get_running_loop()), settings, NoLeases(), "http://127.0.0.1:1")
+
+
+def alerts(session: RemoteSession) -> list[dict[str, Any]]:
+    past: dict[str, Any] = session.worker.request("GET", f"/v1/sessions/{session.name}/history?since=-1000")
+    return list(past["alerts"])
+
+
+def with_markers(session: RemoteSession) -> dict[str, Any] | None:
+    """The session's history, once it has markers: those from before have a time once it has shown something."""
+    past: dict[str, Any] = session.worker.request("GET", f"/v1/sessions/{session.name}/history")
+    return past if past["markers"] else None
+
+
+def test_a_session_has_one_name_and_is_inherited_from_a_service_that_died(server: RedisServer) -> None:
+    async def run(settings: Settings, first: Fleet, second: Fleet) -> None:
+        here, there = shared(settings, first), shared(settings, second)
+        await asyncio.to_thread(lambda: here.open("demo:", "hall", allowed=["demo:"]))
+        found = there.find("hall")  # at once
+        assert isinstance(found, ForeignSession)
+        assert [session.name for session in there.list()] == ["hall"]
+        with pytest.raises(OpenElsewhere, match="'hall' is open at another service"):
+            await asyncio.to_thread(there.open, "demo:", "hall")
+        assert [session.name for session in there.list()] == ["hall"]
+        assert (await asyncio.to_thread(there.open, "demo:")).name == "s1"
+        await asyncio.to_thread(until, lambda: here.get("hall").state == State.LIVE)
+        await asyncio.to_thread(here.get("hall").set_rules, ["seen: valence > -1"])
+        await asyncio.to_thread(until, lambda: here.get("hall").notes)  # the alert
+        marker = await asyncio.to_thread(here.get("hall").mark, "begin")
+        here._closing.set()  # it says nothing any more, as one that was killed
+        await asyncio.to_thread(until, lambda: [one.name for one in there.own() if not one.over] == ["s1", "hall"])
+        await asyncio.to_thread(until, lambda: there.get("hall").opened and there.get("hall").state == State.LIVE)
+        again = there.get("hall")
+        assert (again.incarnation, again.allowed) == (2, ["demo:"])
+        assert [rule.text for rule in await asyncio.to_thread(again.rules)] == ["seen: valence > -1"]
+        past = await asyncio.to_thread(until, lambda: with_markers(again))
+        (kept,) = past["markers"]
+        assert (kept["label"], kept["at"]) == ("begin", marker["at"])
+        assert kept["t"] < 0  # before the session began anew
+        assert (past["alerts"][0]["rule"], past["alerts"][0]["status"]) == ("seen", "raised")
+        assert past["alerts"][0]["since"] <= past["alerts"][0]["t"] <= kept["t"]
+        await asyncio.to_thread(until, lambda: [one["status"] for one in alerts(again)][1:2] == ["cleared"])
+        await asyncio.to_thread(again.erase)
+        past = await asyncio.to_thread(again.worker.request, "GET", "/v1/sessions/hall/history?since=-1000")
+        assert past["markers"] == []
+        assert there._notes_of("hall") == []
+        await asyncio.to_thread(there.close, "hall")
+        assert there.find("hall") is None
+        for sessions in (here, there):
+            await asyncio.to_thread(sessions.close_all)
+            sessions.release()
+
+    with_two_fleets(run, server)
+
+
+def test_a_service_that_leaves_hands_its_sessions_over(server: RedisServer) -> None:
+    async def run(settings: Settings, first: Fleet, second: Fleet) -> None:
+        here, there = shared(settings, first), shared(settings, second)
+        await asyncio.to_thread(here.open, "demo:", "hall")
+        with here._hub.subscribe("hall", maxlen=10_000) as subscription:
+            await asyncio.to_thread(until, lambda: here.get("hall").state == State.LIVE)
+            await asyncio.to_thread(here.hand_over)
+            await asyncio.to_thread(here.close_all)
+            while events := await asyncio.wait_for(subscription.take(1), 10):
+                assert events[0].state not in (State.ENDED, State.FAILED)
+        await asyncio.to_thread(until, lambda: [one.name for one in there.own() if one.state == State.LIVE] == ["hall"])
+        assert there.get("hall").incarnation == 2
+        await asyncio.to_thread(there.close_all)
+        for sessions in (here, there):
+            sessions.release()
+
+    with_two_fleets(run, server)
+
+
+def with_two_fleets(run: Callable[[Settings, Fleet, Fleet], Coroutine[Any, Any, None]], server: RedisServer) -> None:
+    settings = load_settings(redis=server.url, workers=1, cluster="auto")
+    with closing(Fleet(LocalPlace(settings, 1))) as first, closing(Fleet(LocalPlace(settings, 1))) as second:
+        first.start()
+        second.start()
+        asyncio.run(run(settings, first, second))
