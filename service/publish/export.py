@@ -1,58 +1,40 @@
-"""Events into a file that is whole or not there: written to a journal beside it, which is finished and renamed."""
+"""Write events to a file that is complete or absent: a journal beside it takes them, and is renamed at the end."""
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Self
 
 from models.errors import UserError
+from service import audit
 from service.publish import journal
+from service.publish.formats.format import Format, Making, Writer
+from service.publish.formats.registry import FORMATS, format_of
 
 
-class Writer(Protocol):
-    """Write one file format."""
+class StandardOutput:
+    """Write whole events, one a line, to standard output, each as soon as it is there."""
 
-    def write(self, event: Mapping[str, Any]) -> None:
-        """Take an event (schema affect/1) in; after it, the operating system has what belongs to it."""
-
-    def close(self) -> Path:
-        """Finish the file and return where it is. Called once, also after a failed `write`."""
-
-
-class JsonLines:
-    """Write every event whole, one per line."""
-
-    def __init__(self, path: Path) -> None:
-        """Begin the file `path`. Raise `OSError` if it cannot be written."""
-        self._path = path
-        self._file = path.open("w", buffering=1, encoding="utf-8", newline="\n")
+    path = Path("-")
+    note = ""
+    landmarks = False
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Write one line. Raise `ValueError` at NaN, which is no JSON."""
-        self._file.write(json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n")
+        """Write one line. Raise `BrokenPipeError` when the reader has ended."""
+        sys.stdout.write(json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n")
+        sys.stdout.flush()
 
-    def close(self) -> Path:
-        """Close the file and return its path."""
-        self._file.close()
-        return self._path
+    def __enter__(self) -> Self:
+        return self
 
-
-def _csv(path: Path) -> Writer:
-    from service.publish.export_csv import CsvTable
-
-    return CsvTable(path)
-
-
-def _parquet(path: Path) -> Writer:
-    from service.publish.export_parquet import ParquetTable
-
-    return ParquetTable(path)
-
-
-FORMATS: dict[str, Callable[[Path], Writer]] = {".jsonl": JsonLines, ".csv": _csv, ".parquet": _parquet}
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave standard output open."""
 
 
 class Export:
@@ -62,12 +44,15 @@ class Export:
         path: The file.
         events: Events written so far.
         note: A sentence for the user when less than everything was kept; else empty.
+        landmarks: Whether the events that are written are to have the 68 points of each face.
     """
 
-    def __init__(self, path: Path, writer: Callable[[Path], Writer]) -> None:
+    def __init__(self, path: Path, writer: Callable[[Path], Writer], form: Format | None = None) -> None:
         """Begin the journal of `path` in the format of `writer`. Raise `UserError` if it cannot be written."""
         self.path = path
         self.events = 0
+        self.landmarks = form is not None and form.landmarks
+        self._format = form.name if form is not None else path.suffix.lower().lstrip(".")
         self.note = ""
         self._lock: IO[bytes] | None = None
         try:
@@ -108,6 +93,7 @@ class Export:
             raise self._unfinished(error) from error
         finally:
             self._unlock()
+        audit.write("export", format=self._format, events=self.events)
 
     def _unfinished(self, error: OSError) -> UserError:
         return UserError(
@@ -154,33 +140,20 @@ class Export:
             self._lock = None
 
 
-def open_export(path: Path) -> Export:
-    """Return a file for events in the format of its suffix: .jsonl (whole events), .csv or .parquet (docs/exports.md).
+def open_export(path: Path, making: Making | None = None, form: str | None = None) -> Export:
+    """Return a file for events in the format called `form`, or that of its suffix (docs/exports.md).
 
-    Journals that killed runs left in the same folder are finished first. Raise `UserError` for another suffix, a folder
-    that is not there, or a place that cannot be written to.
+    Journals that killed runs left in the same folder are finished first. Raise `UserError` for another suffix, a name
+    that the format does not allow, a folder that is not there, or a place that cannot be written to.
     """
-    writer = FORMATS.get(path.suffix.lower())
-    if writer is None:
-        given = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
-        raise UserError(f"{path}: {given} names no export format; use {', '.join(FORMATS)}")
+    chosen = format_of(path, form)
     if not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} is not there; make it first")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give --out the name of a file")
-    journal.recover(path.parent, {".jsonl": _lines, ".csv": _lines, ".parquet": _to_parquet})
-    return Export(path, writer)
-
-
-def _lines(left: Path) -> Path:
-    """Return a journal as it is: its lines are the format already."""
-    return left
-
-
-def _to_parquet(left: Path) -> Path:
-    from service.publish.export_parquet import finish
-
-    return finish(left)
+    journal.recover(path.parent, {Path(one.suffix).suffix or one.suffix: one.finish for one in FORMATS})
+    given = making or Making()
+    return Export(path, lambda lines: chosen.open(lines, given), chosen)
 
 
 def _why(error: OSError) -> str:

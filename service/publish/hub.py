@@ -9,12 +9,12 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
 from service import metrics
-from service.events import Event
+from service.events import Event, EventKind
 
 QUEUE_LENGTH = 256  # events, about 8 s of one session at 30 events/s
 QUEUE_BYTES = 16 << 20  # of JSON, however many events that is: twenty faces make large ones
@@ -26,8 +26,17 @@ class Subscription:
     One task of the hub's loop iterates it. `dropped` counts the events that were lost because it was too slow.
     """
 
-    def __init__(self, hub: "Hub", session: str | None, maxlen: int, sink: str, landmarks: bool) -> None:
+    def __init__(
+        self,
+        hub: "Hub",
+        session: str | None,
+        maxlen: int,
+        sink: str,
+        landmarks: bool,
+        kinds: Collection[EventKind] | None = None,
+    ) -> None:
         self.session = session
+        self.kinds = kinds
         self.sink = sink
         self.landmarks = landmarks
         self.dropped = 0
@@ -45,8 +54,12 @@ class Subscription:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more will be queued."""
+        """Return whether nothing more will be queued."""
         return self._closed
+
+    def wants(self, event: Event) -> bool:
+        """Return whether `event` is of the session and kinds that were asked for."""
+        return self.session in (None, event.session) and (self.kinds is None or event.kind in self.kinds)
 
     def text(self, event: Event) -> str:
         """Return the JSON of `event` in the form that this subscriber asked for."""
@@ -70,6 +83,10 @@ class Subscription:
     def drop_aged(self, seconds: float) -> None:
         """Drop the events that have waited for more than `seconds`, except the newest of each session."""
         self._hub._drop_aged(self, seconds)
+
+    def discard(self, session: str) -> int:
+        """Take the waiting events of `session` out of the queue and return their number."""
+        return self._hub._discard(self, session)
 
     def close(self) -> None:
         """Take no further events; those that wait can still be taken."""
@@ -96,22 +113,24 @@ class Hub:
         self._woken = False  # a wake-up is on its way to the loop
         self._closed = False
 
-    def publish(self, event: Event) -> None:
-        """Hand `event` to every matching subscriber; never block."""
+    def publish(self, event: Event, *, only: str | None = None) -> None:
+        """Hand `event` to every matching subscriber; never block. With `only`, to those of that sink alone."""
         # The longer form is encoded here, in the session's thread, so that the loop only moves finished text.
         if any(one.landmarks and one.session in (None, event.session) for one in [*self._subscriptions]):
             _ = event.text_with_landmarks
         with self._lock:
             if self._closed:
                 return
-            self._last[event.session] = event
+            if event.kind == "affect":  # a later subscriber gets the session's present state, not an old marker
+                self._last[event.session] = event
             for one in self._subscriptions:
-                if one.session in (None, event.session):
+                if one.wants(event) and only in (None, one.sink):
                     self._push(one, event)
             wake = bool(self._subscriptions) and not self._woken
             self._woken |= wake
-        for listener in self._taps:
-            listener(event)
+        if only is None:
+            for listener in self._taps:
+                listener(event)
         if wake:
             self._call(self._wake)
 
@@ -126,19 +145,21 @@ class Hub:
         *,
         sink: str = "websocket",
         landmarks: bool = False,
+        kinds: Collection[EventKind] | None = None,
     ) -> Subscription:
         """Return a subscription to one session, or to all; it holds the last event of each at once.
 
         Args:
             session: Name of the session; None for all.
             maxlen: Events that wait at most; the oldest are lost and counted.
-            sink: What subscribers are counted by in the metrics.
+            sink: Name of the sink, by which the metrics count its subscribers and losses.
             landmarks: Whether the text of the events is to have the 68 points of each face.
+            kinds: The kinds of events that are wanted; None for all.
         """
-        subscription = Subscription(self, session, maxlen, sink, landmarks)
+        subscription = Subscription(self, session, maxlen, sink, landmarks, kinds)
         with self._lock:
             for event in self._last.values():
-                if session in (None, event.session):
+                if subscription.wants(event):
                     self._push(subscription, event)
             subscription._closed = self._closed
             if not self._closed:
@@ -150,6 +171,11 @@ class Hub:
         """Return the number of subscribers of that kind now."""
         with self._lock:
             return sum(1 for one in self._subscriptions if one.sink == sink)
+
+    def erase(self, session: str) -> None:
+        """Forget the last event of `session`; its subscriptions go on."""
+        with self._lock:
+            self._last.pop(session, None)
 
     def forget(self, session: str) -> None:
         """Forget the last event of a session that was removed, and end the subscriptions to it alone."""
@@ -197,6 +223,18 @@ class Hub:
                 queue.appendleft(event)
                 times.appendleft(at)
                 subscription._bytes += len(subscription.text(event))
+
+    def _discard(self, subscription: Subscription, session: str) -> int:
+        with self._lock:
+            waiting = len(subscription._queue)
+            for _ in range(waiting):
+                at = subscription._queued_at[0]
+                event = self._take_oldest(subscription)
+                if event.session != session:
+                    subscription._queue.append(event)
+                    subscription._queued_at.append(at)
+                    subscription._bytes += len(subscription.text(event))
+            return waiting - len(subscription._queue)
 
     def _take_oldest(self, subscription: Subscription) -> Event:
         event = subscription._queue.popleft()

@@ -36,6 +36,14 @@ def create(path: Path) -> tuple[Path, IO[bytes] | None]:
     return journal, held
 
 
+def target(journal: Path) -> Path:
+    """Return the path of the export that `journal` is to become. Raise `ValueError` for a name of no journal."""
+    found = _NAME.fullmatch(journal.name)
+    if found is None:
+        raise ValueError(f"{journal.name} is no name of a journal")
+    return journal.with_name(found["name"])
+
+
 def lock(journal: Path) -> IO[bytes] | None:
     """Return an open file that keeps `journal` locked until it is closed, and None if another process holds the lock.
 

@@ -1,5 +1,6 @@
 """What is wrong with Redis, in a word for the metrics and a sentence for people."""
 
+import re
 from dataclasses import dataclass
 
 from redis.exceptions import (
@@ -21,6 +22,10 @@ REASONS = (
     "unreachable", "timeout", "password", "permission", "memory", "read_only", "loading", "not_saving", "cluster",
     "wrong_type", "refused",
 )  # fmt: skip
+COMMANDS = "XADD, XREVRANGE, XLEN, TYPE, DEL, EXPIRE, PERSIST, MULTI, EXEC and PING on the keys affect:*"
+_COMMAND = re.compile(r"run the '([a-z|]{1,40})' command")
+NO_MULTI = "EXEC without MULTI"  # how Redis answers where MULTI was refused, and what followed was not
+_NO_PERMISSION = "NOPERM"
 _NOT_SAVING = "MISCONF"  # how Redis begins the refusal of writes when it cannot save to its disk
 
 
@@ -40,15 +45,13 @@ def problem_of(error: Exception, label: str, timeout: float) -> Problem:
         label: The server's address without credentials.
         timeout: Seconds that an answer may take.
     """
+    if isinstance(error, NoPermissionError) or (
+        isinstance(error, ResponseError) and (_NO_PERMISSION in str(error) or NO_MULTI in str(error))
+    ):
+        return Problem("permission", f"{label} does not let this user {_refused(error)}; allow {COMMANDS}")
     match error:
         case AuthenticationError() | AuthorizationError():
             return Problem("password", f"{label} refuses the user name or password; correct those in --redis")
-        case NoPermissionError():
-            return Problem(
-                "permission",
-                f"{label} does not let this user write; allow XADD, XREVRANGE, EXPIRE, PERSIST, MULTI, EXEC and PING "
-                "on the keys affect:*",
-            )
         case OutOfMemoryError():
             return Problem("memory", f"{label} is full (maxmemory is reached); raise maxmemory or remove keys")
         case ReadOnlyError():
@@ -70,6 +73,14 @@ def problem_of(error: Exception, label: str, timeout: float) -> Problem:
             return Problem("refused", f"{label} refuses events: {said}")
         case _:
             return Problem("unreachable", f"{label} does not answer: {error}")
+
+
+def _refused(error: Exception) -> str:
+    """Return what the user may not do, as Redis says: a command, or the keys or channels that it is used on."""
+    if NO_MULTI in str(error):
+        return "run MULTI"
+    command = _COMMAND.search(str(error))
+    return f"run {command[1].upper()}" if command else "use the keys affect:*"
 
 
 def wrong_type(label: str, streams: list[str]) -> Problem:

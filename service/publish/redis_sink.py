@@ -18,15 +18,17 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from models.errors import UserError
 from service import metrics
 from service.events import Event
+from service.publish.draining import end
 from service.publish.hub import Hub
-from service.publish.redis_problems import REASONS, Problem, problem_of, wrong_type
-from service.redact import redact
+from service.publish.redis_problems import NO_MULTI, REASONS, Problem, problem_of, wrong_type
+from service.redact import check_address, redact, redact_setting
+from service.register import Unavailable
 
 SINK = "redis"
 STREAM_LENGTH = 10_000  # entries kept in a stream, about; 5 min of one session at 30 events/s
@@ -63,8 +65,12 @@ class RedisSink:
         self._problem: Problem | None = Problem("unreachable", f"{self.label} has not answered yet")
         self._blocked: set[str] = set()  # streams whose key holds something else
         self._renewed: dict[str, float] = {}  # stream -> s, monotonic, when its time to live was set
+        self._transactions = True  # Redis lets this user run MULTI
+        self._stay = False  # Redis refuses to let streams expire
         self._unsure = False  # the last transaction may have been stored although its answer did not come
         self._connected_before = False
+        self._batch: list[Event] = []  # taken from the subscription and not known to be stored
+        self._using = asyncio.Lock()  # held while a command is on its way: there is one connection
         self._closing = asyncio.Event()
         for reason in REASONS:
             metrics.SINK_PROBLEM.labels(SINK, reason).set(0)
@@ -72,37 +78,66 @@ class RedisSink:
 
     @property
     def problem(self) -> str | None:
-        """Why events do not reach Redis now, as a sentence without credentials; None if they do."""
+        """Return why events do not reach Redis now, as a sentence without credentials; None if they do."""
         if self._problem is not None:
             waiting = f"{len(self._subscription)} events wait, {self._subscription.dropped} were lost"
             return f"{self._problem.sentence}; {waiting}"
         return wrong_type(self.label, sorted(self._blocked)).sentence if self._blocked else None
 
+    @property
+    def name(self) -> str:
+        """Return the name under which an erasure's answer counts events."""
+        return SINK
+
+    @property
+    def retention(self) -> str:
+        """Return what is kept, where and for how long, in a sentence for the people in view."""
+        end = f"until {self._ttl} seconds after the last of them" if self._ttl else "until they are erased"
+        return f"The newest {STREAM_LENGTH:,} or so readings of each session are kept in a database (Redis) {end}."
+
+    async def erase(self, session: str) -> int:
+        """Remove the session's stream, and what waits to be written to it; return the number of events.
+
+        A key of that name that holds something else is not ours, and stays. Raise `Unavailable` where Redis does not
+        answer; nothing is removed then.
+        """
+        stream = stream_name(session)
+        async with self._using:
+            try:
+                stored = await self._redis.xlen(stream) if await self._redis.type(stream) == "stream" else 0
+                if stored:
+                    await self._redis.delete(stream)
+            except (RedisError, OSError) as error:
+                sentence = self._problem_of(error).sentence
+                raise Unavailable(f"nothing was erased: {sentence}; try again later") from None
+            self._renewed.pop(stream, None)
+            taken = len(self._batch)
+            self._batch[:] = [event for event in self._batch if event.session != session]
+            return int(stored) + taken - len(self._batch) + self._subscription.discard(session)
+
     async def close(self) -> None:
         """Write what is buffered if Redis answers within `DRAIN_TIMEOUT`; the rest is lost and counted."""
         self._subscription.close()
         self._closing.set()
-        _, late = await asyncio.wait([self._task], timeout=DRAIN_TIMEOUT)
-        for task in late:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.wait([self._task], timeout=DRAIN_TIMEOUT)
+        await end(self._task)
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose()
 
     async def _run(self) -> None:
-        batch: list[Event] = []
         delay = FIRST_DELAY
         try:
             while True:
                 try:
-                    batch = batch or await self._next()
-                    if batch:
-                        await self._store(batch)
-                    elif self._subscription.closed:
+                    self._batch = self._batch or await self._next()
+                    if not self._batch and self._subscription.closed:
                         return
-                    else:  # nothing else would show whether Redis is there
-                        await self._redis.ping()
+                    async with self._using:
+                        if self._batch:
+                            await self._store(self._batch)
+                        else:  # nothing else would show whether Redis is there; a refusal shows it too
+                            with contextlib.suppress(NoPermissionError):
+                                await self._redis.ping()
                 except (RedisError, OSError) as error:
                     self._failed(error)
                     await self._pause(delay * random.uniform(0.5, 1.0))
@@ -111,7 +146,7 @@ class RedisSink:
                     delay = FIRST_DELAY
                     self._answered()
         finally:
-            lost = len(batch) + len(self._subscription)
+            lost = len(self._batch) + len(self._subscription)
             if lost:
                 metrics.EVENTS_DROPPED.labels(SINK).inc(lost)
                 log.warning("closed with %d events that %s did not take", lost, self.label)
@@ -141,14 +176,18 @@ class RedisSink:
     async def _store_stream(self, stream: str, events: list[Event]) -> bool:
         """Store the events of one session; return whether its key is a stream, without which they are lost."""
         # A transaction: either all of them are stored or none, so that order survives a failure in the middle.
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        async with self._redis.pipeline(transaction=self._transactions) as pipeline:
             for event in events:
                 pipeline.xadd(stream, {"event": event.text}, maxlen=STREAM_LENGTH, approximate=True)
             self._unsure = True
             try:
                 answers = await pipeline.execute(raise_on_error=False)
-            except ResponseError:  # it was refused as a whole
-                self._unsure = False
+            except ResponseError as error:
+                if self._transactions and NO_MULTI in str(error):  # each event was stored or refused by itself
+                    self._transactions = False
+                    log.warning("%s; events are stored without transactions", self._problem_of(error).sentence)
+                    return await self._store_stream(stream, await self._missing(events))
+                self._unsure = False  # it was refused as a whole
                 raise
         self._unsure = False
         refused = [answer for answer in answers if isinstance(answer, ResponseError)]
@@ -156,6 +195,7 @@ class RedisSink:
             self._unblock(stream)
             return True
         if not str(refused[0]).startswith(_WRONG_TYPE):
+            self._unsure = not self._transactions  # some may be stored
             raise refused[0]
         metrics.PUBLISH_ERRORS.labels(SINK).inc(len(refused))
         metrics.EVENTS_DROPPED.labels(SINK).inc(len(refused))
@@ -183,8 +223,12 @@ class RedisSink:
         renewed = self._renewed.get(stream)
         if renewed is not None and not over and (not self._ttl or now - renewed < self._ttl / 4):
             return
-        with contextlib.suppress(ResponseError):  # a user who may not EXPIRE keeps the streams
+        try:
             await (self._redis.expire(stream, self._ttl) if self._ttl else self._redis.persist(stream))
+        except ResponseError as error:  # the events are stored all the same
+            if not self._stay:
+                log.warning("%s; streams stay until they are removed", self._problem_of(error).sentence)
+            self._stay = True
         if over:
             self._renewed.pop(stream, None)
         else:
@@ -212,13 +256,16 @@ class RedisSink:
         metrics.PUBLISH_ERRORS.labels(SINK).inc()
         if isinstance(error, (RedisConnectionError, RedisTimeout, OSError)):
             self._renewed.clear()  # another server may answer next
-        problem = problem_of(error, self.label, TIMEOUT)
+        problem = self._problem_of(error)
         if self._problem is None or problem != self._problem:
             log.warning("%s", problem.sentence)
         if self._problem is not None:
             metrics.SINK_PROBLEM.labels(SINK, self._problem.reason).set(0)
         metrics.SINK_PROBLEM.labels(SINK, problem.reason).set(1)
         self._problem = problem
+
+    def _problem_of(self, error: Exception) -> Problem:
+        return problem_of(error, self.label, TIMEOUT)
 
     async def _pause(self, delay: float) -> None:
         """Wait `delay` seconds; no longer than the first delay once closing."""
@@ -241,7 +288,12 @@ def check_url(url: str) -> None:
 
 def open_client(url: str) -> Any:
     """Return a client that connects when first used. Raise `UserError` for a malformed URL."""
+    scheme = url.partition("://")[0]
+    if scheme not in ("redis", "rediss", "unix"):
+        raise _unusable(url, "it begins with none of redis://, rediss:// and unix://")
     try:
+        if scheme != "unix":
+            check_address(url)
         client: Any = Redis.from_url(
             url,
             decode_responses=True,
@@ -251,14 +303,17 @@ def open_client(url: str) -> Any:
             max_connections=1,
         )
         client.connection_pool.make_connection()  # complains of unknown options in the query
-        parts = urlsplit(url)
-        if parts.scheme != "unix" and not parts.hostname:
-            raise ValueError("no host")
-        if parts.scheme != "unix" and not parts.path.strip("/").isdigit() and parts.path.strip("/"):
-            raise ValueError("the database is no number")
-    except (ValueError, TypeError) as error:
-        reason = str(error).removeprefix("AbstractConnection.__init__() ")
-        raise UserError(
-            f"Redis URL {redact(url)} cannot be used ({reason}); write it like redis://:password@host:6379/0"
-        ) from None
+    except UserError as error:
+        raise UserError(f"Redis URL: {error}") from None
+    except (ValueError, TypeError):  # whose message quotes the URL, password included
+        raise _unusable(url, "an option after its ? is not known, or has a value that it cannot have") from None
+    database = urlsplit(url).path.strip("/")
+    if scheme != "unix" and database and not database.isdigit():
+        raise _unusable(url, "the database is no number")
     return client
+
+
+def _unusable(url: str, reason: str) -> UserError:
+    return UserError(
+        f"Redis URL {redact_setting(url)} cannot be used ({reason}); write it like redis://:password@host:6379/0"
+    )

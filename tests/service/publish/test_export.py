@@ -15,9 +15,12 @@ import pytest
 
 from engines.errors import UserError
 from models.labels import ACTION_UNITS, EXPRESSIONS
+from service.cli import main
 from service.publish import export_parquet
-from service.publish.export import Export, JsonLines, open_export
-from service.publish.table import AU_THRESHOLD, COLUMNS, FILE
+from service.publish.export import Export, open_export
+from service.publish.formats.format import Making
+from service.publish.formats.json_lines import JsonLines
+from service.publish.table import AU_THRESHOLD, COLUMNS, EVERY_COLUMN, FILE, GROUPS, columns, read_groups
 
 NAMES = [column.name for column in COLUMNS]
 KINDS = {column.name: column.kind for column in (FILE, *COLUMNS)}
@@ -136,6 +139,14 @@ def test_both_tables_say_the_same(tmp_path):
     write(tmp_path / "a.parquet")
     comparable = [{k: v or None for k, v in row.items()} for row in read(tmp_path / "a.parquet")]
     assert [{k: v or None for k, v in row.items()} for row in read(tmp_path / "a.csv")] == comparable
+
+
+def test_markers_stand_in_the_rows_of_the_next_picture(table_path):
+    def marked(label):
+        return an_event(0.05, image_size=None, marker={"label": label, "t": 0.05, "at": None})
+
+    write(table_path, [*EVENTS[:3], marked("go"), marked("sound"), *EVENTS[3:]])
+    assert [row["marker"] for row in read(table_path)] == [None, None, "go;sound", "go;sound", None]
 
 
 def test_action_units_are_probabilities_occurrences_and_where_the_model_gives_them_intensities(table_path):
@@ -332,6 +343,74 @@ def test_a_full_disk_is_a_sentence(tmp_path):
 
     with pytest.raises(UserError, match=r"not finished after \d+ events \(No space left on device\)"):
         fill()
+
+
+def test_signals_and_the_box_are_columns(table_path):
+    signals = {
+        "eyes": {"openness": 0.9, "closed": False, "blink_ms": 120, "blinks": 3, "blinks_per_min": None,
+                 "reasons": ["warming_up"]},
+        "head_gesture": {"gesture": "nod", "nods": 1, "shakes": 0, "reasons": []},
+        "gaze": {"yaw": -3.5, "pitch": 8.0, "age_ms": 0, "reasons": []},
+        "speech": {"speaking": None, "mouth_motion": 0.25, "reasons": ["no_sound"]},
+    }  # fmt: skip
+    write(table_path, [an_event(0.0, a_face(**signals)), an_event(0.1, a_face())])
+    first, second = read(table_path)
+    names = ["face_x", "face_width", "eye_openness", "eyes_closed", "blink_ms", "blinks", "blinks_per_min"]
+    assert [first[name] for name in names] == [212.0, 140.0, 0.9, 0, 120, 3, None]
+    names = ["head_gesture", "nods", "shakes", "speaking", "mouth_motion", "gaze_yaw", "gaze_pitch"]
+    assert [first[name] for name in names] == ["nod", 1, 0, None, 0.25, -3.5, 8.0]
+    assert {second[name] for name in names} == {None}
+
+
+def test_voice_and_windows_are_columns_where_they_are_asked_for(table_path):
+    numbers = {"mean": 0.1, "std": 0.2, "range": 0.3, "slope": -0.4}
+    window = {"valence": numbers, "arousal": None, "expression": "sadness"}
+    voice = {
+        "age_ms": 40, "valence": 0.5, "arousal": -0.25, "std": {"valence": 0.3, "arousal": 0.4},
+        "expression": {"label": "anger", "probabilities": dict.fromkeys(EXPRESSIONS, 0.1) | {"anger": 0.4}},
+        "no_speech": 0.01, "baseline": {"speech_s": 4.0, "age_ms": 0}, "fused_into": 3,
+        "share": {"valence": 0.1, "arousal": 0.6, "expression": 0.2},
+    }  # fmt: skip
+    events = [
+        an_event(0.0, a_face(windows={"1s": window, "6s": None, "12s": None}),
+                 audio={"status": "speech", "age_ms": 0, "level_db": -20.5, "voice": voice}),
+        an_event(0.1),
+    ]  # fmt: skip
+    with open_export(table_path, Making(columns=("voice", "windows"))) as export:
+        for event in events:
+            export.write(event)
+    rows = pq.read_table(table_path).to_pylist() if table_path.suffix == ".parquet" else None
+    if rows is None:
+        with table_path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [column.name for column in columns(("windows", "voice"))]
+    names = ["valence_slope_1s", "expression_1s", "voice_anger", "voice_share_arousal", "voice_fused_into"]
+    assert [str(rows[0][name]) for name in names] == ["-0.4", "sadness", "0.4", "0.6", "3"]
+    assert (str(rows[0]["audio_level_db"]), rows[1]["audio_status"]) == ("-20.5", "no_sound")
+    assert not rows[0]["arousal_mean_1s"]
+    assert not rows[0]["valence_mean_6s"]
+    assert not rows[1]["voice_valence"]
+    assert "face_x" not in rows[0]
+
+
+def test_a_group_of_columns_that_there_is_not_is_answered_with_the_nearest(capsys):
+    assert read_groups(" windows, boxes") == ("boxes", "windows")
+    assert read_groups("") == ()
+    assert main(["analyze", "demo:", "--out", "out.csv", "--columns", "boxes,window"]) == 2
+    assert "there are no columns 'window'; did you mean windows?" in capsys.readouterr().err
+
+
+def test_the_documented_optional_columns_are_those_that_there_are():
+    text = (Path(__file__).resolve().parents[3] / "docs" / "exports.md").read_text(encoding="utf-8")
+    section = text.split("## Optional columns")[1].split("\n## ")[0]
+    cells = {
+        line.split("|")[1].strip(" `"): line.split("|")[2] for line in section.splitlines() if line.startswith("| `")
+    }
+    assert tuple(cells) == GROUPS
+    names = {column.name for column in EVERY_COLUMN if column.group == "voice"}
+    listed = set(re.findall(r"`([a-z_]+)`", cells["voice"])) - {"face_id"}
+    between = {f"voice_{name}" for name in EXPRESSIONS}
+    assert listed | between == names
 
 
 def test_the_documented_columns_are_those_that_are_written():

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.redis_server import RedisServer, redis_in
+from helpers.waiting import until
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
@@ -39,12 +40,6 @@ async def stored(server: RedisServer, session: str = "desk") -> list[int]:
     return [json.loads(fields["event"])["seq"] for _, fields in entries]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for `condition`; the test's own time limit is the only one."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-
-
 def answers(sink: RedisSink) -> bool:
     return sink.problem is None
 
@@ -63,6 +58,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_sink, "PING_PERIOD", 0.05)
     monkeypatch.setattr(redis_sink, "LONGEST_DELAY", 0.1)
+    monkeypatch.setattr(redis_sink, "DRAIN_TIMEOUT", 60.0)
 
 
 def test_each_session_has_its_stream_in_order(redis_server: RedisServer) -> None:
@@ -253,13 +249,24 @@ def test_a_key_of_another_type_is_told_once_and_ends_with_the_key(
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
+async def publish_refused(hub: Hub, sink: RedisSink, words: str, reason: str) -> None:
+    """Publish twenty events, of which Redis refuses each attempt for one `reason`, that the sink tells in `words`."""
+    for seq in range(20):
+        hub.publish(event(seq))
+    before = counted("affect_publish_errors_total")
+    await until(lambda: counted("affect_publish_errors_total") >= before + 3)
+    assert words in (sink.problem or "")
+    assert "XADD affect:desk" not in (sink.problem or ""), "no event's text in a sentence"
+    assert problems() == {reason: 1}
+
+
 @pytest.mark.parametrize(
     ("refusal", "allow", "reason", "words"),
     [
         (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "read_only", "read-only replica"),
         (
             ("ACL", "SETUSER", "default", "-xadd"), ("ACL", "SETUSER", "default", "+xadd"),
-            "permission", "does not let this user write",
+            "permission", "does not let this user run XADD",
         ),
     ],
 )  # fmt: skip
@@ -273,13 +280,7 @@ def test_a_redis_that_refuses_is_told_in_its_own_words_once(
             sink = RedisSink(redis_server.url, hub)
             await until(lambda: answers(sink))
             await client.execute_command(*refusal)
-            for seq in range(20):
-                hub.publish(event(seq))
-            before = counted("affect_publish_errors_total")
-            await until(lambda: counted("affect_publish_errors_total") >= before + 3)
-            assert words in (sink.problem or "")
-            assert "XADD affect:desk" not in (sink.problem or ""), "no event's text in a sentence"
-            assert problems() == {reason: 1}
+            await publish_refused(hub, sink, words, reason)
             await client.execute_command(*allow)
             await until(lambda: answers(sink))
         await sink.close()
@@ -304,6 +305,94 @@ def test_a_wrong_password_is_told(redis_server: RedisServer) -> None:
 
     redis_server.start()
     assert "hunter2" not in asyncio.run(run())
+
+
+USER = ("ACL", "SETUSER", "sink", "reset", "on", ">right", "~affect:*")
+NEEDED = ("+xadd", "+xrevrange", "+xlen", "+type", "+del", "+expire", "+persist", "+multi", "+exec", "+ping")
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (("-@all",), "does not let this user run "),
+        (("-xadd",), "does not let this user run XADD"),
+        (("-exec",), "does not let this user run EXEC"),
+        (("resetkeys", "~other:*"), "does not let this user use the keys affect:*"),
+        (("resetkeys", "%R~affect:*"), "does not let this user use the keys affect:*"),
+    ],
+)
+def test_a_user_without_permission_is_told_once_what_it_may_not_do(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, rules: tuple[str, ...], words: str
+) -> None:
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        async with Redis.from_url(redis_server.url) as client:
+            await client.execute_command(*USER, *NEEDED, *rules)
+            sink = RedisSink(f"redis://sink:right@127.0.0.1:{redis_server.port}/0", hub)
+            await publish_refused(hub, sink, words, "permission")
+            await client.execute_command(*USER, *NEEDED)
+            await until(lambda: answers(sink))
+        await sink.close()
+        return await stored(redis_server)
+
+    redis_server.start()
+    assert asyncio.run(run()) == list(range(20))
+    assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize(("rule", "lines"), [("-ping", 0), ("-expire", 1), ("-xrevrange", 0), ("-multi", 1)])
+def test_what_a_user_may_not_do_besides_writing_costs_no_event(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, rule: str, lines: int
+) -> None:
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        async with Redis.from_url(redis_server.url) as client:
+            await client.execute_command(*USER, *NEEDED, rule)
+        sink = RedisSink(f"redis://sink:right@127.0.0.1:{redis_server.port}/0", hub)
+        for seq in range(3):
+            hub.publish(event(seq))
+            hub.publish(event(seq, "door"))
+            await asyncio.sleep(0.2)  # some pings
+            assert sink.problem is None
+        await sink.close()
+        return await stored(redis_server)
+
+    redis_server.start()
+    assert asyncio.run(run()) == list(range(3))
+    assert len(warnings(caplog)) == lines
+
+
+def test_a_password_that_changes_while_connected_costs_no_event(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> list[int]:
+        hub = Hub(asyncio.get_running_loop())
+        async with Redis.from_url(redis_server.url) as client:
+            await client.execute_command(*USER, *NEEDED)
+            sink = RedisSink(f"redis://sink:right@127.0.0.1:{redis_server.port}/0", hub)
+            hub.publish(event(0))
+            await until(lambda: answers(sink))
+            await client.execute_command("ACL", "SETUSER", "sink", "resetpass", ">other")
+            hub.publish(event(1))
+            await client.execute_command("CLIENT", "KILL", "USER", "sink")
+            for seq in range(2, 20):
+                hub.publish(event(seq))
+            await until(lambda: "refuses the user name or password" in (sink.problem or ""))
+            assert problems() == {"password": 1}
+            await client.execute_command("ACL", "SETUSER", "sink", ">right")
+            await until(lambda: answers(sink))
+        await sink.close()
+        return await stored(redis_server)
+
+    redis_server.start()
+    assert asyncio.run(run()) == list(range(20))
+    assert sum("password" in line for line in warnings(caplog)) == 1
+    assert len(warnings(caplog)) <= 2  # the connection that was killed, and the password
+    assert "right" not in caplog.text
 
 
 def test_streams_expire_after_their_last_event(redis_server: RedisServer) -> None:
