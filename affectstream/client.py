@@ -26,7 +26,8 @@ BLOCK = 5.0  # seconds that Redis waits for new entries before it answers that t
 BATCH = 100  # entries of one answer
 MAX_EVENT = 4 << 20  # bytes; twenty faces with landmarks need a tenth of it
 REFUSED = frozenset({400, 401, 403, 404})  # HTTP statuses that waiting does not change
-SESSION_CLOSED, POLICY = 1000, 1008  # close codes: the session is over; this client is not wanted
+# Close codes: the session is over; this client is not wanted; there is no such session.
+SESSION_CLOSED, POLICY, UNKNOWN_SESSION = 1000, 1008, 4404
 
 
 class Refused(Exception):
@@ -39,18 +40,21 @@ async def stream(
     session: str | None = None,
     token: str | None = None,
     landmarks: bool = False,
+    wait: bool = True,
 ) -> AsyncGenerator[Event, None]:
     """Yield the events of `session`, or of all sessions, as they happen; begin with the last event of each.
 
-    End when `session` is closed; without `session`, never. Wait for a session that is not open yet. Events that pass
-    while the connection is down are lost, which shows as a gap in `seq`; use `redis_stream` where none may be lost.
-    Raise `Refused` for a wrong token or a malformed address.
+    End when `session` is closed; without `session`, never. Events that pass while the connection is down are lost,
+    which shows as a gap in `seq`; use `redis_stream` where none may be lost. Raise `Refused` for a wrong token, for a
+    malformed address, and without `wait` for a service or session that is not there.
 
     Args:
         url: Address of the service, as `http://HOST:PORT` or `https://HOST/PATH`.
         session: Name of one session.
         token: The service's token, where it has one.
         landmarks: Whether each face carries its 68 points, in pixels.
+        wait: Whether to wait for a service that does not answer yet, or a session that is not open yet. Once connected,
+            a connection that is lost is always opened again.
     """
     from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
@@ -65,6 +69,7 @@ async def stream(
                 address, additional_headers=headers, open_timeout=ANSWER_WITHIN, max_size=MAX_EVENT
             ) as socket:
                 async for text in socket:
+                    wait = True
                     pauses = _pauses()
                     event: Event = json.loads(text)
                     if event != last.get(event["session"]):
@@ -83,6 +88,10 @@ async def stream(
             code, why = None, str(error) or type(error).__name__
         if code == SESSION_CLOSED and session is not None:
             return
+        if not wait and code == UNKNOWN_SESSION:
+            raise Refused(why)
+        if not wait and code is None:
+            raise Refused(f"no service answers at {url} ({why}); is it running, and is this its address?")
         if code == POLICY:
             raise Refused(why or "the server refuses this client")
         await _pause(pauses, why or "the connection was closed")
@@ -106,9 +115,13 @@ async def redis_stream(
     from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
     try:
+        if "@" in url.partition("://")[2].partition("/")[2]:  # what looks like the host is a part of the password
+            raise ValueError
         redis: Any = Redis.from_url(url, decode_responses=True, socket_timeout=BLOCK + ANSWER_WITHIN)
-    except ValueError as error:
-        raise Refused(f"the Redis URL is malformed ({error}); write redis://HOST:PORT/DB") from None
+    except ValueError:  # whose message quotes the URL, password included
+        raise Refused(
+            "the Redis URL is malformed; write redis://USER:PASSWORD@HOST:PORT/DB and percent-encode the password"
+        ) from None
     key = f"affect:{session}"
     pauses = _pauses()
     async with contextlib.aclosing(redis):

@@ -1,6 +1,5 @@
 """The web application: its routes, what guards them, and what lives as long as it does."""
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,30 +7,41 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import UserError
+from service import tracing
 from service.capture.sdp import ice_servers
+from service.publish.sinks import check_sinks, open_sinks
+from service.rules import parse_rules
 from service.settings import Settings
 from service.web.body_limit import BodyLimit
-from service.web.guard import OriginGuard, TokenGuard
+from service.web.cors import Preflights, ReadableAnswers
+from service.web.guard import OriginGuard, TokenGuard, origin_of
 from service.web.headers import SecurityHeaders
-from service.web.live import Live, RuntimeFactory, SessionsFactory, SinksFactory, load, redis, registry, start
+from service.web.live import Live, RuntimeFactory, SessionsFactory, SinksFactory, load, registry, start
 from service.web.openapi import describe
+from service.web.prefix import Prefix
 from service.web.problem import answer_http_error, answer_malformed, answer_nobody, answer_user_error
+from service.web.request_spans import RequestSpans
+from service.web.routes import access as routes_access
+from service.web.routes import data as routes_data
 from service.web.routes import history as routes_history
+from service.web.routes import markers as routes_markers
+from service.web.routes import models as routes_models
+from service.web.routes import notice as routes_notice
 from service.web.routes import preview as routes_preview
+from service.web.routes import report as routes_report
+from service.web.routes import rules as routes_rules
 from service.web.routes import service as routes_service
 from service.web.routes import sessions as routes_sessions
 from service.web.routes import stream as websocket
+from service.web.routes import tickets as routes_tickets
 from service.web.routes import whip
 from service.web.routes.pages import pages
-
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")  # no "//", which browsers take for another host
+from service.web.tickets import TicketGuard, Tickets
 
 
 def create_app(
@@ -39,19 +49,17 @@ def create_app(
     *,
     runtime_factory: RuntimeFactory = load,
     sessions_factory: SessionsFactory = registry,
-    sinks_factory: SinksFactory = redis,
+    sinks_factory: SinksFactory = open_sinks,
     routers: Sequence[APIRouter] = (),
 ) -> FastAPI:
     """Return the application, which opens and compiles nothing before its lifespan begins.
 
     Routes of `routers` take precedence over its own. `app.state` holds `settings` and, while it runs, `live`, `hub` and
     `sessions`; a start that fails with a `UserError` leaves it in `app.state.failure`. `drain(app)` ends everything
-    before the server's own shutdown. Raise `UserError` for a malformed Redis URL, ICE server or allowed origin.
+    before the server's own shutdown. Raise `UserError` for a malformed sink, rule, ICE server or allowed origin.
     """
-    if settings.redis is not None:
-        from service.publish.redis_sink import check_url
-
-        check_url(settings.redis.get_secret_value())
+    check_sinks(settings)
+    parse_rules(settings.rule)
     ice_servers(settings.ice_servers)  # raises now for one that is malformed
 
     @asynccontextmanager
@@ -69,15 +77,33 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads scripts from another site
         redoc_url=None,
+        # Its own spans would hold paths and queries, where session names and tickets are (`service.web.request_spans`).
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     app.state.settings = settings
     app.state.failure = None
+    app.state.tickets = tickets = Tickets()
     app.add_exception_handler(UserError, answer_user_error)
     app.add_exception_handler(RequestValidationError, answer_malformed)
     app.add_exception_handler(ClientDisconnect, answer_nobody)
     app.add_exception_handler(HTTPException, answer_http_error)
-    rooms = (routes_sessions, routes_history, routes_preview, routes_service, websocket, whip)
+    rooms = (
+        routes_sessions,
+        routes_history,
+        routes_report,
+        routes_markers,
+        routes_data,
+        routes_models,
+        routes_notice,
+        routes_rules,
+        routes_preview,
+        routes_service,
+        routes_access,
+        routes_tickets,
+        websocket,
+        whip,
+    )
     for router in [*routers, *(room.router for room in rooms), pages(settings)]:
         app.include_router(router)
 
@@ -85,18 +111,19 @@ def create_app(
     app.add_middleware(BodyLimit, limit=settings.max_request_bytes)
     app.add_middleware(TokenGuard, settings=settings)
     if settings.allowed_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=[origin.rstrip("/") for origin in settings.allowed_origins],
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match"],
-            expose_headers=["Location", "ETag", "Link", "Accept-Patch"],
-        )
+        app.add_middleware(Preflights, origins=settings.allowed_origins)
     app.add_middleware(OriginGuard, settings=settings)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(_Prefix)
+    app.add_middleware(TicketGuard, tickets=tickets)
+    app.add_middleware(SecurityHeaders, frame_ancestors=settings.frame_ancestors)
+    if settings.allowed_origins:
+        app.add_middleware(ReadableAnswers, origins=settings.allowed_origins)
+    if tracing.is_on():
+        app.add_middleware(RequestSpans)
+    app.add_middleware(Prefix, root_path=settings.root_path)
     app.add_middleware(_KeepFailure, state=app.state)
     OriginGuard(app, settings)  # raises now for an allowed origin that is malformed
+    for ancestor in settings.frame_ancestors:
+        origin_of(ancestor, "frame ancestor")
     return app
 
 
@@ -108,23 +135,6 @@ async def drain(app: FastAPI) -> None:
     live: Live | None = getattr(app.state, "live", None)
     if live is not None:
         await live.stop()
-
-
-class _Prefix:
-    """Take the path prefix under which a reverse proxy serves this from `X-Forwarded-Prefix`, for `Location` headers.
-
-    The proxy has removed the prefix from the path. A client that sends the header itself changes its own answers only.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
-            if _PREFIX.fullmatch(prefix):
-                scope = {**scope, "root_path": prefix}
-        await self.app(scope, receive, send)
 
 
 class _KeepFailure:

@@ -4,7 +4,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.web.guard import refuse
+from service.web.refusal import refuse
 
 _DIGITS = 18  # of a length; Python refuses to read numbers of thousands of digits
 

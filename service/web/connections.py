@@ -6,9 +6,9 @@ taken, on which health checks alone are answered.
 """
 
 import asyncio
-import json
 from collections import Counter
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -17,6 +17,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from service.settings import Settings
+from service.web.cors import ReadableAnswers, readable_by
+from service.web.problem_details import MEDIA_TYPE, encoded
 
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 OTHER_CONNECTIONS = 192  # at once, besides subscribers: requests, and browsers that keep their connections open
@@ -35,6 +37,7 @@ class Limits:
     body_seconds: float
     connections: int
     connections_per_client: int
+    origins: tuple[str, ...] = ()  # web origins whose pages may read a refusal
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -46,6 +49,7 @@ class Limits:
             body_seconds=settings.body_seconds,
             connections=settings.max_subscribers + OTHER_CONNECTIONS,
             connections_per_client=settings.max_connections_per_client,
+            origins=tuple(settings.allowed_origins),
         )
 
 
@@ -55,7 +59,7 @@ def http_protocol(limits: Limits) -> type[asyncio.Protocol]:
 
 
 class HttpConnection(HttpToolsProtocol):
-    """An HTTP connection whose requests are bounded in size and time."""
+    """Serve an HTTP connection whose requests are bounded in size and time."""
 
     limits: Limits
 
@@ -63,16 +67,19 @@ class HttpConnection(HttpToolsProtocol):
         """Take the connection, after another one has given way where there are too many."""
         super().connection_made(transport)
         self.waiting = True  # for the end of a request's head
+        self._cycles: list[Any] = []  # requests that are being answered, or wait for the answer of those before them
         self._head_bytes = self._body_bytes = 0
+        self._body_ended = True
         self._part = 0  # bytes that are being parsed now
         self._waiting_since = self.loop.time()
         self._deadline = self.loop.call_later(self.limits.head_seconds, self._late)
         if not self._make_room():
-            self.app = _health_only(self.app)
+            self.app = ReadableAnswers(_health_only(self.app), self.limits.origins)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the connection go."""
         self._deadline.cancel()
+        self._give_up()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -81,7 +88,7 @@ class HttpConnection(HttpToolsProtocol):
             room = self.limits.head_bytes - self._head_bytes
             if room <= 0:
                 self._refuse(
-                    "431 Request Header Fields Too Large", f"more than {self.limits.head_bytes} bytes of header"
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {self.limits.head_bytes} bytes of header"
                 )
                 return
             part, data = data[:room], data[room:]
@@ -94,7 +101,7 @@ class HttpConnection(HttpToolsProtocol):
         if data:
             self._body_bytes += len(data)
             if self._body_bytes > self.limits.body_bytes:
-                self.transport.abort()
+                self._hang_up(at_once=True)
                 return
             super().data_received(data)
 
@@ -107,18 +114,27 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin to count a request's body and the time that it takes."""
-        self.waiting = False
+        self.waiting = self._body_ended = False
         self._restart(self.limits.body_seconds)
         super().on_headers_complete()
+        if self.cycle is not None:
+            self._cycles = [one for one in self._cycles if not one.response_complete] + [self.cycle]
 
     def on_message_complete(self) -> None:
-        """Give the answer any time it needs."""
+        """Give the answer any time it needs; one that did not wait for the body, such as a 413, is complete already."""
         self._deadline.cancel()
+        self._body_ended = True
         super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            self._wait_for_next()
 
     def on_response_complete(self) -> None:
         """Wait for the next request; uvicorn closes the connection if none comes."""
         super().on_response_complete()
+        if self._body_ended:  # else what comes is the rest of a body, not a head
+            self._wait_for_next()
+
+    def _wait_for_next(self) -> None:
         self.waiting = True
         self._head_bytes = 0
         self._waiting_since = self.loop.time()
@@ -126,7 +142,7 @@ class HttpConnection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close the connection where it waits for the client; else after the answer."""
         if self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body:
-            self.transport.close()
+            self._hang_up()
         else:
             super().shutdown()
 
@@ -134,6 +150,11 @@ class HttpConnection(HttpToolsProtocol):
         """Hand the connection to the WebSocket protocol."""
         self._deadline.cancel()
         super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer 400 to what is no HTTP, in place of any answer that is still being made."""
+        super().send_400_response(msg)
+        self._hang_up()
 
     @property
     def idle(self) -> bool:
@@ -143,7 +164,23 @@ class HttpConnection(HttpToolsProtocol):
     def close_for_another(self) -> None:
         """Close the connection, on which no request is being answered."""
         self.waiting = False
-        self.transport.abort()
+        self._hang_up(at_once=True)
+
+    def _hang_up(self, *, at_once: bool = False) -> None:
+        """Close the connection, also where an answer is still being made."""
+        self._give_up()
+        if at_once:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _give_up(self) -> None:
+        """Discard the answers that are still being written."""
+        self.pipeline.clear()
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._cycles.clear()
 
     def _restart(self, seconds: float) -> None:
         self._deadline.cancel()
@@ -151,15 +188,18 @@ class HttpConnection(HttpToolsProtocol):
 
     def _late(self) -> None:
         if self.waiting and self._head_bytes:
-            self._refuse("408 Request Timeout", f"no whole header within {self.limits.head_seconds:g} s")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"no whole header within {self.limits.head_seconds:g} s")
         else:
-            self.transport.close()
+            self._hang_up()
 
-    def _refuse(self, status: str, why: str) -> None:
-        body = json.dumps({"detail": f"{why}; this server takes no more"}).encode()
-        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
-        self.transport.close()
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        body = encoded(status.value, f"{why}; this server takes no more")
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\nconnection: close\r\n"
+        origin = next((value.decode("latin-1") for name, value in self.headers or [] if name == b"origin"), "")
+        for name, value in readable_by(self.limits.origins, origin).items():
+            head += f"{name}: {value}\r\n"
+        self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        self._hang_up()
 
     def _make_room(self) -> bool:
         """Return whether there is room for this connection, after another one was closed for it if need be."""
@@ -175,7 +215,7 @@ class HttpConnection(HttpToolsProtocol):
             return True
         room = self._close_waiting(set(clients))
         if not room and len(self.connections) > self.limits.connections + RESERVED:
-            self.transport.abort()
+            self._hang_up(at_once=True)
         return room
 
     def _close_waiting(self, hosts: set[str | None]) -> bool:
@@ -189,7 +229,7 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class WsConnection(WebSocketsSansIOProtocol):
-    """A WebSocket connection whose pings an application can send and await."""
+    """Serve a WebSocket connection whose pings an application can send and await."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         """Take what uvicorn passes on."""
@@ -223,6 +263,13 @@ class WsConnection(WebSocketsSansIOProtocol):
         """Close the connection at once, without a closing handshake."""
         self.transport.abort()
 
+    def handle_parser_exception(self) -> None:
+        """Close the connection after what is no frame; at once where nothing can be said any more."""
+        if self.conn.close_sent is None:
+            self.abort()
+        else:
+            super().handle_parser_exception()
+
     def handle_pong(self, event: Frame) -> None:
         """Give the ping of this pong its result, and all earlier ones, as RFC 6455 allows one pong for several."""
         payload = bytes(event.data)
@@ -249,8 +296,8 @@ def _health_only(app: Any) -> Any:
         if scope["type"] == "http" and scope["path"] in HEALTH_PATHS:
             await app(scope, receive, send)
             return
-        body = b'{"detail": "as many connections are open as this server allows; try again later"}'
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        body = encoded(503, "as many connections are open as this server allows; try again later")
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         headers += [(b"connection", b"close"), (b"retry-after", b"5")]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,11 @@
 """Headers of every answer: browsers run only what comes from here, show it in no foreign frame, and guess no types."""
 
+from collections.abc import Sequence
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.web.tickets import REDEEMED
 
 CONTENT_POLICY = {
     "default-src": "'none'",
@@ -27,6 +31,8 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 
+_NO_FRAMES = "frame-ancestors 'none'"
+
 
 def content_policy(**changes: str) -> str:
     """Return the Content-Security-Policy with some directives changed, such as `script_src="'sha256-...'"`."""
@@ -37,10 +43,13 @@ def content_policy(**changes: str) -> str:
 class SecurityHeaders:
     """Add the headers above to every answer that does not set them itself."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Add headers to the answers of `app`."""
+    def __init__(self, app: ASGIApp, frame_ancestors: Sequence[str] = ()) -> None:
+        """Add headers to the answers of `app`, which pages of the origins `frame_ancestors` may show in a frame."""
         self.app = app
+        self._ancestors = " ".join(frame_ancestors) or "'none'"
         self._headers = _HEADERS | {"content-security-policy": content_policy()}
+        if frame_ancestors:
+            del self._headers["x-frame-options"]  # it knows no list of origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and add the headers to its answer."""
@@ -50,6 +59,10 @@ class SecurityHeaders:
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
+                if scope.get(REDEEMED):
+                    headers["cross-origin-resource-policy"] = "cross-origin"  # an image of a page elsewhere
+                policy = headers["content-security-policy"]
+                headers["content-security-policy"] = policy.replace(_NO_FRAMES, f"frame-ancestors {self._ancestors}")
                 message = {**message, "headers": headers.raw}
             await send(message)
 

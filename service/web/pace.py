@@ -40,10 +40,12 @@ class Pace:
         return 0.0 if not self._unanswered else time.monotonic() - max(self._ponged_at, self._waiting_since or 0.0)
 
     async def room(self) -> float:
-        """Return when one more event may be sent: the seconds that this took."""
+        """Wait until one more event may be sent, and return the seconds that this took."""
         began = time.monotonic()
         while self._sent - self._read >= max(1.0, self._window):
             self._changed.clear()
+            if not self._unanswered:  # nothing is on its way that would tell that the last events were read
+                self.ask()
             await self._changed.wait()
         return time.monotonic() - began
 

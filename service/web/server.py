@@ -8,9 +8,11 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.lifespan.off import LifespanOff
 
 from models.errors import UserError
 from service.settings import Settings
@@ -31,6 +33,7 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     logging.getLogger("uvicorn.error").addFilter(_worth_logging)
     config = uvicorn.Config(
         app,
+        log_config=None,  # its lines are entries of our log
         log_level="warning",
         access_log=False,  # addresses and session names are personal data
         ssl_certfile=settings.tls_cert,
@@ -60,13 +63,14 @@ def _worth_logging(record: logging.LogRecord) -> bool:
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that drains its application when a signal comes, and stops then."""
+    """Run uvicorn so that a signal first drains its application and then stops it."""
 
     stopping = False  # a signal came
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        """Call `ready` in the loop once the server takes requests."""
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], *, handshake_seconds: float = 10.0) -> None:
+        """Call `ready` in the loop once the server takes requests; a TLS handshake may take `handshake_seconds`."""
         super().__init__(config)
+        self._handshake_seconds = handshake_seconds
         self._ready = ready
 
     def run_until_signal(self, app: FastAPI, listener: socket.socket) -> None:
@@ -86,6 +90,7 @@ class Server(uvicorn.Server):
             signalled.set()
 
         loop = asyncio.get_running_loop()
+        bound_handshakes(loop, self._handshake_seconds)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
         serving = asyncio.create_task(self._serve(sockets=[listener]))
@@ -96,6 +101,11 @@ class Server(uvicorn.Server):
             self.should_exit = True
         waiting.cancel()
         await serving
+
+    async def serve_beside(self, listener: socket.socket) -> None:
+        """Serve on `listener` until `should_exit`, where the application's lifespan and the signals are others'."""
+        self.config.lifespan_class = LifespanOff
+        await self._serve(sockets=[listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, or give up silently where the application cannot: whoever started it raises the reason."""
@@ -111,6 +121,21 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
+
+
+def bound_handshakes(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    """Let the TLS handshakes of servers that `loop` makes from now on take at most so many seconds, not a minute.
+
+    uvicorn passes no such limit on, and counts a connection only once its handshake is done.
+    """
+    create: Callable[..., Any] = loop.create_server
+
+    async def create_server(*positional: Any, ssl: Any = None, **named: Any) -> Any:
+        if ssl is not None:
+            named["ssl_handshake_timeout"] = seconds
+        return await create(*positional, ssl=ssl, **named)
+
+    loop.create_server = create_server  # type: ignore[method-assign]
 
 
 def end_within(seconds: float) -> None:

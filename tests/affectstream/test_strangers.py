@@ -102,7 +102,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + READY
     while True:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url).status_code == 200:
+            if httpx.get(url, timeout=60).status_code == 200:
                 return
         assert process.poll() is None, "the service ended"
         assert time.monotonic() < deadline, "the service does not answer"

@@ -2,26 +2,29 @@
 
 import base64
 import hashlib
-import json
 import re
+from collections.abc import Callable
 from html import escape
 from math import ceil
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from models.errors import UserError
 from service.settings import Settings
-from service.web.guard import COOKIE, client_of, cookie_for, same, too_many_tries
+from service.web.guard import COOKIE, Holders, client_of, too_many_tries
 from service.web.headers import content_policy
-from service.web.problem import problems
+from service.web.prefix import route_path
+from service.web.problem import Problem, answer_problem, problems
+from service.web.strict_json import parse
 from service.web.tries import Tries
 
 _PAGES = Path(__file__).resolve().parents[2] / "dashboard"
 _FORM = "application/x-www-form-urlencoded"
+_AS_PAGE = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _LOGIN_BODY = {
     "requestBody": {
         "required": True,
@@ -36,7 +39,7 @@ _LOGIN_BODY = {
 def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
     """Return the routes of the pages; `dist` is the folder of the built dashboard, served where it exists."""
     router = APIRouter(tags=["pages"])
-    token = settings.token.get_secret_value() if settings.token is not None else None
+    holders = Holders(settings)
     built = dist / "index.html"
 
     tries = Tries(settings.max_logins_per_minute)
@@ -45,7 +48,21 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
     @router.get("/", summary="Dashboard", response_class=HTMLResponse, responses=problems(401, 403))
     async def index() -> Response:
         """Show the dashboard, or a small page with live figures where it was not built."""
-        return FileResponse(built, media_type="text/html") if built.is_file() else _page("live.html")
+        return FileResponse(built, media_type="text/html") if built.is_file() else small_page("live.html")
+
+    @router.head("/docs", include_in_schema=False)
+    @router.get(
+        "/docs",
+        summary="This description as a page",
+        response_class=HTMLResponse,
+        responses=problems(401, 403) | {404: {"model": Problem, "description": "The page was not built"}},
+    )
+    async def api_page() -> Response:
+        """Show the API's description to read and to try; it loads nothing from another host."""
+        page = dist / "docs.html"
+        if not page.is_file():
+            raise HTTPException(404, "this page was not built; run `make dashboard`, or read /openapi.json")
+        return FileResponse(page, media_type="text/html")
 
     @router.head("/login", include_in_schema=False)
     @router.get(
@@ -56,7 +73,7 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
     )
     async def login_page(request: Request) -> Response:
         """Show a form for the token, or lead to the dashboard where none is needed."""
-        return _page("login.html") if token is not None else RedirectResponse(_home(request), 303)
+        return small_page("login.html") if holders else RedirectResponse(_home(request), 303)
 
     @router.post(
         "/login",
@@ -66,6 +83,7 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
         responses={
             303: {"description": "A form was posted: back to the dashboard"},
             **problems(400, 401, 403, 413, 429),
+            **{status: problem | _AS_PAGE for status, problem in problems(401, 429).items()},  # after a form
         },
         openapi_extra=_LOGIN_BODY,
     )
@@ -77,17 +95,18 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
         form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
         given = _token(await request.body(), form)
         client = client_of(request.scope)
-        if token is not None and (wait := tries.wait(client)):
+        if holders and (wait := tries.wait(client)):
             refused, later = too_many_tries(wait), {"retry-after": str(ceil(wait))}
-            return _refused(refused, 429, later) if form else JSONResponse({"detail": refused}, 429, later)
-        if token is not None and not same(given, token):
+            return _refused(refused, 429, later) if form else answer_problem(429, refused, headers=later)
+        holder = holders.find([given])
+        if holders and holder is None:
             tries.wrong(client)
-            refused = "the token is wrong; it is the one that the server was started with"
-            return _refused(refused, 401) if form else JSONResponse({"detail": refused}, 401)
+            refused = "the token is wrong; ask whoever runs this service for the right one"
+            return _refused(refused, 401) if form else answer_problem(401, refused)
         answer = RedirectResponse(_home(request), 303) if form else Response(status_code=204)
-        if token is not None:
+        if holder is not None:
             secure = request.url.scheme == "https"
-            answer.set_cookie(COOKIE, cookie_for(token), httponly=True, samesite="strict", secure=secure)
+            answer.set_cookie(COOKIE, holder.key, httponly=True, samesite="strict", secure=secure)
         return answer
 
     @router.post(
@@ -113,21 +132,22 @@ def _serve_files(router: APIRouter, dist: Path) -> None:
     folder = StaticFiles(directory=dist, follow_symlink=False)
 
     async def asset(request: Request) -> Response:
-        response = await folder.get_response(request.url.path.lstrip("/"), request.scope)
-        if request.url.path.startswith("/assets/"):
+        path = route_path(request.scope)
+        response = await folder.get_response(path.lstrip("/"), request.scope)
+        if path.startswith("/assets/"):
             response.headers["cache-control"] = "private, max-age=31536000, immutable"
         return response
 
-    beside = [f"/{path.name}" for path in dist.iterdir() if path.is_file() and path.name != "index.html"]
+    beside = [f"/{path.name}" for path in dist.iterdir() if path.is_file() and path.suffix != ".html"]
     for path in ["/assets/{file:path}", *beside]:
-        router.add_api_route(path, asset, include_in_schema=False, response_class=FileResponse)
+        router.add_api_route(path, asset, methods=["GET", "HEAD"], include_in_schema=False, response_class=FileResponse)
 
 
-def _page(name: str, status: int = 200) -> HTMLResponse:
-    """Return one of the service's small pages; the browser is given the hashes of its script and style."""
+def small_page(name: str, fill: Callable[[str], str] = str, status: int = 200) -> HTMLResponse:
+    """Return a small page, its text `fill`ed; the browser is given the hashes of its script and style."""
     text = (_PAGES / name).read_text("utf-8")
     policy = content_policy(script_src=_hashes(text, "script"), style_src=_hashes(text, "style"))
-    return HTMLResponse(text, status, {"content-security-policy": policy})
+    return HTMLResponse(fill(text), status, {"content-security-policy": policy})
 
 
 def _home(request: Request) -> str:
@@ -136,7 +156,7 @@ def _home(request: Request) -> str:
 
 def _refused(sentence: str, status: int, headers: dict[str, str] | None = None) -> HTMLResponse:
     """Return the login page with why the login was refused."""
-    page = _page("login.html", status)
+    page = small_page("login.html", status=status)
     said = f'<p id="refused" role="alert">{escape(sentence[:1].upper() + sentence[1:])}.</p>'
     text = bytes(page.body).decode().replace('<p id="refused" hidden></p>', said)
     return HTMLResponse(
@@ -153,7 +173,7 @@ def _hashes(text: str, tag: str) -> str:
 def _token(body: bytes, form: bool) -> str:
     """Return the token of a posted form or JSON object. Raise `UserError` where there is none."""
     try:
-        value = parse_qs(body.decode(), keep_blank_values=True)["token"][0] if form else json.loads(body)["token"]
+        value = parse_qs(body.decode(), keep_blank_values=True)["token"][0] if form else parse(body)["token"]
     except (ValueError, KeyError, TypeError, RecursionError):
         value = None
     if not isinstance(value, str):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -66,6 +66,13 @@ async def preview(
     if live.crowded:
         raise TooMany(f"{live.settings.max_subscribers} clients are watching, as many as this server allows")
     return Preview(session, live, fps, width)
+
+
+@router.head("/{id}/preview", include_in_schema=False)
+def preview_head(id: str, live: Running) -> Response:
+    """Answer with the head alone: the parts have no end, and would be made for nobody."""
+    live.sessions.get(id)
+    return Response(media_type=Preview.media_type)
 
 
 async def _parts(session: Watched, live: Live, fps: float, width: int) -> AsyncIterator[bytes]:

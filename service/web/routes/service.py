@@ -1,17 +1,19 @@
 """Routes about the service itself, for machines: liveness, readiness, metrics, models, schema."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import REGISTRY
 from pydantic import BaseModel, Field
 
 from service.events import event_schema
 from service.runtime import commercial
+from service.session_options import available
 from service.web.live import Running
 from service.web.problem import problems
+from service.web.session_metrics import SessionMetrics
 
 router = APIRouter(tags=["service"])
 
@@ -46,10 +48,11 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """List what is loaded, and the licences of all weights in use."""
+    """List the models in memory, the server's own first, and the licences of all their weights."""
 
     models: list[Model]
     licences: list[str]
+    available: list[str] = Field(description="What a session may choose as its `model`; the server's own is first")
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -57,7 +60,7 @@ class ModelList(BaseModel):
     "/healthz", summary="Liveness", responses={**problems(403), 503: {"model": Alive}}, response_model_exclude_none=True
 )
 async def healthz(live: Running, response: Response) -> Alive:
-    """200 while faces can be read, else 503; needs no token."""
+    """Answer 200 while faces can be read, else 503; needs no token."""
     if live.runtime.alive:
         return Alive()
     response.status_code = 503
@@ -67,7 +70,7 @@ async def healthz(live: Running, response: Response) -> Alive:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Readiness", responses={**problems(401, 403), 503: {"model": Readiness}})
 def readyz(live: Running, response: Response) -> Readiness:
-    """200 once the engine is compiled and every sink is reachable, else 503 with the reasons."""
+    """Answer 200 once the engine is compiled and every sink is reachable, else 503 with the reasons."""
     reasons = live.problems()
     response.status_code = 503 if reasons else 200
     return Readiness(ready=not reasons, reasons=reasons)
@@ -80,19 +83,29 @@ def readyz(live: Running, response: Response) -> Readiness:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(401, 403)},
 )
-def metrics(request: Request) -> Response:
+def metrics(request: Request, live: Running) -> Response:
     """Return the metrics in the text format that the scraper asks for."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(REGISTRY), headers={"content-type": content_type})
+    return Response(encode(SessionMetrics(live)), headers={"content-type": content_type})
 
 
 @router.head("/v1/models", include_in_schema=False)
 @router.get("/v1/models", summary="Loaded models", responses=problems(401, 403, 503))
 def models(live: Running) -> ModelList:
-    """Return the models that read the faces, their engines, and the licences of the weights."""
-    info = live.runtime.info
+    """Return the models that read the faces, their engines, and the licences of the weights.
+
+    The server's own is first; after it come those in memory that sessions asked for.
+    """
+    beside = live.sessions.models_beside()
+    infos: list[Mapping[str, Any]] = []
+    for info in (live.runtime.info, *(one.info for one in beside)):
+        if info not in infos:  # several workers have the same one
+            infos.append(info)
+    licences = [line for lines in (live.runtime.licences(), *(one.licences for one in beside)) for line in lines]
     return ModelList(
-        models=[Model.model_validate({"commercial": commercial(info), **info})], licences=live.runtime.licences()
+        models=[Model.model_validate({"commercial": commercial(info), **info}) for info in infos],
+        licences=list(dict.fromkeys(licences)),
+        available=list(available(live.settings)),
     )
 
 

@@ -81,7 +81,9 @@ async def _serve(websocket: WebSocket, subscription: Subscription, live: Live) -
 
 async def _send(websocket: WebSocket, subscription: Subscription) -> bool:
     """Send until the subscription ends, and return True, or until the client is gone, and return False."""
-    connection: WsConnection = websocket.scope["extensions"][PINGS]
+    connection: WsConnection | None = (websocket.scope.get("extensions") or {}).get(PINGS)
+    if connection is None:
+        return await _send_unpaced(websocket, subscription)
     pace = Pace(connection.ping)
     asking = asyncio.create_task(_keep_asking(pace, connection))
     try:
@@ -99,6 +101,15 @@ async def _send(websocket: WebSocket, subscription: Subscription) -> bool:
         asking.cancel()
 
 
+async def _send_unpaced(websocket: WebSocket, subscription: Subscription) -> bool:
+    """Do what `_send` does behind a server that passes no pings on (Ray Serve), which buffers for a slow reader."""
+    with contextlib.suppress(WebSocketDisconnect):
+        while events := await subscription.take(1):
+            await websocket.send_text(subscription.text(events[0]))
+        return True
+    return False
+
+
 async def _keep_asking(pace: Pace, connection: WsConnection) -> None:
     """Send pings where no event is sent, and close the connection to a reader that answers none for too long."""
     while pace.silent_for < GONE_AFTER:
@@ -108,7 +119,7 @@ async def _keep_asking(pace: Pace, connection: WsConnection) -> None:
 
 
 async def _listen(websocket: WebSocket) -> int:
-    """Read and ignore what the client says; return the close code when it has left, or said too much."""
+    """Read and ignore what the client sends; return the close code once it has left or has sent too many messages."""
     received: deque[float] = deque(maxlen=CLIENT_MESSAGES)
     while (await websocket.receive())["type"] != "websocket.disconnect":
         now = time.monotonic()

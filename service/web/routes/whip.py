@@ -11,19 +11,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcconfiguration import RTCBundlePolicy
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from pydantic import BeforeValidator
 
 from models.errors import UserError
+from service import tracing
 from service.capture.aiortc_internals import accept_rsa
 from service.capture.sdp import NotAcceptable, answer_offer, ice_servers, ice_username, read_fragment
 from service.capture.webrtc import WebRtcSource
 from service.register import NameTaken
 from service.session import Session
+from service.session_options import Asked, AskedModel, AskedRate, AskedSmoothing, AskedVoice
 from service.web.problem import Problem, problems
 
 SDP = "application/sdp"
@@ -55,7 +58,23 @@ def _takes(media_type: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {media_type: _TEXT}}}
 
 
-Purpose = Annotated[str | None, Query(max_length=200, description="What it is measured for, as told to those measured")]
+Purpose = Annotated[str | None, Query(max_length=300, description="See POST /v1/sessions; the server's without one")]
+Rotate = Annotated[
+    Literal[0, 90, 180, 270], BeforeValidator(int), Query(description="Degrees clockwise that the pictures are turned")
+]
+
+
+def asked_in_query(
+    model: Annotated[AskedModel, Query()] = None,
+    voice: Annotated[AskedVoice, Query()] = None,
+    smoothing: Annotated[AskedSmoothing, Query()] = None,
+    rate: Annotated[AskedRate, Query()] = None,
+) -> Asked:
+    """Return what the query asks of a session."""
+    return Asked(model=model, voice=voice, smoothing=smoothing, rate=rate)
+
+
+InQuery = Annotated[Asked, Depends(asked_in_query)]
 router = APIRouter(prefix="/whip", tags=["whip"], lifespan=_lifespan)
 
 
@@ -68,24 +87,29 @@ router = APIRouter(prefix="/whip", tags=["whip"], lifespan=_lifespan)
         201: {"description": "The SDP answer; `Location` is what ends the session", "content": {SDP: _TEXT}},
         406: {"model": Problem, "description": "The offer sends nothing that this service takes"},
         415: {"model": Problem, "description": f"Not {SDP}"},
-        **problems(400, 401, 403, 409, 413, 429),
+        **problems(400, 401, 403, 409, 413, 422, 429),
     },
     openapi_extra=_takes(SDP),
 )
-async def publish(session: str, request: Request, purpose: Purpose = None) -> Response:
+async def publish(
+    session: str, request: Request, asked: InQuery, purpose: Purpose = None, rotate: Rotate = 0
+) -> Response:
     """Open session `session` on the picture and sound that the SDP offer in the body sends; answer with SDP.
 
     A session of that name whose peer has been silent for two seconds is ended for it.
     """
-    return await accept(session, request, purpose)
+    with tracing.span("WHIP offer"):
+        return await accept(session, request, purpose, rotate, asked)
 
 
-async def accept(session: str, request: Request, purpose: str | None, incarnation: int | None = None) -> Response:
+async def accept(
+    session: str, request: Request, purpose: str | None, rotate: int, asked: Asked, incarnation: int | None = None
+) -> Response:
     """Answer an SDP offer with 201 and run a session on it; `incarnation` is the register's next one if None."""
     offer = _without_end_of_candidates(await _body(request, SDP))
     state = request.app.state
     try:
-        state.sessions.check(session)
+        state.sessions.check(session, purpose, asked)
     except NameTaken:
         if not await end_if_silent(request.app, session):
             raise
@@ -94,14 +118,14 @@ async def accept(session: str, request: Request, purpose: str | None, incarnatio
     accept_rsa(connection)
     resource = secrets.token_urlsafe(16)
     peers: dict[str, Peer] = state.whip_peers
-    source = WebRtcSource(connection, "whip:", on_end=partial(_drop, peers, resource))
+    source = WebRtcSource(connection, "whip:", on_end=partial(_drop, peers, resource), rotate=rotate)
     peer = peers[resource] = Peer(source, connection, f'"{secrets.token_hex(8)}"')
     try:
         try:
             answer = await answer_offer(connection, offer)
         except NotAcceptable as error:
             raise HTTPException(406, str(error)) from None
-        adopt = partial(state.sessions.adopt, source, session, purpose=purpose, incarnation=incarnation)
+        adopt = partial(state.sessions.adopt, source, session, purpose=purpose, incarnation=incarnation, asked=asked)
         peer.session = await asyncio.to_thread(adopt)
     except BaseException:
         await source.close("the offer was refused")

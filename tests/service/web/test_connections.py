@@ -2,14 +2,17 @@
 
 import contextlib
 import json
+import re
+import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 from helpers.live_server import LiveServer, serving
-from helpers.serve_process import PATIENCE
+from helpers.serve_process import PATIENCE, process
 
 from service.web.connections import OTHER_CONNECTIONS
 
@@ -123,6 +126,15 @@ def test_a_length_of_thousands_of_digits_is_refused(hasty: LiveServer) -> None:
     assert b" 413 " in talk(hasty, head).splitlines()[0] or b" 400 " in talk(hasty, head).splitlines()[0]
 
 
+def test_what_follows_a_refused_body_on_the_same_connection_is_answered() -> None:
+    body = b"x" * 70_000
+    refused = b"POST /login HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body)
+    asked = b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+    with serving() as server:
+        answer = talk(server, refused, body[:40_000], body[40_000:], asked, pause=0.05)
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"413", b"200"]
+
+
 def test_wrong_tokens_at_the_login_are_counted(guarded: LiveServer) -> None:
     with guarded.client() as client:
         wrong = [client.post("/login", json={"token": f"guess {n}"}).status_code for n in range(5)]
@@ -194,3 +206,70 @@ def test_many_who_send_nothing_do_not_hold_up_one_who_asks(hasty: LiveServer) ->
         ends.set()
         for idler in idlers:
             idler.join()
+
+
+def test_what_follows_a_body_that_is_too_large_is_a_request_of_its_own() -> None:
+    with serving() as server, server.client() as client:
+        for _ in range(3):
+            assert client.post("/v1/sessions", content=b"x" * 150_000).status_code == 413
+            assert client.get("/healthz").status_code == 200
+
+
+def test_the_answer_of_a_request_whose_connection_was_closed_meanwhile_is_dropped(
+    hasty: LiveServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+    talk(hasty, one * 3 + b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 100_000)
+    talk(hasty, one * 50 + b"\x16\x03\x01")
+    chunked = b"POST /v1/sessions HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
+    for rest in (b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}ZZ"):
+        for pause in (0.0, 0.05):
+            talk(hasty, chunked + rest[:30], rest[30:], pause=pause)
+    with hasty.client() as client:
+        assert client.get("/healthz").status_code == 200
+    assert "Exception" not in caplog.text
+
+
+FRAMES = {
+    "no mask": b"\x81\x05hello",
+    "reserved bits": b"\xf1\x80aaaa",
+    "endless": b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd",
+    "bad close": b"\x88\x82aaaa\x00\x00",
+    "large": b"\x81\xff" + (1 << 20).to_bytes(8, "big") + b"aaaa" + b"x" * (1 << 20),
+    "pings": b"\x89\x80aaaa" * 20_000,
+    "closed, and more": b"\x88\x80aaaa" + b"\xf1\x80aaaa" * 10,
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_that_are_none_end_one_stream_and_nothing_else(
+    hasty: LiveServer, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    upgrade = b"GET /v1/stream HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    upgrade += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    for parts in ([upgrade + FRAMES[name]], [upgrade, FRAMES[name]]):
+        with socket.create_connection(("127.0.0.1", hasty.port), timeout=1.0) as connection:
+            with contextlib.suppress(ConnectionError):
+                for part in parts:
+                    connection.sendall(part)
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                connection.recv(65_536)
+    with hasty.client() as client:
+        assert client.get("/healthz").status_code == 200
+    assert "Traceback" not in caplog.text
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_requests_of_clients_that_have_left_are_dropped_without_a_word() -> None:
+    """With the loop of the real server, which refuses to write to a connection that is closed."""
+    with process("--workers", "1") as running, running.client() as client:
+        running.wait(client)
+        for number in range(20):
+            with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE) as connection:
+                connection.sendall((b"GET /metrics HTTP/1.1\r\n" + HOST + b"\r\n") * 50)
+                time.sleep(0.005 * number)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert client.get("/healthz").status_code == 200
+        code, log = running.stop(signal.SIGTERM)
+    assert code == 0
+    assert "Traceback" not in log

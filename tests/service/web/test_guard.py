@@ -47,7 +47,7 @@ def ask(
     server: LiveServer, method: str = "GET", path: str = "/v1/sessions", body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """A request with exactly these headers: no client puts them right."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     lines = {"host": f"127.0.0.1:{server.port}"} | {name.replace("_", "-"): text for name, text in headers.items()}
     if body is not None:
@@ -145,7 +145,8 @@ def test_a_server_that_binds_every_address_knows_addresses_but_not_foreign_names
 
 ROUTES = [
     ("GET", "/"), ("GET", "/v1/sessions"), ("POST", "/v1/sessions"), ("GET", "/v1/sessions/desk"),
-    ("DELETE", "/v1/sessions/desk"), ("POST", "/v1/sessions/desk/baseline"), ("GET", "/v1/sessions/desk/preview"),
+    ("DELETE", "/v1/sessions/desk"), ("POST", "/v1/sessions/desk/baseline"),
+    ("POST", "/v1/sessions/desk/neutral"), ("GET", "/v1/sessions/desk/preview"),
     ("GET", "/v1/models"), ("GET", "/v1/schema"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/openapi.json"),
     ("POST", "/whip/desk"), ("GET", "/nowhere"), ("GET", "//healthz"), ("GET", "/healthz/"), ("GET", "/login/.."),
     ("GET", "/healthz/../metrics"), ("GET", "/%68ealthz/"), ("GET", "/assets/main.js"),
@@ -220,11 +221,17 @@ def test_the_login_form_leads_to_the_dashboard(guarded: LiveServer) -> None:
     assert "set-cookie" not in headers
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"token": 5}', b"\xff", b'"token"', b"null"])
-def test_a_malformed_login_gets_a_sentence(guarded: LiveServer, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        *((body, "token") for body in (b"", b"{", b"[]", b"{}", b'{"token": 5}', b'"token"', b"null")),
+        (b"\xff", "not UTF-8 text"),
+    ],
+)
+def test_a_malformed_login_gets_a_sentence(guarded: LiveServer, body: bytes, named: str) -> None:
     code, _, answer = ask(guarded, "POST", "/login", body, content_type="application/json")
     assert code == 400
-    assert "token" in json.loads(answer)["detail"]
+    assert named in json.loads(answer)["detail"]
 
 
 def test_a_browser_without_the_cookie_is_led_to_the_login(guarded: LiveServer) -> None:

@@ -19,16 +19,16 @@ def test_a_demo_is_opened_streamed_watched_and_closed() -> None:
         events: list[dict[str, Any]] = []
         with connect(f"{server.ws}/v1/stream?session=desk&landmarks=1") as client:
             while len(events) < 30 or not events[-1]["faces"]:
-                events.append(json.loads(client.recv(timeout=30)))
+                events.append(json.loads(client.recv(timeout=60)))
             with http.stream("GET", "/v1/sessions/desk/preview?fps=30") as response:
                 parts = Parts(response)
                 shown = [float(parts.next()[0]["X-Timestamp"]) for _ in range(3)]
-            assert httpx.post(f"{server.url}/v1/sessions/desk/baseline").status_code == 204
-            info = httpx.get(f"{server.url}/v1/sessions/desk").json()
-            assert httpx.delete(f"{server.url}/v1/sessions/desk").status_code == 204
+            assert httpx.post(f"{server.url}/v1/sessions/desk/baseline", timeout=60).status_code == 204
+            info = httpx.get(f"{server.url}/v1/sessions/desk", timeout=60).json()
+            assert httpx.delete(f"{server.url}/v1/sessions/desk", timeout=60).status_code == 204
             events += [json.loads(text) for text in client]  # until the server closes
             assert client.close_code == 1000
-        assert httpx.get(f"{server.url}/v1/sessions").json() == {"sessions": []}
+        assert httpx.get(f"{server.url}/v1/sessions", timeout=60).json() == {"sessions": []}
     assert (info["id"], info["state"], info["figures"]["faces"]) == ("desk", "live", 1)
     assert [event["seq"] for event in events] == list(range(events[0]["seq"], events[0]["seq"] + len(events)))
     assert events[-1]["state"] == "ended"

@@ -1,6 +1,7 @@
 """Liveness, readiness, metrics, models, schema, and the committed description of the API."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import httpx
 import jsonschema
 import pytest
-from helpers.live_server import MODEL, LiveServer, driven_app, event_data, serving
+from helpers.live_server import MODEL, PURPOSE, LiveServer, driven_app, event_data, serving
 from helpers.redis_server import free_port, redis_in
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
@@ -67,7 +68,7 @@ def test_events_of_the_stream_are_in_redis_too(tmp_path: Path) -> None:
         redis.start()
         with serving(redis=SecretStr(redis.url)) as running, connect(f"{running.ws}/v1/stream") as client:
             running.open().emit(20)
-            streamed = [client.recv(timeout=30) for _ in range(20)]
+            streamed = [client.recv(timeout=60) for _ in range(20)]
         with Redis.from_url(redis.url, decode_responses=True) as reader:
             stored = [fields["event"] for _, fields in reader.xrange("affect:desk")]
     assert stored[:20] == streamed
@@ -77,7 +78,7 @@ def test_events_of_the_stream_are_in_redis_too(tmp_path: Path) -> None:
 def test_metrics_can_be_scraped_and_name_no_session(server: LiveServer) -> None:
     server.open("private-name").emit(3)
     with server.client() as http, connect(f"{server.ws}/v1/stream?session=private-name") as client:
-        client.recv(timeout=30)
+        client.recv(timeout=60)
         answer = http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
@@ -103,7 +104,9 @@ def test_metrics_speak_openmetrics_when_asked(server: LiveServer) -> None:
 def test_models_say_what_runs_and_under_which_licence(server: LiveServer) -> None:
     with server.client() as http:
         models = [MODEL | {"commercial": False}]  # of weights that nobody here knows
-        assert http.get("/v1/models").json() == {"models": models, "licences": ["face-mt-0: Apache-2.0"]}
+        assert http.get("/v1/models").json() == {
+            "models": models, "licences": ["face-mt-0: Apache-2.0"], "available": ["face-mt"],
+        }  # fmt: skip
 
 
 def test_the_schema_is_a_schema_and_describes_events(server: LiveServer) -> None:
@@ -118,12 +121,28 @@ def test_every_route_is_described(server: LiveServer) -> None:
     with server.client() as http:
         document = http.get("/openapi.json").json()
     assert document["components"]["securitySchemes"]["bearer"] == {"type": "http", "scheme": "bearer"}
+    unguarded = ("/healthz", "/login", "/notice")
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation.get("summary"), (method, path)
             assert operation.get("description"), (method, path)
             assert any(400 <= int(status) < 600 for status in operation["responses"]), (method, path)
-            assert (operation.get("security") == []) == (path in ("/healthz", "/login"))
+            assert (operation.get("security") == []) == (path in unguarded)
+
+
+def test_the_description_of_the_stream_has_the_schema_of_its_events(server: LiveServer) -> None:
+    with server.client() as http:
+        document, schema = http.get("/openapi.json").json(), http.get("/v1/schema").json()
+    components = document["components"]["schemas"]
+    assert components["AffectEvent"]["properties"].keys() == schema["properties"].keys()
+    assert set(schema["$defs"]) <= set(components)
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert named <= set(components)
+    message = document["paths"]["/v1/stream"]["get"]["responses"]["101"]["content"]["application/json"]["schema"]
+    alert = document["webhooks"]["alert"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert message == alert == {"$ref": "#/components/schemas/AffectEvent"}
+    event = event_data("desk", 1)
+    jsonschema.Draft202012Validator({**message, "components": document["components"]}).validate(event)
 
 
 def test_what_is_nowhere_is_404_in_a_sentence(server: LiveServer) -> None:
@@ -141,7 +160,7 @@ def test_a_malformed_redis_url_is_refused_before_anything_starts(url: str) -> No
 def test_a_source_that_cannot_be_opened_at_the_start_is_told_in_a_sentence() -> None:
     import uvicorn
 
-    app = driven_app(Settings(source=["desk=demo:", "camera:99"]))
+    app = driven_app(Settings(source=["desk=demo:", "camera:99"], purpose=PURPOSE))
     server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="critical"))
     with pytest.raises(SystemExit):
         server.run()
@@ -150,8 +169,8 @@ def test_a_source_that_cannot_be_opened_at_the_start_is_told_in_a_sentence() -> 
 
 
 def test_sources_of_the_settings_are_opened_whatever_the_api_may_open() -> None:
-    with serving(source=["desk=file:clip.mp4?loop=1", "demo:"], allowed_sources=[]) as running:
-        listed = httpx.get(f"{running.url}/v1/sessions").json()["sessions"]
+    with serving(source=["desk=file:clip.mp4?loop=1", "demo:"], allowed_sources=[], purpose=PURPOSE) as running:
+        listed = httpx.get(f"{running.url}/v1/sessions", timeout=60).json()["sessions"]
     assert [(info["id"], info["source"]) for info in listed] == [("desk", "file:clip.mp4?loop=1"), ("s2", "demo:")]
 
 

@@ -29,7 +29,7 @@ def server() -> Iterator[LiveServer]:
 
 
 def receive(client: ClientConnection) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(client.recv(timeout=30))
+    event: dict[str, Any] = json.loads(client.recv(timeout=60))
     return event
 
 
@@ -120,7 +120,7 @@ class SlowReader:
     """Takes one event at a time, and no more of the socket than it needs, as a small device would."""
 
     def __init__(self, server: LiveServer) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         self._protocol = ClientProtocol(parse_uri(f"{server.ws}/v1/stream"), max_size=None)
         self._protocol.send_request(self._protocol.connect())
         self._events: list[dict[str, Any]] = []

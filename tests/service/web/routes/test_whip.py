@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
-from helpers.live_server import LiveServer, serving
+from helpers.live_server import PURPOSE, LiveServer, serving
 from helpers.repository import ROOT
 from helpers.webrtc_peer import Beeps, MovingPicture, make_offer
 from helpers.whip import events_until, whip_app
@@ -44,9 +44,10 @@ async def sending(
     server: LiveServer, name: str, **options: Any
 ) -> AsyncIterator[tuple[RTCPeerConnection, httpx.Response]]:
     """A peer that sends picture and sound into session `name`."""
+    purpose = {"purpose": options.pop("purpose")} if "purpose" in options else None
     peer, sdp = await make_offer(MovingPicture(), Beeps(), **options)
-    async with httpx.AsyncClient(base_url=server.url) as client:
-        response = await client.post(f"/whip/{name}", content=sdp, headers=SDP)
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        response = await client.post(f"/whip/{name}", content=sdp, headers=SDP, params=purpose)
         assert response.status_code == 201, response.text
         await peer.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
         try:
@@ -69,7 +70,7 @@ def test_an_offer_becomes_a_live_session_until_it_is_deleted(server: LiveServer,
             events = await events_until(server, "desk", "live", 20)
             assert events[-1]["image_size"] == [320, 240]
             assert events[-1]["audio"]["status"] != "no_sound"
-            async with httpx.AsyncClient(base_url=server.url) as client:
+            async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
                 assert [s["source"] for s in (await client.get("/v1/sessions")).json()["sessions"]] == ["whip:"]
                 location = response.headers["location"]
                 assert (await client.delete(location)).status_code == 200
@@ -77,6 +78,28 @@ def test_an_offer_becomes_a_live_session_until_it_is_deleted(server: LiveServer,
                 assert (await client.delete(location)).status_code == 404
 
     asyncio.run(scenario())
+
+
+def test_the_pictures_of_a_camera_that_hangs_upside_down_are_turned(server: LiveServer) -> None:
+    async def scenario() -> None:
+        for rotate, size in (("90", [240, 320]), ("180", [320, 240])):
+            name = f"hanging-{rotate}"
+            peer, sdp = await make_offer(MovingPicture())
+            async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+                response = await client.post(f"/whip/{name}?rotate={rotate}", content=sdp, headers=SDP)
+                assert response.status_code == 201, response.text
+                await peer.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
+                *_, event = await events_until(server, name, "live", 2)
+                assert event["image_size"] == size
+                detail = (await client.get(f"/v1/sessions/{name}")).json()["detail"]
+                assert detail == f"turned by {rotate} degrees as asked"
+                assert (await client.delete(response.headers["location"])).status_code == 200
+                await peer.close()
+
+    asyncio.run(scenario())
+    for rotate in ("45", "-90", "9e1", "x", ""):
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            assert client.post(f"/whip/hanging?rotate={rotate}", content="", headers=SDP).status_code == 422
 
 
 def test_a_session_ends_when_the_sender_leaves_and_its_name_is_free_again(server: LiveServer) -> None:
@@ -94,14 +117,37 @@ def test_closing_the_session_lets_the_sender_go(server: LiveServer) -> None:
     async def scenario() -> None:
         async with sending(server, "desk") as (peer, response):
             await events_until(server, "desk", "live", 5)
-            async with httpx.AsyncClient(base_url=server.url) as client:
+            async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
                 await client.delete("/v1/sessions/desk")
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while peer.connectionState != "closed" or server.app.state.whip_peers:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
                 assert (await client.delete(response.headers["location"])).status_code == 404
 
     asyncio.run(scenario())
+
+
+def test_a_peer_says_what_it_is_for_and_the_events_say_so(server: LiveServer) -> None:
+    async def scenario() -> None:
+        for purpose, name in (("medical", "medical"), ("other: a call with Anna", "other"), (None, PURPOSE)):
+            given = {} if purpose is None else {"purpose": purpose}
+            async with sending(server, "desk", **given):
+                assert {event["purpose"] for event in await events_until(server, "desk", "live", 3)} == {name}
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_without_a_purpose_or_with_a_forbidden_one_is_refused() -> None:
+    sdp = offer("video")
+    with serving(whip_app(purpose=None)) as server, server.client() as client:
+        refused = client.post("/whip/desk", content=sdp, headers=SDP)
+        assert refused.status_code == 422
+        assert "needs a purpose, one of" in refused.json()["detail"]
+        forbidden = client.post("/whip/desk?purpose=proctoring", content=sdp, headers=SDP)
+        assert forbidden.status_code == 403
+        assert "Article 5(1)(f)" in forbidden.json()["detail"]
+        assert client.get("/v1/sessions").json() == {"sessions": []}
+        assert server.app.state.whip_peers == {}
 
 
 def test_late_candidates_are_taken(server: LiveServer) -> None:
@@ -112,7 +158,7 @@ def test_late_candidates_are_taken(server: LiveServer) -> None:
         late = "".join(x for x in lines if x.startswith(("a=candidate", "a=end-of-candidates")))
         ufrag = next(x for x in lines if x.startswith("a=ice-ufrag"))
         pwd = next(x for x in lines if x.startswith("a=ice-pwd"))
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
             response = await client.post("/whip/late", content=early, headers=SDP)
             location, etag = response.headers["location"], response.headers["etag"]
             fragment = f"{ufrag}{pwd}m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n{late}"
@@ -178,7 +224,9 @@ def test_what_is_no_offer_is_refused_in_a_sentence(server: LiveServer) -> None:
     assert server.live.sessions.list() == []
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_a_damaged_offer_never_breaks_the_server(server: LiveServer, data: st.DataObject) -> None:
     lines = _OFFER.splitlines(keepends=True)
@@ -258,10 +306,28 @@ def test_the_token_guards_and_allowed_origins_may_read() -> None:
         assert {"Location", "ETag", "Link"} <= {*answer.headers["access-control-expose-headers"].split(", ")}
 
 
+def test_a_sender_may_change_and_close_its_own_session_alone() -> None:
+    sdp = offer("video")
+    ann, ben, viewer = ({"authorization": f"Bearer {name}"} for name in ("ann", "ben", "viewer"))
+    tokens = ["send:ann", "send:ben", "view:viewer"]
+    with serving(whip_app(token="boss", tokens=tokens)) as server, server.client() as client:
+        assert client.post("/whip/desk", content=sdp, headers=SDP | viewer).status_code == 403
+        assert client.post("/whip/desk", content=sdp, headers=SDP | ann).status_code == 201
+        for somebody, status in ((ben, 403), (viewer, 403), (ann, 204)):
+            assert client.post("/v1/sessions/desk/baseline", headers=somebody).status_code == status
+        assert client.delete("/v1/sessions/desk", headers=ben).json()["code"] == "role_needed"
+        assert client.delete("/v1/sessions/desk", headers=ann).status_code == 204
+        opened = client.post(
+            "/v1/sessions", json={"source": "demo:", "name": "desk"}, headers={"authorization": "Bearer boss"}
+        )
+        assert opened.status_code == 201
+        assert client.delete("/v1/sessions/desk", headers=ann).status_code == 403  # the name is the operator's now
+
+
 def test_stopping_the_server_lets_the_senders_go() -> None:
     async def scenario(server: LiveServer) -> RTCPeerConnection:
         peer, sdp = await make_offer(MovingPicture())
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
             response = await client.post("/whip/desk", content=sdp, headers=SDP)
         await peer.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
         await events_until(server, "desk", "live")
@@ -272,7 +338,7 @@ def test_stopping_the_server_lets_the_senders_go() -> None:
         server = await asyncio.to_thread(running.__enter__)
         peer = await scenario(server)
         await asyncio.to_thread(running.__exit__, None, None, None)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while peer.connectionState != "closed":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -287,7 +353,7 @@ from helpers.webrtc_peer import MovingPicture, make_offer
 
 async def send():
     peer, sdp = await make_offer(MovingPicture())
-    answer = httpx.post(sys.argv[1], content=sdp, headers={"content-type": "application/sdp"})
+    answer = httpx.post(sys.argv[1], content=sdp, headers={"content-type": "application/sdp"}, timeout=60)
     await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
     await asyncio.Event().wait()
 
@@ -303,7 +369,7 @@ def test_a_peer_that_fell_silent_gives_way_to_a_new_one(server: LiveServer) -> N
             try:
                 await events_until(server, "desk", "live", 5)
                 peer, sdp = await make_offer(MovingPicture())
-                async with httpx.AsyncClient(base_url=server.url) as client:
+                async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
                     assert (await client.post("/whip/desk", content=sdp, headers=SDP)).status_code == 409  # it sends
                     sender.kill()
                     statuses = []
@@ -332,7 +398,7 @@ def test_a_peer_whose_candidates_are_unknown_names_is_waited_for(server: LiveSer
                 line = " ".join(parts)
             lines.append(line)
         assert any(line.strip() == "a=end-of-candidates" for line in lines)
-        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
             answer = await client.post("/whip/desk", content="".join(lines), headers=SDP)
             assert answer.status_code == 201
             end = "a=ice-ufrag:" + re.search(r"a=ice-ufrag:(\S+)", sdp)[1] + "\r\na=end-of-candidates\r\n"  # type: ignore[index]

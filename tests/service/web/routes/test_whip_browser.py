@@ -22,7 +22,7 @@ SEND_AND_READ = """async ([session, count]) => {
   peer.onicecandidate = ({candidate}) => found.push(candidate?.candidate ?
     `a=${candidate.candidate}` : 'a=end-of-candidates');
   await peer.setLocalDescription();
-  const answer = await fetch(`/whip/${session}`, {
+  const answer = await fetch(`/whip/${session}?purpose=research`, {
     method: 'POST', headers: {'content-type': 'application/sdp'}, body: peer.localDescription.sdp});
   if (answer.status !== 201) throw new Error(await answer.text());
   const location = answer.headers.get('location');
@@ -84,11 +84,9 @@ def test_a_tab_that_is_closed_ends_its_session(server: LiveServer, page: Any) ->
     tab.goto(f"{server.url}/v1/schema")
     tab.evaluate(SEND_AND_READ, ["tab", 5])
     tab.close()
-    page.wait_for_function(
-        """async () => (await (await fetch('/v1/sessions')).json())
-           .sessions.find(session => session.id === 'tab').state === 'ended'""",
-        polling=200,
-    )
+    with server.client() as client:
+        while client.get("/v1/sessions/tab").json()["state"] != "ended":
+            page.wait_for_timeout(50)
     while server.app.state.whip_peers:
         page.wait_for_timeout(50)
 

@@ -29,6 +29,6 @@ def test_gstreamer_sends_picture_and_sound() -> None:
             finally:
                 assert sender.stdin is not None
                 sender.stdin.close()  # tells it to stop
-                sender.wait(10)
+                sender.wait(60)
         assert events[-1]["image_size"] == [320, 240]
         assert events[-1]["audio"]["level_db"] > -30
