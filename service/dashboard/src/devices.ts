@@ -1,5 +1,7 @@
 // This machine's camera and microphone, and clips that are played like one.
 
+import { say } from "./say";
+
 export const NO_SOUND = "none";
 
 export interface Choice {
@@ -11,7 +13,7 @@ export interface Choice {
 /** Asks the browser for the camera, and for the microphone if wanted. Throws what getUserMedia throws. */
 export async function openCamera(choice: Choice): Promise<MediaStream> {
   if (!navigator.mediaDevices) {
-    throw new Error("this browser gives cameras only to https pages and to localhost");
+    throw new Error(say("this browser gives cameras only to https pages and to localhost"));
   }
   const [width = 640, height = 360] = choice.size.split("x").map(Number);
   return navigator.mediaDevices.getUserMedia({
@@ -35,29 +37,29 @@ export async function openCamera(choice: Choice): Promise<MediaStream> {
 export function cameraProblem(error: unknown): string {
   const name = error instanceof DOMException ? error.name : "";
   if (name === "NotAllowedError") {
-    return "The camera was not allowed. Allow it in the browser’s address bar, then start it again.";
+    return say("The camera was not allowed. Allow it in the browser’s address bar, then start it again.");
   }
   if (name === "NotFoundError" || name === "OverconstrainedError") {
-    return "That camera or microphone was not found. Connect it or choose another, then start again.";
+    return say("That camera or microphone was not found. Connect it or choose another, then start again.");
   }
-  if (name === "NotReadableError") return "The camera is used by another program. Close that one, then start again.";
-  return `The camera could not be started: ${error instanceof Error ? error.message : String(error)}.`;
+  if (name === "NotReadableError") return say("The camera is used by another program. Close that one, then start again.");
+  return say("The camera could not be started: {why}.", { why: error instanceof Error ? error.message : String(error) });
 }
 
 /** Fills the two lists; names are known only once a camera was allowed. */
 export async function listDevices(cameras: HTMLSelectElement, microphones: HTMLSelectElement): Promise<void> {
   if (!navigator.mediaDevices) return;
   const devices = await navigator.mediaDevices.enumerateDevices();
-  for (const [list, kind, fallback] of [
-    [cameras, "videoinput", "Camera"],
-    [microphones, "audioinput", "Microphone"],
+  for (const [list, kind, unnamed, fallback] of [
+    [cameras, "videoinput", say("Camera"), say("Default camera")],
+    [microphones, "audioinput", say("Microphone"), say("Default microphone")],
   ] as const) {
     const chosen = list.value;
     const options = devices
       .filter((device) => device.kind === kind && device.deviceId && device.deviceId !== "default")
-      .map((device, n) => new Option(device.label || `${fallback} ${n + 1}`, device.deviceId));
-    list.replaceChildren(new Option(`Default ${fallback.toLowerCase()}`, ""), ...options);
-    if (kind === "audioinput") list.append(new Option("No sound", NO_SOUND));
+      .map((device, n) => new Option(device.label || `${unnamed} ${n + 1}`, device.deviceId));
+    list.replaceChildren(new Option(fallback, ""), ...options);
+    if (kind === "audioinput") list.append(new Option(say("No sound"), NO_SOUND));
     if ([...list.options].some((option) => option.value === chosen)) list.value = chosen;
   }
 }
@@ -68,7 +70,7 @@ type Capturing = HTMLVideoElement & { captureStream?: () => MediaStream; mozCapt
 export async function playClip(video: HTMLVideoElement, file: File): Promise<MediaStream> {
   const capturing = video as Capturing;
   const capture = capturing.captureStream ?? capturing.mozCaptureStream;
-  if (!capture) throw new Error("this browser cannot send a clip; Chromium and Firefox can");
+  if (!capture) throw new Error(say("this browser cannot send a clip; Chromium and Firefox can"));
   video.srcObject = null;
   video.src = URL.createObjectURL(file);
   video.loop = true;
@@ -76,7 +78,7 @@ export async function playClip(video: HTMLVideoElement, file: File): Promise<Med
   try {
     await video.play();
   } catch {
-    throw new Error(`${file.name} cannot be played by this browser; try MP4 (H.264) or WebM`);
+    throw new Error(say("{file} cannot be played by this browser; try MP4 (H.264) or WebM", { file: file.name }));
   }
   return capture.call(video);
 }

@@ -2,25 +2,31 @@
 
 import type { Past } from "./api";
 import { ACTIVE, Bars } from "./bars";
+import { faceLight } from "./crop";
 import { csv, download } from "./csv";
 import type { ActionUnit, AffectEvent, Face } from "./event";
 import { expressionColour } from "./expressions";
 import { FaceMap } from "./face_map";
+import { Faces } from "./faces";
 import { Following } from "./following";
 import { AROUSAL, faceAt, Histories, type History, UNITS, VALENCE } from "./history";
 import { ACTION_UNITS, EXPRESSIONS } from "./labels";
 import { Lanes } from "./lanes";
 import { Latency } from "./latency";
 import { Overview } from "./overview";
+import { faceName, forgetNames } from "./names";
+import { Notes } from "./notes";
 import { find, show, write } from "./page";
 import type { Picture, Pictures } from "./pictures";
 import { Plane } from "./plane";
+import { explainSpread, QualityRail, spread } from "./quality";
+import { say, translated } from "./say";
 import { clock, Series } from "./series";
 import { SessionClock } from "./session_clock";
 import type { Link } from "./stream";
 import { Timeline } from "./timeline";
 import { View } from "./view";
-import { milliseconds, qualityWords, signed, status, voiceWords } from "./words";
+import { milliseconds, signed, soundWords, status, voiceWords } from "./words";
 
 const RECENT = 32; // events kept to be drawn with their pictures, a second
 const TEXT_EVERY = 125; // ms; figures that change faster cannot be read
@@ -35,6 +41,8 @@ export class Display {
   link: Link = "idle";
   retryAt = 0;
   landmarks = false;
+  /** Share of the session's pictures that were dropped lately; NaN where it is not known. */
+  lost = NaN;
   readonly clock = new SessionClock();
   readonly drawn = new Latency();
 
@@ -55,6 +63,9 @@ export class Display {
   private drawnPicture: Picture | null = null;
   private drawnTime = NaN;
   private drawnEvent = -1;
+  private sampled = 0; // ms, when the picture was last looked at for light and small pictures
+  private light = NaN;
+  private holding = false; // the picture stands still
   private sentence = "";
   private sentenceSince = 0;
 
@@ -72,6 +83,10 @@ export class Display {
   private readonly timeline = new Timeline(() => this.timeChanged());
   private readonly series: Series;
   private readonly following = new Following(find("tracks"), () => this.rechosen());
+  private readonly notes = new Notes();
+  private readonly rail = new QualityRail(find("quality"));
+  private readonly faces = new Faces(() => this.renamed());
+  private readonly facesTab = find("all-faces");
   private readonly window = find<HTMLSelectElement>("window");
 
   constructor() {
@@ -80,7 +95,7 @@ export class Display {
       pointed: (t) => this.pointed(t),
       picked: (t) => this.goTo(t),
     });
-    this.expressions.shape(EXPRESSIONS, EXPRESSIONS.map((name) => ["", name] as const), EXPRESSIONS.map(expressionColour));
+    this.expressions.shape(EXPRESSIONS, EXPRESSIONS.map((name) => ["", translated(name)] as const), EXPRESSIONS.map(expressionColour));
     this.window.onchange = () => (this.chartsDue = true);
     find("zoom-in").onclick = () => this.timeline.zoom(-1);
     find("zoom-out").onclick = () => this.timeline.zoom(1);
@@ -97,13 +112,19 @@ export class Display {
     this.own = own;
   }
 
-  /** The session begins anew, as after the service did; picture and history stay, and time goes on. */
-  restart(): void {
+  /** The session begins anew, as after the service did; picture and, where it is to `keep`, history stay. */
+  restart(keep = true): void {
     this.clock.reset();
+    if (!keep) {
+      this.histories.clear();
+      this.notes.clear();
+    }
     this.resuming = this.histories.followed.count > 0;
     this.recent.length = 0;
     this.last = this.face = null;
     this.following.reset();
+    forgetNames(); // the tracks of a new session are other people
+    this.faces.clear();
     this.drawn.clear();
     this.lastAt = performance.now();
     this.timeline.pause(null);
@@ -117,6 +138,7 @@ export class Display {
     this.pictures?.stop();
     this.pictures = null;
     this.histories.clear();
+    this.notes.clear();
     this.pinned.clear();
     this.unitNames = [];
     this.shift = 0;
@@ -124,6 +146,10 @@ export class Display {
   }
 
   event(event: AffectEvent): void {
+    if (event.marker || event.alert) {
+      this.note(event);
+      return;
+    }
     const now = performance.now();
     if (event.timing_ms) this.clock.heard(event.t, now, event.timing_ms.total);
     if (this.resuming) {
@@ -144,7 +170,29 @@ export class Display {
   /** What the session showed before this page came. */
   past(past: Past): void {
     this.histories.past(past.columns, past.rows);
+    for (const { t, label } of past.markers ?? []) this.notes.add({ t, label, kind: "marker" });
+    for (const { t, rule, status: kind } of past.alerts ?? []) this.notes.add({ t, label: rule, kind });
     this.chartsDue = true;
+  }
+
+  /** Takes an event that is a marker or an alert, and is about no picture. */
+  private note(event: AffectEvent): void {
+    const { marker, alert } = event;
+    if (marker) this.notes.add({ t: marker.t + this.shift, label: marker.label, kind: "marker" });
+    if (alert) this.notes.add({ t: event.t + this.shift, label: alert.rule, kind: alert.status });
+    this.chartsDue = true;
+  }
+
+  /** The second of the session's clock that the time cursor stands at; undefined while live. */
+  get pointedAt(): number | undefined {
+    const { cursor } = this.timeline;
+    return cursor === null ? undefined : cursor - this.shift;
+  }
+
+  private renamed(): void {
+    this.following.renamed(this.last?.faces ?? []);
+    this.newEvent = this.chartsDue = true;
+    this.drawnPicture = null;
   }
 
   get newest(): AffectEvent | null {
@@ -157,6 +205,7 @@ export class Display {
     this.plane.redraw();
     this.view.redraw();
     this.series.restyle();
+    this.faces.recolour();
     this.chartsDue = true;
   }
 
@@ -209,6 +258,12 @@ export class Display {
     this.drawnTime = picture.time;
     this.drawnEvent = seq;
     const { mirrored } = pictures;
+    if (about && now - this.sampled > SLOW_EVERY) {
+      this.sampled = now;
+      const followed = about.faces.find((face) => face.track === this.face?.track);
+      this.light = followed ? faceLight(picture, about, followed) : NaN;
+      if (!this.facesTab.hidden) this.faces.photograph(picture, about, mirrored);
+    }
     this.view.draw({ picture, mirrored, event: about, chosen: this.face?.track ?? null, landmarks: this.landmarks });
   }
 
@@ -226,9 +281,11 @@ export class Display {
     // Beyond what is kept of every event there is a row a second of the whole session.
     const old = range.from < this.history.oldest - 1 && this.histories.session.oldest < this.history.oldest - 1;
     const history = old ? this.histories.session : this.history;
-    this.series.draw(history, range, Number(this.window.value), cursor);
-    this.lanes.draw(history, range, this.unitNames, this.pinned, cursor);
-    this.overview.draw(this.histories.session, range);
+    const notes = this.notes.all;
+    this.series.draw(history, range, Number(this.window.value), cursor, notes);
+    this.lanes.draw(history, range, this.unitNames, this.pinned, cursor, notes);
+    this.overview.draw(this.histories.session, range, notes);
+    if (!this.facesTab.hidden) this.faces.draw(this.histories, range, cursor, notes);
   }
 
   /** The faces that plane, bars and units are about: those of the newest event, or of the chosen moment. */
@@ -289,7 +346,7 @@ export class Display {
 
   private nameUnits(face: Face): void {
     this.unitNames = UNITS.filter((name) => name in face.aus);
-    this.units.shape(this.unitNames, this.unitNames.map((name) => [name, ACTION_UNITS[name]] as const));
+    this.units.shape(this.unitNames, this.unitNames.map((name) => [name, translated(ACTION_UNITS[name])] as const));
     this.units.press(this.pinned);
     this.faceMap.name(this.unitNames);
     show(find("no-units"), !this.unitNames.length);
@@ -300,14 +357,16 @@ export class Display {
     const { face } = this.moment();
     const { cursor } = this.timeline;
     show(find("moment"), cursor !== null);
-    if (cursor !== null) write(find("moment-words"), `At ${clock(Math.max(0, Number(cursor.toFixed(1))))}. Pictures and sound are not kept.`);
+    if (cursor !== null) {
+      write(find("moment-words"), say("At {time}. Pictures and sound are not kept.", { time: clock(Math.max(0, Number(cursor.toFixed(1)))) }));
+    }
     write(find("valence"), signed(face?.valence));
     write(find("arousal"), signed(face?.arousal));
     write(find("valence-std"), spread(face?.std.valence));
     write(find("arousal-std"), spread(face?.std.arousal));
     write(find("baseline-valence"), signed(face?.from_baseline.valence));
     write(find("baseline-arousal"), signed(face?.from_baseline.arousal));
-    write(find("expression"), face?.expression?.label ?? "–");
+    write(find("expression"), face?.expression ? translated(face.expression.label) : "–");
     this.expressions.figures(
       this.expressionValues,
       face?.expression ? EXPRESSIONS.indexOf(face.expression.label) : -1,
@@ -315,10 +374,12 @@ export class Display {
     this.units.figures(this.unitValues, ACTIVE);
     this.following.offer(last?.faces ?? []);
     const audio = this.link !== "lost" && last?.state === "live" ? last.audio : null;
-    write(find("sound"), audio ? audio.status.replace("_", " ") : "–");
+    write(find("sound"), audio && last ? soundWords(last) : "–");
     const level = audio?.level_db;
     write(find("voice-words"), audio && last && cursor === null ? voiceWords(last, this.face) : "");
-    write(find("quality"), cursor === null ? qualityWords(this.face) : "–");
+    this.rail.show(cursor === null ? this.face : null, cursor === null ? this.light : NaN, cursor === null ? this.lost : NaN);
+    explainSpread(find("certainty"), face);
+    if (!this.facesTab.hidden) this.faces.write((last?.t ?? 0) + this.shift, last?.faces ?? []);
     write(find("level-words"), level === null || level === undefined ? "–" : `${Math.round(level)} dB`.replace("-", "−"));
   }
 
@@ -332,7 +393,7 @@ export class Display {
     const veiled = this.link === "lost" || this.last?.state !== "live";
     show(veil, veiled);
     if (veiled) write(veil, said.text);
-    const spoken = said.text.replace(/, trying again.*/, "");
+    const spoken = this.link === "lost" ? say("Reconnecting: the service does not answer, trying again") : said.text;
     if (spoken !== this.sentence) {
       this.sentence = spoken;
       this.sentenceSince = now;
@@ -344,15 +405,20 @@ export class Display {
   private writeSlow(): void {
     const { last, face } = this;
     const faces = last?.faces.length ?? 0;
-    find("picture").setAttribute("aria-label", `Live picture, ${faces === 1 ? "1 face" : `${faces} faces`}`);
+    find("picture").setAttribute("aria-label", say(faces === 1 ? "Live picture, {faces} face" : "Live picture, {faces} faces", { faces }));
     this.plane.describe(
       face && face.valence !== null
-        ? `Face ${face.track}: valence ${signed(face.valence)}, arousal ${signed(face.arousal)}`
-        : "Valence and arousal plane: nothing is known now",
+        ? say("{face}: valence {valence}, arousal {arousal}", {
+            face: faceName(face.track),
+            valence: signed(face.valence),
+            arousal: signed(face.arousal),
+          })
+        : say("Valence and arousal plane: nothing is known now"),
     );
     const drawn = this.drawn.percentiles();
     write(find("drawn"), drawn ? `${milliseconds(drawn[0])} / ${milliseconds(drawn[1])} ms` : "–");
     if (last) {
+      show(find("untrained"), !last.model.trained); // of the session's own model, where it chose one
       write(find("model"), last.model.weights);
       write(find("engine"), `${last.model.engine} ${last.model.precision}`);
     }
@@ -367,11 +433,14 @@ export class Display {
 
   private timeChanged(): void {
     const paused = this.timeline.paused !== null;
+    if (paused && !this.holding) this.view.hold();
+    this.holding = paused;
     const button = find("pause");
     button.setAttribute("aria-pressed", String(paused));
-    write(button, paused ? "Back to live" : "Pause");
+    write(button, say(paused ? "Back to live" : "Pause"));
     write(find("span"), this.timeline.label);
     this.newEvent = this.chartsDue = true;
+    this.texts = 0; // the figures of another moment are written with its bars, in the next frame
   }
 
   private pointed(t: number | null): void {
@@ -383,7 +452,7 @@ export class Display {
     ] as const) {
       const text =
         row < history.count && t !== null && t >= 0
-          ? `${signed(history.at(column, row))} at ${clock(Number(t.toFixed(1)))}`
+          ? say("{value} at {time}", { value: signed(history.at(column, row)), time: clock(Number(t.toFixed(1))) })
           : "";
       write(find(id), text);
     }
@@ -417,8 +486,4 @@ export class Display {
     // The newest row lies on the edge and belongs to what is shown.
     download(name, csv(history, { from: range.from, to: range.to + 0.001 }));
   }
-}
-
-function spread(std: number | null | undefined): string {
-  return std === null || std === undefined || Number.isNaN(std) ? "" : `± ${std.toFixed(2)}`;
 }

@@ -1,8 +1,8 @@
 // What the service sends: events (their types are generated from the schema) and the answers of the API.
 
-import type { State } from "./affect_event";
+import type { State } from "../../../affectstream/js/src/event";
 
-export type { ActionUnit, AffectEvent, ExpressionName, Face, FaceReason, FaceStatus, Pair, State, WindowName, WindowStatistics } from "./affect_event";
+export type { ActionUnit, AffectEvent, Alert, ExpressionName, Face, FaceReason, FaceStatus, Marker, Pair, State, WindowName, WindowStatistics } from "../../../affectstream/js/src/event";
 
 export interface SessionInfo {
   id: string;
@@ -17,10 +17,20 @@ export interface SessionInfo {
     events: number;
     reconnects: number;
     uptime_s: number;
+    neutral: { state: "running" | "done" | "failed"; left_s: number } | null;
   };
+}
+
+/** What the page's token may do. */
+export interface Access {
+  role: "view" | "send" | "manage";
+  /** The sessions that it opened by WHIP. */
+  own: string[];
 }
 
 export interface ModelList {
   models: { name: string; weights: string; engine: string; precision: string; trained: boolean }[];
   licences: string[];
+  /** What a session may choose; the service's own is first. */
+  available: string[];
 }

@@ -1,6 +1,7 @@
 // A drawn face whose parts are tinted by how much their action units move; units that the model does not give are named.
 
 import { UNITS } from "./history";
+import { say } from "./say";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const MIDDLE = 100; // the axis at which paired parts are mirrored
@@ -77,7 +78,7 @@ export class FaceMap {
   /** `given`: units that the model gives. */
   name(given: readonly string[]): void {
     const absent = UNITS.filter((name) => !given.includes(name));
-    this.missing.textContent = given.length && absent.length ? `Not given by this model: ${absent.join(", ")}` : "";
+    this.missing.textContent = given.length && absent.length ? say("Not given by this model: {units}", { units: absent.join(", ") }) : "";
   }
 }
 

@@ -1,7 +1,9 @@
 // Which face the figures are about: the one that was chosen, else the largest, for as long as it stays.
 
 import type { Face } from "./event";
+import { faceName } from "./names";
 import { show, write } from "./page";
+import { say } from "./say";
 
 const MOST = 8; // buttons
 
@@ -29,10 +31,16 @@ export class Following {
       this.buttons.push(button);
     }
     const [auto] = this.buttons as [HTMLButtonElement];
-    auto.textContent = "Auto";
-    auto.setAttribute("aria-label", "Follow the largest face");
+    auto.textContent = say("Auto");
+    auto.setAttribute("aria-label", say("Auto: follow the largest face"));
     group.append(...this.buttons);
     this.offer([]);
+  }
+
+  /** A face has another name. */
+  renamed(faces: readonly Face[]): void {
+    this.shownTracks = "";
+    this.offer(faces);
   }
 
   reset(): void {
@@ -70,7 +78,7 @@ export class Following {
       if (!n) continue;
       show(button, track !== undefined);
       button.value = track === undefined ? "" : String(track);
-      write(button, track === undefined ? "" : `Face ${track}`);
+      write(button, track === undefined ? "" : faceName(track));
     }
   }
 }

@@ -6,6 +6,8 @@ import type { ActionUnit, ExpressionName, Face, Pair, WindowName } from "./event
 export const ROWS = 9000; // 5 min at 30 events/s
 const SESSION_ROWS = 6 * 3600; // 6 h at one row a second
 const LATEST_PAST = 600; // rows of the page's own after which the service's past is not waited for
+const LEAD = 900; // of them, that are put before the rows of every event
+const LATEST_LEAD = 3000; // rows of every event after which it is too late for that
 const SESSION_STEP = 1; // s between rows of the whole session
 export const WINDOWS: readonly WindowName[] = ["1s", "6s", "12s"];
 export const UNITS = Object.keys(ACTION_UNITS) as ActionUnit[];
@@ -97,6 +99,17 @@ export class History {
     this.count++;
   }
 
+  /** Adds a row of which valence and arousal alone are known. */
+  pushPair(t: number, valence: number, arousal: number): void {
+    if (this.count && t <= this.newest) return;
+    const row = this.count % this.rows;
+    for (const column of this.columns) column[row] = NaN;
+    this.t[row] = t;
+    (this.columns[VALENCE] as Float32Array)[row] = valence;
+    (this.columns[AROUSAL] as Float32Array)[row] = arousal;
+    this.count++;
+  }
+
   /** Adds rows of the service's history, whose values are named by `names`; what it does not give stays unknown. */
   append(names: readonly string[], rows: readonly (readonly (number | null)[])[]): void {
     const places = names.map((name) => SERVED[name]);
@@ -169,11 +182,26 @@ export function faceAt(history: History, row: number): Face | null {
 
 const MOST_TRACKS = 8;
 
+/** NaN without a face that is read. */
+function mean(faces: readonly Face[], name: "valence" | "arousal"): number {
+  let sum = 0;
+  let count = 0;
+  for (const face of faces) {
+    const value = face[name];
+    if (value === null || face.status === "held") continue;
+    sum += value;
+    count++;
+  }
+  return count ? sum / count : NaN;
+}
+
 /** The histories of a session's faces, and of the one that is followed; the buffers of the longest gone are reused. */
 export class Histories {
-  readonly followed = new History();
+  followed = new History();
   /** The followed face over the whole session, one row a second. */
   session = new History(SESSION_ROWS);
+  /** Means of valence and arousal over all faces that are read. */
+  readonly group = new History();
   private readonly tracks = new Map<number, History>();
 
   of(track: number): History | undefined {
@@ -184,6 +212,7 @@ export class Histories {
     this.followed.push(t, followed);
     if (!(t < this.session.newest + SESSION_STEP)) this.session.push(t, followed);
     for (const face of faces) this.claim(face.track).push(t, face);
+    this.group.pushPair(t, mean(faces, "valence"), mean(faces, "arousal"));
   }
 
   /** Puts what the service says of the session's past before what came since. */
@@ -196,11 +225,24 @@ export class Histories {
     before.append(names, rows.filter((row) => (row[at] as number) < begins));
     for (let row = this.session.first; row < own; row++) before.copy(this.session, row);
     this.session = before;
+    this.leadIn();
+  }
+
+  /** Puts the last rows of the session before those of every event, so that the charts do not begin empty. */
+  private leadIn(): void {
+    const { followed: since, session } = this;
+    if (!since.count || since.count > LATEST_LEAD) return;
+    const whole = new History();
+    const begins = session.rowAt(since.oldest);
+    for (let row = Math.max(session.first, begins - LEAD); row < begins; row++) whole.copy(session, row);
+    for (let row = since.first; row < since.count; row++) whole.copy(since, row);
+    this.followed = whole;
   }
 
   clear(): void {
     this.followed.clear();
     this.session.clear();
+    this.group.clear();
     for (const history of this.tracks.values()) history.clear();
   }
 

@@ -1,6 +1,6 @@
-// `make docs` writes this file from models/labels.py.
+// `make docs` writes this file from models/labels.py and service/purpose.py.
 
-import type { ActionUnit } from "./affect_event";
+import type { ActionUnit, Purpose } from "../../../affectstream/js/src/event";
 
 export const EXPRESSIONS = ["neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise"] as const;
 
@@ -26,4 +26,16 @@ export const ACTION_UNITS: Readonly<Record<ActionUnit, string>> = {
   AU26: "jaw drop",
   AU28: "lip suck",
   AU45: "blink",
+};
+
+/** What a session may be for. */
+export const PURPOSES: Readonly<Record<Purpose, string>> = {
+  "research": "a study whose participants have agreed",
+  "usability": "testing how people get on with a product",
+  "accessibility": "a help for the person who is read",
+  "art": "a performance or an installation",
+  "own use": "only myself",
+  "medical": "care or therapy",
+  "safety": "warning people of danger, such as tiredness at the wheel",
+  "other": "said in words",
 };

@@ -6,6 +6,8 @@ import type { ActionUnit } from "./event";
 import { expressionColour } from "./expressions";
 import { EXPRESSION, type History, UNIT, UNITS } from "./history";
 import { EXPRESSIONS } from "./labels";
+import { drawNotes, type Note } from "./notes";
+import { say } from "./say";
 import { PLOT_LEFT, PLOT_RIGHT, type Range } from "./series";
 import { colours, rem } from "./theme";
 
@@ -13,6 +15,7 @@ const RIBBON = 1.1; // rem, its height
 const TRACE = 3.2; // rem, height of the pinned lines, where there are any
 const GAP = 0.35; // rem
 const LEAST_LABEL = 0.75; // rem between two names of units
+const HELD = 1.1; // s that a row stands for where the next one is further away, as in the service's history
 const UNLIKELY = 0.25; // probability under which an expression's colour is faintest
 
 export class Lanes {
@@ -41,9 +44,17 @@ export class Lanes {
     return { left, width: Math.max(1, this.surface.width - left - PLOT_RIGHT * rem) };
   }
 
+  private x(t: number): number {
+    const { left, width } = this.plot;
+    return left + ((t - this.range.from) / (this.range.to - this.range.from)) * width;
+  }
+
   /** Draws `range` of `history`; `pinned` of `units` as lines too; `cursor`: a second that is marked. */
-  draw(history: History, range: Range, units: readonly ActionUnit[], pinned: ReadonlySet<ActionUnit>, cursor: number | null): void {
-    this.redrawLast = () => this.paint(history, range, units, pinned, cursor);
+  draw(history: History, range: Range, units: readonly ActionUnit[], pinned: ReadonlySet<ActionUnit>, cursor: number | null, notes: readonly Note[]): void {
+    this.redrawLast = () => {
+      this.paint(history, range, units, pinned, cursor);
+      if (this.surface.width) drawNotes(this.surface.context, notes, range, (t) => this.x(t), { top: 0, height: this.surface.height }, false);
+    };
     this.redrawLast();
   }
 
@@ -53,7 +64,7 @@ export class Lanes {
     context.clearRect(0, 0, width, height);
     if (!width || !height) return;
     const { left, width: wide } = this.plot;
-    const x = (t: number): number => left + ((t - range.from) / (range.to - range.from)) * wide;
+    const x = (t: number): number => this.x(t);
     this.ribbon(history, range, x);
     let top = (RIBBON + GAP) * rem;
     if (pinned.size) {
@@ -78,7 +89,7 @@ export class Lanes {
 
   private ribbon(history: History, range: Range, x: (t: number) => number): void {
     const { context } = this.surface;
-    this.label("face", (RIBBON * rem) / 2);
+    this.label(say("face"), (RIBBON * rem) / 2);
     const [first, last] = rows(history, range);
     let start = NaN;
     let leading = -1;
@@ -147,11 +158,16 @@ export class Lanes {
     const pixels = this.image(columns, units.length);
     const sums = new Float32Array(columns * units.length);
     const counts = new Uint16Array(columns);
+    const unread = new Uint8Array(columns);
     const [first, last] = rows(history, range);
     const span = range.to - range.from;
     for (let row = first; row < last; row++) {
       const column = Math.floor(((history.time(row) - range.from) / span) * columns);
-      if (column < 0 || column >= columns || Number.isNaN(history.at(UNIT + UNITS.indexOf(units[0] as ActionUnit), row))) continue;
+      if (column < 0 || column >= columns) continue;
+      if (Number.isNaN(history.at(UNIT + UNITS.indexOf(units[0] as ActionUnit), row))) {
+        unread[column] = 1;
+        continue;
+      }
       counts[column] = (counts[column] as number) + 1;
       for (let u = 0; u < units.length; u++) {
         const at = u * columns + column;
@@ -159,14 +175,14 @@ export class Lanes {
       }
     }
     const [r, g, b] = rgb(colours.ink);
-    const hold = Math.max(1, Math.ceil((columns * 1.5) / Math.max(1, last - first))); // columns that one row may fill
+    const hold = Math.max(1, Math.ceil((columns * HELD) / span)); // columns that one row may fill
     for (let u = 0; u < units.length; u++) {
       let value = NaN;
       let age = 0;
       for (let column = 0; column < columns; column++) {
         const n = counts[column] as number;
         if (n) [value, age] = [(sums[u * columns + column] as number) / n, 0];
-        else if (++age > hold) value = NaN;
+        else if (unread[column] || ++age > hold) value = NaN;
         const at = 4 * (u * columns + column);
         pixels.data[at] = r;
         pixels.data[at + 1] = g;

@@ -1,24 +1,36 @@
 // The page: sources, consent, what is watched, and the instrument that shows it.
 
-import { asksForToken, closeSession, listSessions, loadedModels, logOut, resetBaseline } from "./api";
+import { Alerts } from "./alerts";
+import { askAccess, asksForToken, closeSession, eraseSession, listSessions, loadedModels, logOut, markMoment, resetBaseline, sessionReport } from "./api";
 import { consent } from "./consent";
+import { download } from "./csv";
 import { cameraProblem, listDevices, NO_SOUND, openCamera, playClip, release } from "./devices";
 import { Display } from "./display";
+import { DropRate } from "./drop_rate";
 import type { SessionInfo } from "./event";
+import { startHints } from "./hints";
+import { NeutralButton } from "./neutral";
 import { find, show, write } from "./page";
+import { Recorder } from "./recorder";
+import { Rights } from "./rights";
+import { say, type Text, translatePage } from "./say";
+import { startSessionOptions } from "./session_options";
 import { SessionsList } from "./sessions_list";
+import { startSettings } from "./settings";
 import { startShortcuts } from "./shortcuts";
+import { startTabs } from "./tabs";
 import { startTheme } from "./theme";
+import { toast } from "./toasts";
 import { Watching } from "./watching";
-import { milliseconds } from "./words";
+import { milliseconds, sentence } from "./words";
 
 const POLL = 1000; // ms
 const POLL_HIDDEN = 5000; // ms, while nobody looks
 const FORBIDDEN_USE = "NOT for commercial use"; // in a licence line of /v1/models
 
-const DROPS: Readonly<Record<string, string>> = {
-  newest_wins: "pictures for newer ones",
-  sound_overflow_samples: "sound samples",
+const DROPS: Readonly<Record<string, Text>> = {
+  newest_wins: "{n} pictures for newer ones",
+  sound_overflow_samples: "{n} sound samples",
 };
 
 const video = find<HTMLVideoElement>("video");
@@ -29,28 +41,42 @@ const wanted = new URLSearchParams(location.search); // session=NAME, kiosk=1
 const drawer = find<HTMLDialogElement>("drawer");
 const sources = find("sources");
 
+translatePage(); // before anything is written into the page
+
 const display = new Display();
+const recorder = new Recorder();
+const dropped = new DropRate();
+let recorded: string | null = null; // the session whose numbers a recording holds
 const watching = new Watching(display, video, {
   changed: (session, label) => {
     show(find("start"), session === null);
     show(find("instrument"), session !== null);
-    for (const id of ["watching", "stop", "open-sources"]) show(find(id), session !== null);
+    for (const id of ["watching", "stop", "open-sources", "open-alerts"]) show(find(id), session !== null);
+    rights.show(session);
     show(find("clip-pause-label"), watching.inputKind === "clip");
     write(find("watching-name"), session ?? "");
     write(find("watching-source"), label === session ? "" : label);
     document.title = session === null ? "Affectstream" : `${session} – Affectstream`;
+    if (session !== recorded) recorder.stop();
+    recorded = session;
     if (session !== null) drawer.close();
     find(session === null ? "start-sources" : "drawer-sources").append(sources);
     void facts();
   },
   problem: complain,
+  event: (event) => {
+    recorder.event(event);
+    const { alert } = event;
+    if (alert?.status === "raised") toast(say("Alert {rule}: {condition}", { rule: alert.rule, condition: alert.condition }), "bad");
+    else if (alert) toast(say("Alert {rule} is over", { rule: alert.rule }), "good");
+  },
 });
 
-function complain(sentence: string): void {
+function complain(problem: string): void {
   const place = find("source-problem");
-  write(place, sentence);
-  show(place, sentence !== "");
-  if (sentence && watching.session !== null && !drawer.open) drawer.showModal();
+  write(place, sentence(problem));
+  show(place, problem !== "");
+  if (problem && watching.session !== null && !drawer.open) drawer.showModal();
 }
 
 /** Runs what a button asks for, and says what went wrong. */
@@ -60,8 +86,7 @@ async function attempt(button: HTMLButtonElement, action: () => Promise<void>): 
   try {
     await action();
   } catch (error) {
-    const sentence = error instanceof TypeError ? "the service does not answer" : String((error as Error).message);
-    complain(sentence.charAt(0).toUpperCase() + sentence.slice(1));
+    complain(error instanceof TypeError ? say("the service does not answer") : String((error as Error).message));
   } finally {
     button.disabled = false;
   }
@@ -70,7 +95,8 @@ async function attempt(button: HTMLButtonElement, action: () => Promise<void>): 
 async function startCamera(): Promise<void> {
   const sound = find<HTMLInputElement>("consent-sound");
   sound.checked = microphones.value !== NO_SOUND;
-  if (!(await consent(find<HTMLDialogElement>("consent")))) return;
+  const purpose = await consent("camera");
+  if (purpose === null) return;
   if (!sound.checked) microphones.value = NO_SOUND;
   else if (microphones.value === NO_SOUND) microphones.value = "";
   let stream: MediaStream;
@@ -82,7 +108,7 @@ async function startCamera(): Promise<void> {
   watching.stop();
   video.srcObject = stream;
   await video.play();
-  await watching.send("camera", stream, stream.getVideoTracks()[0]?.label ?? "this camera");
+  await watching.send("camera", stream, stream.getVideoTracks()[0]?.label ?? say("this camera"), purpose);
   await listDevices(cameras, microphones);
 }
 
@@ -99,6 +125,8 @@ async function changeDevice(): Promise<void> {
 }
 
 async function startClip(file: File): Promise<void> {
+  const purpose = await consent("clip");
+  if (purpose === null) return;
   watching.stop();
   find<HTMLInputElement>("clip-pause").checked = false;
   let stream: MediaStream;
@@ -108,8 +136,17 @@ async function startClip(file: File): Promise<void> {
     release(video, null);
     throw error;
   }
-  await watching.send("clip", stream, file.name);
+  await watching.send("clip", stream, file.name, purpose);
 }
+
+async function openAddress(address: string): Promise<void> {
+  const demo = address.toLowerCase().startsWith("demo:"); // it reads nobody
+  const purpose = demo ? undefined : await consent("address");
+  if (purpose !== null) await watching.open(address, purpose);
+}
+
+const rights = new Rights();
+new Alerts(() => watching.session, (session) => rights.mayChange(session));
 
 const button = (id: string): HTMLButtonElement => find<HTMLButtonElement>(id);
 const clip = find<HTMLInputElement>("clip");
@@ -124,7 +161,7 @@ clip.onchange = () => {
 find<HTMLFormElement>("address-form").onsubmit = (submit) => {
   submit.preventDefault();
   const address = find<HTMLInputElement>("address").value.trim();
-  void attempt((submit.submitter ?? button("start-demo")) as HTMLButtonElement, () => watching.open(address));
+  void attempt((submit.submitter ?? button("start-demo")) as HTMLButtonElement, () => openAddress(address));
 };
 button("start-demo").onclick = () => void attempt(button("start-demo"), () => watching.open("demo:"));
 cameras.onchange = microphones.onchange = size.onchange = () => void changeDevice();
@@ -146,6 +183,20 @@ find<HTMLInputElement>("clip-pause").onchange = (change) => {
   else void video.play();
 };
 
+async function mark(): Promise<void> {
+  const { session } = watching;
+  if (session === null) return;
+  if (!rights.mayChange(session)) throw new Error(say("your token may not mark moments of this session"));
+  const label = find<HTMLInputElement>("marker-label");
+  const made = await markMoment(session, label.value.trim() || say("marker {n}", { n: ++markers }), display.pointedAt);
+  toast(say("Marked: {label}", { label: made.label }));
+}
+
+let markers = 0; // those without a label of their own
+find<HTMLFormElement>("mark-form").onsubmit = (submit) => {
+  submit.preventDefault();
+  void attempt(button("mark"), mark);
+};
 button("to-live").onclick = () => display.togglePause();
 button("logout").onclick = () => void attempt(button("logout"), logOut);
 void asksForToken().then((asks) => show(button("logout"), asks), () => undefined);
@@ -154,6 +205,8 @@ startShortcuts({
   " ": () => display.togglePause(),
   l: () => find("landmarks").click(),
   e: () => find("export").click(),
+  m: () => watching.session !== null && find<HTMLFormElement>("mark-form").requestSubmit(),
+  r: () => watching.session !== null && recorder.toggle(),
   "?": () => find<HTMLDialogElement>("keys").showModal(),
   Escape: () => display.toLive(),
 });
@@ -161,12 +214,29 @@ document.documentElement.dataset["kiosk"] = String(wanted.has("kiosk"));
 
 const list = new SessionsList(find<HTMLUListElement>("sessions"), find("no-sessions"), {
   watch: (info) => watching.watch(info.id, info.source),
+  mayChange: (id) => rights.mayChange(id),
   close: (id) => void attempt(button("start-demo"), () => closeSession(id)),
+  erase: (id) => void attempt(button("start-demo"), () => erase(id)),
 });
+
+async function erase(id: string): Promise<void> {
+  const n = await eraseSession(id);
+  if (id === watching.session) watching.forget();
+  toast(say("Erased of {name}: {n} entries. A recording in this page stays until the page is closed.", { name: id, n }));
+}
+
+async function saveReport(): Promise<void> {
+  const { session } = watching;
+  if (session !== null) download(`affect-${session}.html`, await sessionReport(session), "text/html");
+}
+
+const neutral = new NeutralButton(() => watching.session, attempt);
+button("report").onclick = () => void attempt(button("report"), saveReport);
 
 async function poll(): Promise<void> {
   try {
     const sessions = await listSessions();
+    rights.update(await askAccess(), watching.session);
     list.show(sessions, watching.session);
     const linked = sessions.find((info) => info.id === wanted.get("session"));
     if (linked && watching.session === null) {
@@ -182,21 +252,23 @@ async function poll(): Promise<void> {
 
 function figures(info: SessionInfo | undefined): void {
   const { p50 = null, p95 = null } = info?.figures.latency_ms ?? {};
+  display.lost = dropped.share(info);
+  neutral.update(info);
   write(find("fps"), info ? `${info.figures.fps.toFixed(1)} /s` : "–");
   write(find("latency"), info ? `${milliseconds(p50)} / ${milliseconds(p95)} ms` : "–");
   const lost = Object.entries(info?.figures.dropped ?? {}).filter(([, n]) => n > 0);
-  write(find("dropped"), info ? lost.map(([reason, n]) => `${n} ${DROPS[reason] ?? reason}`).join(", ") || "none" : "–");
+  write(find("dropped"), info ? lost.map(([reason, n]) => say(DROPS[reason] ?? "{n} others", { n })).join(", ") || say("none") : "–");
 }
 
 async function facts(): Promise<void> {
   try {
     const { models, licences } = await loadedModels();
-    show(find("untrained"), models.some((model) => !model.trained));
     const forbidden = licences.filter((line) => line.includes(FORBIDDEN_USE));
     write(find("licence-lines"), forbidden.map((line) => line.replace(` - ${FORBIDDEN_USE}`, "")).join("; "));
     show(find("licence"), forbidden.length > 0);
     const [model] = models;
     if (model && !display.newest) {
+      show(find("untrained"), !model.trained);
       write(find("model"), model.weights);
       write(find("engine"), `${model.engine} ${model.precision}`);
     }
@@ -206,7 +278,11 @@ async function facts(): Promise<void> {
 }
 
 write(find("consent-host"), location.host);
-startTheme(button("theme"), () => display.restyle());
+startTheme(find<HTMLSelectElement>("theme"), () => display.restyle());
+startTabs(find("tab-one"), find("tab-all"));
+const hints = startHints(wanted.has("kiosk"));
+startSettings(watching, hints);
+startSessionOptions();
 void listDevices(cameras, microphones);
 void poll();
 void facts();

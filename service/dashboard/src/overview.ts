@@ -2,6 +2,8 @@
 
 import { Surface, trace } from "./canvas";
 import { AROUSAL, type History, VALENCE } from "./history";
+import { drawNotes, type Note } from "./notes";
+import { say } from "./say";
 import { clock, PLOT_LEFT, PLOT_RIGHT, type Range } from "./series";
 import { colours, rem } from "./theme";
 
@@ -32,8 +34,8 @@ export class Overview {
   }
 
   /** Draws `history`, in which `shown` is what the charts show. */
-  draw(history: History, shown: Range): void {
-    this.redrawLast = () => this.paint(history, shown);
+  draw(history: History, shown: Range, notes: readonly Note[]): void {
+    this.redrawLast = () => this.paint(history, shown, notes);
     this.redrawLast();
   }
 
@@ -55,7 +57,7 @@ export class Overview {
     this.brushed({ from: from - missing, to: to + missing });
   }
 
-  private paint(history: History, shown: Range): void {
+  private paint(history: History, shown: Range, notes: readonly Note[]): void {
     const { context, width, height } = this.surface;
     context.clearRect(0, 0, width, height);
     if (!width) return;
@@ -78,6 +80,7 @@ export class Overview {
       context.lineWidth = 0.09 * rem;
       trace(context, history, column, { first: history.first, last: history.count, stride }, x, y);
     }
+    drawNotes(context, notes, this.whole, x, { top: 0, height: high }, false);
     const [from, to] = [Math.max(left, x(shown.from)), Math.min(left + wide, x(shown.to))];
     context.fillStyle = colours.ink;
     context.globalAlpha = 0.1;
@@ -94,6 +97,6 @@ export class Overview {
     context.textAlign = "right";
     context.fillText(clock(Math.max(0, Math.floor(this.whole.to))), left + wide, height);
     context.textBaseline = "middle";
-    context.fillText("all", left - 0.35 * rem, high / 2);
+    context.fillText(say("all"), left - 0.35 * rem, high / 2);
   }
 }

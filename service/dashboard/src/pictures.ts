@@ -1,6 +1,8 @@
 // Where the pictures on the screen come from: the video element that holds the camera or clip, or the service's
 // preview. Both keep pictures for long enough to show each one together with what was read from it.
 
+import { address } from "./api";
+
 const KEPT = 32; // pictures, about a second; 29 MB of those below
 const WIDEST = 640; // pixels that a kept picture is wide at most
 
@@ -130,7 +132,7 @@ export class PreviewPictures implements Pictures {
   private async follow(path: string): Promise<void> {
     while (!this.abort.signal.aborted) {
       try {
-        const answer = await fetch(path, { signal: this.abort.signal });
+        const answer = await fetch(address(path), { signal: this.abort.signal });
         if (answer.ok && answer.body) await this.read(answer.body.getReader());
       } catch {
         // stopped, or the service is away

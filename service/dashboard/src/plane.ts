@@ -3,6 +3,8 @@
 import { Surface } from "./canvas";
 import type { Face } from "./event";
 import { AROUSAL, type Histories, type History, VALENCE } from "./history";
+import { shortName } from "./names";
+import { say } from "./say";
 import { colours, rem, trackColour } from "./theme";
 
 const TRAIL = 6; // s
@@ -83,8 +85,8 @@ export class Plane {
     context.font = this.surface.font(0.8);
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText("activated", cx, cy - r - 0.75 * rem);
-    context.fillText("calm", cx, cy + r + 0.8 * rem);
+    context.fillText(say("activated"), cx, cy - r - 0.75 * rem);
+    context.fillText(say("calm"), cx, cy + r + 0.8 * rem);
     for (const [side, word] of [
       [-1, "unpleasant"],
       [1, "pleasant"],
@@ -92,7 +94,7 @@ export class Plane {
       context.save();
       context.translate(cx + side * (r + 0.75 * rem), cy);
       context.rotate(-Math.PI / 2);
-      context.fillText(word, 0, 0);
+      context.fillText(say(word), 0, 0);
       context.restore();
     }
   }
@@ -106,11 +108,16 @@ export class Plane {
     if (face.valence === null || face.arousal === null) return;
     const [x, y] = [this.x(face.valence), this.y(face.arousal)];
     if (face.std.valence !== null && face.std.arousal !== null && strength === 1) {
+      context.save();
       context.globalAlpha = 0.12;
       context.fillStyle = colour;
       context.beginPath();
+      context.rect(this.x(-1), this.y(1), this.x(1) - this.x(-1), this.y(-1) - this.y(1)); // there is nothing beyond
+      context.clip();
+      context.beginPath();
       context.ellipse(x, y, face.std.valence * this.radius, face.std.arousal * this.radius, 0, 0, 2 * Math.PI);
       context.fill();
+      context.restore();
     }
     context.globalAlpha = face.status === "held" ? 0.4 * strength : strength;
     context.fillStyle = colour;
@@ -123,7 +130,7 @@ export class Plane {
     context.fillStyle = colours.ink;
     context.font = this.surface.font(0.8, 600);
     context.textAlign = x > this.surface.width / 2 + 0.8 * this.radius ? "right" : "left";
-    context.fillText(`${face.track}`, x + (context.textAlign === "right" ? -0.75 : 0.75) * rem, y - 0.55 * rem);
+    context.fillText(shortName(face.track), x + (context.textAlign === "right" ? -0.75 : 0.75) * rem, y - 0.55 * rem);
     context.globalAlpha = 1;
   }
 

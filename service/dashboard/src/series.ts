@@ -3,6 +3,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { type History, AROUSAL, MEAN, RAW, STD, VALENCE } from "./history";
+import { drawNotes, type Note } from "./notes";
 import { colours, rem } from "./theme";
 
 const MOST_POINTS = 900; // of one line; longer spans take every second, third … row
@@ -30,6 +31,7 @@ export class Series {
   private pointing = false;
   private type = 0; // px of 1 rem that the charts were made for
   private cursor: number | null = null;
+  private notes: readonly Note[] = [];
 
   constructor(
     private readonly valence: HTMLElement,
@@ -45,8 +47,9 @@ export class Series {
   }
 
   /** Draws `range` of `history`; `window`: index of the window whose mean is shown; `cursor`: a second that is marked. */
-  draw(history: History, range: Range, window: number, cursor: number | null): void {
+  draw(history: History, range: Range, window: number, cursor: number | null, notes: readonly Note[]): void {
     this.cursor = cursor;
+    this.notes = notes;
     const first = Math.max(history.first, history.rowAt(range.from) - 1);
     const last = Math.min(history.count, history.rowAt(range.to) + 1);
     const stride = Math.max(1, Math.ceil((last - first) / MOST_POINTS));
@@ -84,8 +87,12 @@ export class Series {
     for (const { chart } of this.charts) chart.redraw(false, true);
   }
 
-  /** Draws the line of the time cursor. */
+  /** Draws markers and alerts, and the line of the time cursor. */
   private mark(chart: uPlot): void {
+    const { min = 0, max = 0 } = chart.scales["x"] ?? {};
+    const box = { top: chart.bbox.top, height: chart.bbox.height };
+    const place = (t: number): number => chart.valToPos(t, "x", true);
+    drawNotes(chart.ctx, this.notes, { from: min, to: max }, place, box, chart === this.charts[0]?.chart, devicePixelRatio);
     if (this.cursor === null) return;
     const x = chart.valToPos(this.cursor, "x", true);
     const { ctx, bbox } = chart;
@@ -133,7 +140,8 @@ export class Series {
           size: 1.9 * rem,
           space: 5 * rem,
           grid: { stroke: () => colours.line, width: 1 },
-          values: (_, splits) => splits.map((t) => (t < 0 ? "" : clock(t))),
+          // At the right edge half of a label would be cut off.
+          values: (chart, splits) => splits.map((t) => (t < 0 || chart.valToPos(t, "x") > chart.width - (PLOT_LEFT + 1.2) * rem ? "" : clock(t))),
         },
         {
           ...axis,

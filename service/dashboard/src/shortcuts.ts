@@ -3,7 +3,7 @@
 const WRITING = "input:not([type=checkbox]), textarea, select, dialog[open] *";
 
 /** Calls what `keys` has for a key that is pressed by itself. */
-export function startShortcuts(keys: Readonly<Record<string, () => void>>): void {
+export function startShortcuts(keys: Readonly<Record<string, () => unknown>>): void {
   addEventListener("keydown", (press) => {
     if (press.ctrlKey || press.metaKey || press.altKey || press.defaultPrevented) return;
     const on = press.target as Element;

@@ -1,11 +1,8 @@
-// The events of one session over a WebSocket that reconnects by itself.
+// The events of one session at a time, over the client that other programs use too.
 
+import { type AffectStream, connect } from "../../../affectstream/js/src/client";
+import { address } from "./api";
 import type { AffectEvent } from "./event";
-
-const FIRST_RETRY = 500; // ms
-const LONGEST_RETRY = 5000; // ms
-const NORMAL = 1000;
-const UNKNOWN_SESSION = 4404;
 
 export type Link = "idle" | "connecting" | "open" | "lost";
 
@@ -18,65 +15,47 @@ export interface StreamListener {
 
 export class EventStream {
   link: Link = "idle";
-  /** When the next attempt is due, in ms of performance.now(), while the link is lost. */
-  retryAt = 0;
-  private socket: WebSocket | null = null;
-  private session: string | null = null;
-  private landmarks = false;
-  private retry = FIRST_RETRY;
-  private timer = 0;
+  private stream: AffectStream | null = null;
+  private followed: object | null = null;
 
-  constructor(private readonly listener: StreamListener) {
-    addEventListener("online", () => {
-      if (this.link === "lost") this.connect();
-    });
+  constructor(private readonly listener: StreamListener) {}
+
+  /** When the next attempt is due, in ms of performance.now(), while the link is lost. */
+  get retryAt(): number {
+    return this.stream?.retryAt ?? 0;
   }
 
   /** Follows `session` from now on, or none. */
   watch(session: string | null, landmarks: boolean): void {
-    this.session = session;
-    this.landmarks = landmarks;
-    this.retry = FIRST_RETRY;
-    this.connect();
-  }
-
-  private connect(): void {
-    clearTimeout(this.timer);
-    const old = this.socket;
-    this.socket = null;
-    old?.close();
-    if (this.session === null) {
+    const own = {};
+    this.followed = own; // what an earlier stream still reports is not of this session
+    this.stream?.close();
+    this.stream = null;
+    if (session === null) {
       this.tell("idle");
       return;
     }
-    if (this.link !== "lost") this.tell("connecting");
-    const query = new URLSearchParams({ session: this.session });
-    if (this.landmarks) query.set("landmarks", "1");
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/v1/stream?${query}`);
-    this.socket = socket;
-    socket.onmessage = (message) => {
-      if (socket !== this.socket) return;
-      this.retry = FIRST_RETRY;
-      if (this.link !== "open") this.tell("open");
-      this.listener.event(JSON.parse(message.data as string) as AffectEvent);
-    };
-    socket.onclose = (close) => {
-      if (socket !== this.socket) return;
-      this.socket = null;
-      if (close.code === UNKNOWN_SESSION || close.code === NORMAL) {
+    this.stream = connect(address("/"), {
+      session,
+      landmarks,
+      wait: false,
+      onEvent: (event) => {
+        if (this.followed === own) this.listener.event(event);
+      },
+      onStatus: (status) => {
+        if (this.followed === own && status !== "closed") this.tell(status === "stale" ? "open" : status);
+      },
+      onEnd: (end) => {
+        if (this.followed !== own || end === "closed") return;
+        if (end === "refused") return this.tell("lost"); // the list of sessions leads to the login
         this.tell("open");
-        this.listener.gone(close.code === NORMAL);
-        return;
-      }
-      this.retryAt = performance.now() + this.retry;
-      this.timer = window.setTimeout(() => this.connect(), this.retry);
-      this.retry = Math.min(this.retry * 1.6, LONGEST_RETRY);
-      this.tell("lost");
-    };
+        this.listener.gone(end === "ended");
+      },
+    });
   }
 
   private tell(link: Link): void {
+    if (link === this.link && link !== "lost") return;
     this.link = link;
     this.listener.link(link);
   }

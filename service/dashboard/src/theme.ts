@@ -1,6 +1,9 @@
 // Light and dark, for the style sheet and for what is drawn on canvases.
 
+import { remember, remembered } from "./storage";
+
 const KEY = "affectstream-theme";
+const SYSTEM = "system";
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 export const TRACK_COLOURS = 6;
@@ -12,11 +15,13 @@ export interface Colours {
   panel: string;
   valence: string;
   arousal: string;
+  good: string;
+  bad: string;
   tracks: string[];
 }
 
 /** Colours of the theme, read from the style sheet; the same object always, so that drawing code may keep it. */
-export const colours: Colours = { ink: "", soft: "", line: "", panel: "", valence: "", arousal: "", tracks: [] };
+export const colours: Colours = { ink: "", soft: "", line: "", panel: "", valence: "", arousal: "", good: "", bad: "", tracks: [] };
 
 /** Pixels of 1 rem, which grows with the screen. */
 export let rem = 16;
@@ -31,17 +36,17 @@ export function isDark(): boolean {
 }
 
 /** Takes the user's choice, else the system's; calls `changed` now and whenever it changes, or the screen does. */
-export function startTheme(button: HTMLButtonElement, changed: () => void): void {
+export function startTheme(choice: HTMLSelectElement, changed: () => void): void {
   const apply = (): void => {
-    const dark = (localStorage.getItem(KEY) ?? (system.matches ? "dark" : "light")) === "dark";
+    const wanted = remembered(KEY) ?? SYSTEM;
+    const dark = wanted === "dark" || (wanted !== "light" && system.matches);
     document.documentElement.dataset["theme"] = dark ? "dark" : "light";
-    button.textContent = dark ? "Light" : "Dark";
-    button.setAttribute("aria-label", `Switch to the ${dark ? "light" : "dark"} theme`);
     read();
     changed();
   };
-  button.addEventListener("click", () => {
-    localStorage.setItem(KEY, isDark() ? "light" : "dark");
+  choice.value = remembered(KEY) ?? SYSTEM;
+  choice.addEventListener("change", () => {
+    remember(KEY, choice.value);
     apply();
   });
   system.addEventListener("change", apply);
@@ -59,5 +64,7 @@ function read(): void {
   colours.panel = of("panel");
   colours.valence = of("valence");
   colours.arousal = of("arousal");
+  colours.good = of("good");
+  colours.bad = of("bad");
   colours.tracks = Array.from({ length: TRACK_COLOURS }, (_, n) => of(`track-${n}`));
 }

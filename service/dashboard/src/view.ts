@@ -2,7 +2,9 @@
 
 import { Surface } from "./canvas";
 import type { AffectEvent, Face } from "./event";
+import { shortName } from "./names";
 import type { Picture } from "./pictures";
+import { say } from "./say";
 import { rem, TRACK_COLOURS } from "./theme";
 
 // On top of pictures the bright half of the palette stands out in either theme (Okabe and Ito 2008).
@@ -18,9 +20,13 @@ export interface Shown {
   landmarks: boolean;
 }
 
+/** Whether a picture was given back to the browser. */
+const gone = ({ image }: Picture): boolean => image instanceof ImageBitmap && image.width === 0;
+
 export class View {
   private readonly surface: Surface;
   private shown: Shown | null = null;
+  private readonly held = document.createElement("canvas");
 
   constructor(canvas: HTMLCanvasElement) {
     this.surface = new Surface(canvas, () => this.redraw());
@@ -32,6 +38,16 @@ export class View {
     context.clearRect(0, 0, width, height);
   }
 
+  /** Keeps a copy of the picture that is shown: whoever gave it will use it again for another one. */
+  hold(): void {
+    if (!this.shown || gone(this.shown.picture)) return;
+    const { picture } = this.shown;
+    this.held.width = picture.width;
+    this.held.height = picture.height;
+    this.held.getContext("2d")?.drawImage(picture.image, 0, 0, picture.width, picture.height);
+    this.shown = { ...this.shown, picture: { ...picture, image: this.held } };
+  }
+
   redraw(): void {
     if (this.shown) this.draw(this.shown);
   }
@@ -40,7 +56,7 @@ export class View {
     this.shown = shown;
     const { context, width, height } = this.surface;
     const { picture, mirrored, event } = shown;
-    if (!width || !picture.width) return;
+    if (!width || !picture.width || gone(picture)) return;
     context.clearRect(0, 0, width, height);
     const scale = Math.min(width / picture.width, height / picture.height);
     const [w, h] = [picture.width * scale, picture.height * scale];
@@ -87,7 +103,8 @@ export class View {
         }
       }
     }
-    const name = read ? `${face.track}` : `${face.track}: ${face.status === "held" ? "lost" : "not read"}`;
+    const called = shortName(face.track);
+    const name = read ? called : `${called}: ${say(face.status === "held" ? "lost" : "not read")}`;
     context.font = this.surface.font(0.85, 600);
     const pad = 0.36 * rem;
     const wideChip = context.measureText(name).width + 2 * pad;

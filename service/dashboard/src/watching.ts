@@ -2,7 +2,9 @@
 
 import { closeSession, listSessions, openSession, Refused, sessionPast } from "./api";
 import { release } from "./devices";
+import { chosenOptions, type SessionOptions } from "./session_options";
 import type { Display } from "./display";
+import type { AffectEvent } from "./event";
 import { OwnPictures, PreviewPictures } from "./pictures";
 import { EventStream } from "./stream";
 import { Publication } from "./whip";
@@ -13,13 +15,15 @@ const DELAY_EVERY = 2000; // ms
 const WIDEST_PREVIEW = 960; // pixels
 
 type Input =
-  | { kind: "camera" | "clip"; stream: MediaStream; publication: Publication | null; label: string }
-  | { kind: "server"; source: string; openedHere: boolean };
+  | { kind: "camera" | "clip"; stream: MediaStream; publication: Publication | null; label: string; purpose: string; options: SessionOptions }
+  | { kind: "server"; source: string; openedHere: boolean; purpose?: string | undefined; options: SessionOptions };
 
 export interface WatchingListener {
   /** What is watched changed; null: nothing. */
   changed(session: string | null, label: string): void;
   problem(sentence: string): void;
+  /** An event of the session that is watched. */
+  event(event: AffectEvent): void;
 }
 
 export class Watching {
@@ -39,6 +43,7 @@ export class Watching {
     this.stream = new EventStream({
       event: (event) => {
         this.display.event(event);
+        this.listener.event(event);
         if ((event.state === "ended" || event.state === "failed") && this.input?.kind !== "server") {
           this.restoreIn(ENDED_GRACE);
         }
@@ -64,9 +69,9 @@ export class Watching {
   }
 
   /** Sends `stream`, which plays in the video element, and watches it. Throws `Refused`; the stream is let go then. */
-  async send(kind: "camera" | "clip", stream: MediaStream, label: string): Promise<void> {
+  async send(kind: "camera" | "clip", stream: MediaStream, label: string, purpose: string): Promise<void> {
     this.letGo();
-    const input: Input = { kind, stream, publication: null, label };
+    const input: Input = { kind, stream, publication: null, label, purpose, options: chosenOptions() };
     this.input = input;
     this.display.begin(new OwnPictures(this.video, kind === "camera"), true);
     try {
@@ -78,15 +83,16 @@ export class Watching {
   }
 
   /** Opens `source` on the service's side and watches it. Throws `Refused`. */
-  async open(source: string): Promise<void> {
-    const info = await openSession(source);
-    this.watch(info.id, info.source, source);
+  async open(source: string, purpose?: string): Promise<void> {
+    const options = chosenOptions();
+    const info = await openSession(source, options, purpose);
+    this.watch(info.id, info.source, { source, options, purpose });
   }
 
-  /** Watches a session that runs. `openedHere`: the source that this page opened it with. */
-  watch(session: string, label: string, openedHere?: string): void {
+  /** Watches a session that runs. `opened`: what this page opened it with. */
+  watch(session: string, label: string, opened?: { source: string; options: SessionOptions; purpose?: string | undefined }): void {
     this.letGo();
-    this.input = { kind: "server", source: openedHere ?? label, openedHere: openedHere !== undefined };
+    this.input = { kind: "server", openedHere: opened !== undefined, ...(opened ?? { source: label, options: {} }) };
     const width = Math.min(WIDEST_PREVIEW, Math.ceil(innerWidth * devicePixelRatio));
     this.display.begin(new PreviewPictures(session, width), false);
     this.follow(session, label);
@@ -103,6 +109,11 @@ export class Watching {
     this.listener.changed(null, "");
   }
 
+  /** Forgets what this page shows of the past, after the service has. */
+  forget(): void {
+    this.display.restart(false);
+  }
+
   showLandmarks(shown: boolean): void {
     this.landmarks = this.display.landmarks = shown;
     if (this.session) this.stream.watch(this.session, shown);
@@ -115,6 +126,17 @@ export class Watching {
     for (const track of stream.getTracks()) await input.publication?.replace(track);
     for (const track of input.stream.getTracks()) track.stop();
     input.stream = stream;
+  }
+
+  /** Whether the microphone is sent with the camera; switching it takes effect at once. */
+  hear(on: boolean): void {
+    if (this.input?.kind !== "camera") return;
+    for (const track of this.input.stream.getAudioTracks()) track.enabled = on;
+  }
+
+  /** Whether this page sends a camera with a microphone. */
+  get hasMicrophone(): boolean {
+    return this.input?.kind === "camera" && this.input.stream.getAudioTracks().length > 0;
   }
 
   private get publication(): Publication | null {
@@ -140,7 +162,7 @@ export class Watching {
     if (input.kind === "server") return;
     input.publication?.stop();
     input.publication = null;
-    const publication = await Publication.start(input.stream, input.kind);
+    const publication = await Publication.start(input.stream, input.kind, { purpose: input.purpose, ...input.options });
     if (this.input !== input) {
       publication.stop(); // stopped meanwhile
       return;
@@ -162,7 +184,7 @@ export class Watching {
     try {
       if (input.kind !== "server") await this.publish(input);
       else {
-        if (input.openedHere) await this.reopen(input.source, session);
+        if (input.openedHere) await this.reopen(input, session);
         const there = (await listSessions()).some((info) => info.id === session);
         if (this.input !== input) return;
         if (there) this.follow(session, input.source);
@@ -180,9 +202,9 @@ export class Watching {
     }
   }
 
-  private async reopen(source: string, session: string): Promise<void> {
+  private async reopen({ source, options, purpose }: Input & { kind: "server" }, session: string): Promise<void> {
     try {
-      await openSession(source, session);
+      await openSession(source, options, purpose, session);
     } catch (error) {
       if (!(error instanceof Refused && error.status === 409)) throw error; // another page was quicker
     }

@@ -13,8 +13,8 @@ export class Publication {
     private readonly resource: string,
   ) {}
 
-  /** Sends `stream` as session `name`, or `name-2` … where that is taken. Throws `Refused`. */
-  static async start(stream: MediaStream, name: string): Promise<Publication> {
+  /** Sends `stream` with the query `asked` as session `name`, or `name-2` … where that is taken. Throws `Refused`. */
+  static async start(stream: MediaStream, name: string, asked: Readonly<Record<string, string>>): Promise<Publication> {
     const connection = new RTCPeerConnection({ iceServers: await iceServers(name), bundlePolicy: "max-bundle" });
     try {
       for (const track of stream.getTracks()) {
@@ -28,7 +28,7 @@ export class Publication {
       for (let n = 1; ; n++) {
         const session = n === 1 ? name : `${name}-${n}`;
         try {
-          const answer = await ask(`/whip/${session}`, {
+          const answer = await ask(`/whip/${session}?${new URLSearchParams(asked)}`, {
             method: "POST",
             headers: { "Content-Type": "application/sdp" },
             body: offer,

@@ -1,6 +1,8 @@
 // The state of a session as one sentence for people.
 
 import type { AffectEvent, Face } from "./event";
+import { nameInSentence } from "./names";
+import { say, type Text, translated } from "./say";
 import type { Link } from "./stream";
 
 export type Tone = "good" | "wait" | "bad";
@@ -10,7 +12,7 @@ export interface Status {
   text: string;
 }
 
-const REASONS: Readonly<Record<string, string>> = {
+const REASONS: Readonly<Record<string, Text>> = {
   turned_away: "Turned away: face the camera",
   blurred: "Too blurred to read",
   too_small: "Too far away to read: come closer",
@@ -24,58 +26,80 @@ const REASONS: Readonly<Record<string, string>> = {
 /** The one sentence that matters most now. `last`: the newest event, null before the first. */
 export function status(link: Link, retryIn: number, last: AffectEvent | null, chosen: Face | null, asleep: boolean): Status {
   if (link === "lost") {
-    const wait = retryIn > 0.5 ? `trying again in ${Math.ceil(retryIn)} s` : "trying again";
-    return { tone: "bad", text: `Reconnecting: the service does not answer, ${wait}` };
+    const text =
+      retryIn > 0.5
+        ? say("Reconnecting: the service does not answer, trying again in {seconds} s", { seconds: Math.ceil(retryIn) })
+        : say("Reconnecting: the service does not answer, trying again");
+    return { tone: "bad", text };
   }
-  if (!last) return { tone: "wait", text: "Waiting for the first picture" };
+  if (!last) return { tone: "wait", text: say("Waiting for the first picture") };
+  const detail = last.detail ? `: ${last.detail}` : "";
   switch (last.state) {
     case "connecting":
-      return { tone: "wait", text: "Connecting: waiting for the first picture" };
+      return { tone: "wait", text: say("Connecting: waiting for the first picture") };
     case "stalled":
-      return { tone: "bad", text: "The pictures have stopped coming" };
+      return { tone: "bad", text: say("The pictures have stopped coming") };
     case "reconnecting":
-      return { tone: "bad", text: `Reconnecting to the source${last.detail ? `: ${last.detail}` : ""}` };
+      return { tone: "bad", text: say("Reconnecting to the source") + detail };
     case "ended":
-      return { tone: "wait", text: `Ended${last.detail ? `: ${last.detail}` : ""}` };
+      return { tone: "wait", text: say("Ended") + detail };
     case "failed":
-      return { tone: "bad", text: `Failed${last.detail ? `: ${last.detail}` : ""}` };
+      return { tone: "bad", text: say("Failed") + detail };
     case "live":
   }
-  if (asleep) return { tone: "bad", text: "The service has sent nothing for a while" };
-  if (!last.faces.length) return { tone: "wait", text: "Looking for a face" };
-  if (!chosen) return { tone: "wait", text: "The chosen face is not in view" };
+  if (asleep) return { tone: "bad", text: say("The service has sent nothing for a while") };
+  if (!last.faces.length) return { tone: "wait", text: say("Looking for a face") };
+  if (!chosen) return { tone: "wait", text: say("The chosen face is not in view") };
   return ofFace(chosen, last.faces.length);
 }
 
 function ofFace(face: Face, faces: number): Status {
+  const name = { face: nameInSentence(face.track) };
   switch (face.status) {
     case "abstained":
-      return { tone: "wait", text: REASONS[face.reasons.find((reason) => reason in REASONS) ?? ""] ?? "Cannot be read now" };
+      return { tone: "wait", text: unreadable(face) };
     case "held":
-      return { tone: "wait", text: "Face lost: holding its last value" };
+      return { tone: "wait", text: say("Face lost: holding its last value") };
     case "warming_up":
-      return { tone: "good", text: `Reading face ${face.track}; windows and baseline are warming up` };
+      return { tone: "good", text: say("Reading {face}; windows are warming up", name) };
     case "ok":
-      return { tone: "good", text: faces > 1 ? `Reading ${faces} faces, showing face ${face.track}` : `Reading face ${face.track}` };
+      return {
+        tone: "good",
+        text: faces > 1 ? say("Reading {faces} faces, showing {face}", { faces, ...name }) : say("Reading {face}", name),
+      };
   }
+}
+
+function unreadable(face: Face): string {
+  const reason = REASONS[face.reasons.find((one) => one in REASONS) ?? ""];
+  return say(reason ?? "Cannot be read now");
+}
+
+/** How one face of several is, in a few words. */
+export function faceStatus(face: Face): string {
+  if (face.status === "abstained") return unreadable(face);
+  return say(face.status === "held" ? "Lost just now" : face.status === "warming_up" ? "Read; warming up" : "Read");
+}
+
+const SOUNDS: Readonly<Record<string, Text>> = { speech: "speech", silence: "silence", no_sound: "no sound" };
+
+export function soundWords(event: AffectEvent): string {
+  return say(SOUNDS[event.audio.status] as Text);
 }
 
 /** What the voice says beside the face and what is shown of both; empty without a recent voice. */
 export function voiceWords(event: AffectEvent, face: Face | null): string {
   const voice = event.audio.voice;
   if (!voice) return "";
-  const said = `voice: ${voice.expression.label}, valence ${signed(voice.valence)}, arousal ${signed(voice.arousal)}`;
-  if (!face || voice.fused_into !== face.track) return `${said}; part of no face`;
-  return `face ${signed(face.raw.valence)}, voice ${signed(voice.valence)}, shown ${signed(face.valence)} (valence)`;
-}
-
-/** Size, turn and covering of the face, in words. */
-export function qualityWords(face: Face | null): string {
-  if (!face) return "–";
-  const parts = [`${Math.round(face.box[2])} px wide`];
-  if (face.head_pose) parts.push(`turned ${Math.abs(Math.round(face.head_pose.yaw))}°`);
-  if (face.occluded !== null && face.occluded !== undefined) parts.push(`${Math.round(100 * face.occluded)} % covered`);
-  return parts.join(" · ");
+  const figures = { voice: signed(voice.valence), arousal: signed(voice.arousal), expression: translated(voice.expression.label) };
+  if (!face || voice.fused_into !== face.track) {
+    return say("voice: {expression}, valence {voice}, arousal {arousal}; part of no face", figures);
+  }
+  return say("face {face}, voice {voice}, shown {shown} (valence)", {
+    ...figures,
+    face: signed(face.raw.valence),
+    shown: signed(face.valence),
+  });
 }
 
 /** "+0.28", "−0.05", or a dash where it is not known. */
@@ -83,6 +107,11 @@ export function signed(x: number | null | undefined): string {
   if (x === null || x === undefined || Number.isNaN(x)) return "–";
   const text = Math.abs(x).toFixed(2);
   return x >= 0.005 ? `+${text}` : x <= -0.005 ? `−${text}` : text;
+}
+
+/** The service's words as a sentence of the page: with a capital and a full stop. */
+export function sentence(text: string): string {
+  return text && `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[\w)'"]$/.test(text) ? "." : ""}`;
 }
 
 export function milliseconds(x: number | null | undefined): string {

@@ -1,109 +1,31 @@
 """The dashboard as users have it: a real browser, its camera, WHIP, the models, and the numbers on the page."""
 
 import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import numpy as np
 import pytest
-from fastapi import FastAPI
-from helpers.browser import chromium, write_camera, write_microphone
+from helpers.browser import chromium, write_camera
+from helpers.dashboard_page import (
+    SAYS,
+    agree,
+    findings,
+    opened,
+    picture,
+    start_camera,
+    wait_for_history,
+    wait_for_numbers,
+)  # fmt: skip
+from helpers.kept_runtime import real_app
 from helpers.live_server import LiveServer, serving
-from helpers.repository import ROOT
 from numpy.typing import NDArray
 
 from models.labels import ACTION_UNITS, EXPRESSIONS
+from service.purpose import PURPOSES
 from service.runtime import Runtime
-from service.settings import Settings
-from service.web.app import create_app
-
-PAGE = ROOT / "service" / "dashboard"
-AXE = PAGE / "node_modules" / "axe-core" / "axe.min.js"
-ARTEFACTS = ROOT / "test-artefacts"
-HAS_NUMBER = "id => /^[+−]?[01]\\.\\d\\d$/.test(document.getElementById(id).textContent)"
-SAYS = "([id, text]) => document.getElementById(id).textContent.includes(text)"
-FINDINGS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
-  .filter(found => ['serious', 'critical'].includes(found.impact))
-  .map(found => `${found.id}: ${found.nodes.map(node => node.target + ' ' + node.failureSummary).join(' | ')}`)"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    if not (PAGE / "dist" / "index.html").is_file():
-        pytest.skip("the dashboard is not built: make dashboard")
-
-
-class _Kept:
-    """The model that the tests share, which outlives each service."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._runtime, name)
-
-    def close(self) -> None:
-        """Not yet."""
-
-
-def app(runtime: Runtime, **settings: Any) -> FastAPI:
-    return create_app(Settings(**settings), runtime_factory=lambda _: cast(Runtime, _Kept(runtime)))
-
-
-@pytest.fixture(scope="module")
-def server(runtime: Runtime) -> Iterator[LiveServer]:
-    with serving(app(runtime)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser(portrait: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Its camera films the portrait."""
-    folder: Path = tmp_path_factory.mktemp("devices")
-    camera = write_camera(folder / "camera.y4m", portrait[:384, 60:420])
-    with chromium(camera, write_microphone(folder / "microphone.wav")) as browser:
-        yield browser
-
-
-@contextmanager
-def opened(browser: Any, server: LiveServer, **options: Any) -> Iterator[Any]:
-    """A tab with the dashboard; it must not have complained when it is left."""
-    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
-    page.goto(server.url)
-    try:
-        yield page
-    finally:
-        context.close()
-    assert complaints == []
-
-
-def start_camera(page: Any) -> None:
-    page.get_by_role("button", name="Start the camera…").click()
-    page.get_by_role("dialog").get_by_role("button", name="Start the camera").click()
-
-
-def wait_for_numbers(page: Any) -> None:
-    for name in ("valence", "arousal"):
-        page.wait_for_function(HAS_NUMBER, arg=name, timeout=60_000)
-
-
-def picture(page: Any, name: str) -> None:
-    ARTEFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTEFACTS / f"dashboard-{name}.png")
-
-
-def findings(page: Any) -> list[str]:
-    """Serious and critical findings of axe-core."""
-    page.evaluate(AXE.read_text("utf-8") + ";undefined")
-    found: list[str] = page.evaluate(FINDINGS)
-    return found
 
 
 def test_a_camera_becomes_drawn_numbers(browser: Any, server: LiveServer, tmp_path: Path) -> None:
@@ -119,6 +41,8 @@ def test_a_camera_becomes_drawn_numbers(browser: Any, server: LiveServer, tmp_pa
         units = page.locator("#unit-bars .name").all_inner_texts()
         assert units
         assert {" ".join(unit.split()) for unit in units} <= named
+        missing = set(ACTION_UNITS) - {unit.split()[0] for unit in units}
+        assert set(re.findall(r"AU\d\d", page.inner_text("#units-missing"))) == missing
         page.wait_for_function("() => /\\d+ \\/ \\d+ ms/.test(document.getElementById('latency').textContent)")
         page.check("#landmarks")
         page.wait_for_function("id => !document.getElementById(id).textContent.startsWith('no')", arg="sound")
@@ -130,14 +54,15 @@ def test_a_camera_becomes_drawn_numbers(browser: Any, server: LiveServer, tmp_pa
         saved = tmp_path / "shown.csv"
         download.value.save_as(saved)
         rows = [*csv.DictReader(saved.read_text("utf-8").splitlines())]
-        times = [float(row["t"]) for row in rows]
+        times = [float(row["timestamp"]) for row in rows]
         assert times == sorted(times)
         assert -1 <= float(rows[-1]["valence"]) <= 1
-        assert rows[-1]["AU12"]
+        assert rows[-1]["AU12_p"]
         assert page.inner_text("#pause") == "Back to live"
 
         page.get_by_role("button", name="Stop").click()
-        page.wait_for_function("async () => !(await (await fetch('/v1/sessions')).json()).sessions.length", polling=200)
+        while page.request.get(f"{server.url}/v1/sessions").json()["sessions"]:
+            page.wait_for_timeout(200)
 
 
 def test_a_filmed_smile_reads_as_happiness(server: LiveServer, shared: Path, tmp_path: Path) -> None:
@@ -168,6 +93,46 @@ def test_the_camera_waits_for_consent(browser: Any, server: LiveServer) -> None:
         card.get_by_role("button", name="Not now").click()
         page.wait_for_function("() => !document.getElementById('consent').open")
         assert page.evaluate("window.asked") == 0
+
+
+def test_the_camera_waits_for_a_purpose(browser: Any, server: LiveServer) -> None:
+    with opened(browser, server) as page:
+        page.get_by_role("button", name="Start the camera…").click()
+        card = page.get_by_role("dialog")
+        purpose = card.get_by_label("What it is for")
+        offered = [option.get_attribute("value") for option in purpose.locator("option").all()]
+        assert offered == ["", *PURPOSES]
+        card.get_by_role("button", name="Start the camera").click()
+        assert card.is_visible()  # nothing was chosen
+        purpose.select_option("other")
+        card.get_by_label("In words").fill("watching my employees")
+        assert findings(page) == []
+        card.get_by_role("button", name="Start the camera").click()
+        page.wait_for_function(SAYS, arg=["source-problem", "Article 5(1)(f) of the EU AI Act"])
+
+        page.get_by_role("button", name="Start the camera…").click()
+        card.get_by_label("In words").fill("a rehearsal")
+        card.get_by_label("In words").press("Enter")
+        wait_for_numbers(page)
+        (session,) = page.evaluate("async () => (await (await fetch('/v1/sessions')).json()).sessions")
+        assert session["purpose"] == "other: a rehearsal"
+        page.get_by_role("button", name="Stop").click()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_consent_card_leads_to_the_notice(browser: Any, server: LiveServer, scheme: str) -> None:
+    with opened(browser, server, color_scheme=scheme) as page:
+        page.get_by_role("button", name="Start the camera…").click()
+        picture(page, f"consent-{scheme}")
+        with page.context.expect_page() as opening:
+            page.get_by_role("link", name="notice").click()
+        notice = opening.value
+        notice.wait_for_load_state()
+        assert notice.url == f"{server.url}/notice"
+        assert "A camera here reads faces" in notice.inner_text("h1")
+        assert notice.evaluate("getComputedStyle(document.body).maxWidth") == "680px"  # the policy allows its style
+        assert findings(notice) == []
+        picture(notice, f"notice-{scheme}")
 
 
 def test_a_denied_camera_is_explained(server: LiveServer, portrait: NDArray[np.uint8], tmp_path: Path) -> None:
@@ -211,6 +176,7 @@ def test_a_clip_is_played_and_sent_like_a_camera(
         container.mux(stream.encode(None))
     with opened(browser, server) as page:
         page.set_input_files("#clip", clip)
+        agree(page, "Read the file", "own use")
         wait_for_numbers(page)
         assert page.inner_text("#watching-source") == "clip.webm"
         page.wait_for_timeout(4000)  # longer than the clip: it goes round
@@ -219,7 +185,7 @@ def test_a_clip_is_played_and_sent_like_a_camera(
 
 
 def test_the_page_comes_back_after_the_service_does(browser: Any, runtime: Runtime) -> None:
-    with serving(app(runtime)) as server:
+    with serving(real_app(runtime)) as server:
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
         page.goto(server.url)
@@ -228,7 +194,7 @@ def test_the_page_comes_back_after_the_service_does(browser: Any, runtime: Runti
     page.wait_for_function(SAYS, arg=["status-words", "Reconnecting"])
     page.wait_for_function(SAYS, arg=["veil", "Reconnecting"])
     picture(page, "reconnecting")
-    with serving(app(runtime), port=server.port):
+    with serving(real_app(runtime), port=server.port):
         page.wait_for_function(SAYS, arg=["status-words", "Reading face"], timeout=60_000)
         wait_for_numbers(page)
         context.close()
@@ -269,11 +235,12 @@ def test_a_refused_address_says_why(browser: Any, server: LiveServer) -> None:
     with opened(browser, server) as page:
         page.get_by_label("RTSP or HTTP address").fill("rtsp://camera.example/live")
         page.get_by_role("button", name="Open").click()
+        agree(page, "Open the camera")
         page.wait_for_function(SAYS, arg=["source-problem", "may not be opened from here"])
 
 
 def test_who_is_not_logged_in_is_asked_for_the_token(browser: Any, runtime: Runtime) -> None:
-    with serving(app(runtime, token="t" * 24)) as server, opened(browser, server) as page:
+    with serving(real_app(runtime, token="t" * 24)) as server, opened(browser, server) as page:
         page.wait_for_url("**/login")
         page.get_by_label("Token").fill("t" * 24)
         page.get_by_role("button", name="Log in").click()
@@ -290,7 +257,7 @@ def test_the_consent_card_says_what_the_voice_is_read_for(browser: Any, server: 
         assert "how pleasant, how activated and which of the expressions the voice sounds like" in said
         assert "part of the numbers shown for the face" in said
         page.get_by_label("Use the microphone too").uncheck()
-        page.get_by_role("dialog").get_by_role("button", name="Start the camera").click()
+        agree(page)
         wait_for_numbers(page)
         assert page.input_value("#microphone") == "none"
         page.wait_for_function(SAYS, arg=["sound", "no sound"])
@@ -305,7 +272,8 @@ def test_one_time_cursor_moves_numbers_bars_and_units_together(browser: Any, ser
         page.focus("#charts")
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("ArrowLeft")
-        page.wait_for_function("() => !document.getElementById('moment').hidden")
+        page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+        assert page.is_visible("#moment")  # the next frame shows the chosen moment, and all of it
         assert page.inner_text("#moment-words").startswith("At 0:")
         held = [
             page.inner_text(f"#{name}") for name in ("valence", "arousal", "expression", "unit-bars", "moment-words")
@@ -325,7 +293,7 @@ def test_figures_are_not_read_out_each_time_they_change(browser: Any, server: Li
             "() => [...document.querySelectorAll('output, [aria-live], [role=status], [role=alert]')]"
             ".filter(e => e.getAttribute('aria-live') !== 'off').map(e => e.id)"
         )
-        assert set(live) == {"announcer", "untrained", "source-problem"}
+        assert set(live) == {"announcer", "untrained", "source-problem", "rule-problem", "toasts"}
 
 
 def test_a_session_is_closed_only_when_asked_twice(browser: Any, server: LiveServer) -> None:
@@ -333,7 +301,12 @@ def test_a_session_is_closed_only_when_asked_twice(browser: Any, server: LiveSer
         page.get_by_role("button", name="Watch the demo").click()
         wait_for_numbers(page)
         page.get_by_role("button", name="Sources").click()
-        close = page.locator("#sessions .session-buttons button.quiet")
+        close = page.locator("#sessions").get_by_role("button", name=re.compile("^Close"))
+        stop, other, ending = (
+            button.evaluate("button => getComputedStyle(button).color")
+            for button in (page.locator("#stop"), page.locator("#open-settings"), close.first)
+        )
+        assert ending == stop != other  # what ends a session looks like it
         close.first.click()
         page.wait_for_timeout(1500)
         assert "Close for everybody?" in close.first.inner_text()
@@ -344,8 +317,12 @@ def test_a_session_is_closed_only_when_asked_twice(browser: Any, server: LiveSer
 
 def test_where_the_service_does_not_answer_nobody_says_that_nothing_runs(browser: Any, server: LiveServer) -> None:
     with opened(browser, server) as page:
+        with server.client() as client:
+            client.post("/v1/sessions", json={"source": "demo:", "name": "left"}).raise_for_status()
+        page.locator("#sessions .session-state", has_text="live").wait_for()
         page.route("**/v1/sessions", lambda route: route.abort())
         page.wait_for_function(SAYS, arg=["no-sessions", "not known now"])
+        assert page.locator("#sessions .session-state").inner_text() == ""  # nor is it called live any more
 
 
 def test_a_link_opens_its_session_and_a_pinned_unit_stays_pinned(browser: Any, server: LiveServer) -> None:
@@ -385,7 +362,7 @@ def test_who_comes_later_sees_the_session_from_its_beginning(browser: Any, serve
         page.get_by_role("button", name="Watch the demo").click()
         wait_for_numbers(page)
         name = page.inner_text("#watching-name")
-        page.wait_for_timeout(4000)
+        wait_for_history(page, 4)
         past = page.request.get(f"{server.url}/v1/sessions/{name}/history").json()
         times = [row[past["columns"].index("t")] for row in past["rows"]]
         assert times[0] < 1
@@ -405,7 +382,7 @@ def test_who_comes_later_sees_the_session_from_its_beginning(browser: Any, serve
 
 
 def test_a_wrong_token_is_said_and_who_logs_out_needs_the_token_again(browser: Any, runtime: Runtime) -> None:
-    with serving(app(runtime, token="t" * 24)) as server, opened(browser, server) as page:
+    with serving(real_app(runtime, token="t" * 24)) as server, opened(browser, server) as page:
         page.wait_for_url("**/login")
         assert not page.locator("[role=alert]").count()
         page.get_by_label("Token").fill("x" * 24)
