@@ -66,7 +66,7 @@ def streams(model: str, engine: str, sessions: int, processes: int, seconds: flo
     shares = [sessions // processes + (n < sessions % processes) for n in range(processes)]
     with ExitStack() as stack:
         pools = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in range(processes)]
-        pools[0].submit(_open, model, engine).result()  # builds what the others find
+        pools[0].submit(_open, model, engine).result()  # builds the engine that the other processes find in the cache
         (name,) = {opened.result() for opened in [pool.submit(_open, model, engine) for pool in pools]}
         begin = time.time() + 0.2
         running = [pool.submit(_run, share, begin, seconds) for pool, share in zip(pools, shares, strict=True)]

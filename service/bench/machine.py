@@ -4,8 +4,9 @@ import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from service.provenance import cpu
 
 
 def facts(packages: Iterable[str]) -> dict[str, Any]:
@@ -14,20 +15,12 @@ def facts(packages: Iterable[str]) -> dict[str, Any]:
     The load shows whether anything else ran.
     """
     return {
-        "cpu": f"{os.cpu_count()} x {_cpu()}",
+        "cpu": f"{os.cpu_count()} x {cpu()}",
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{package: _version(package) for package in packages},
     }
-
-
-def _cpu() -> str:
-    """Return the name of the processor."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text().splitlines() if listed.is_file() else []
-    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _version(package: str) -> str:

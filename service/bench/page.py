@@ -10,7 +10,12 @@ from typing import Any
 from engines.errors import UserError
 from models.files import write_text, written_whole
 
-_AXES = {"sessions": "sessions", "faces": "faces in the picture", "height": "height of the picture in pixels"}
+_AXES = {  # series of `bench streams`: its column and what the axis is called
+    "sessions": ("sessions", "sessions"),
+    "faces": ("faces", "faces in the picture"),
+    "height": ("height", "height of the picture in pixels"),
+    "video": ("height", "height of the H.264 video in pixels"),
+}
 
 
 def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
@@ -25,7 +30,9 @@ def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
         raise UserError("Plots need matplotlib: pip install 'affectstream[train]'.")
     machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     judged = {
-        (row["model"], row["backend"], row["precision"]): row for row in report["rows"] if row.get("errors") is not None
+        (row["model"], row["backend"], row["precision"]): row
+        for row in report.get("rows", ())
+        if row.get("errors") is not None
     }
     errors = [
         f"- {model} {backend} {precision}, {row['samples']} samples: "
@@ -37,7 +44,11 @@ def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
         f"`affectstream bench {what}`: {machine}.",
         *("\n".join(_table(rows)) for rows in tables(report)),
         *(["Outputs against the fp32 reference:", "\n".join(errors)] if errors else []),
-        *(["\n".join(f"- {sentence}" for sentence in report["refused"])] if report.get("refused") else []),
+        *(
+            "\n".join(f"- {sentence}" for sentence in report[part])
+            for part in ("refused", "missed")
+            if report.get(part)
+        ),
         *([f"![{title}]({out.with_suffix('.png').name})"] if plot is not None else []),
     ]
     try:
@@ -52,7 +63,10 @@ def write_page(what: str, report: Mapping[str, Any], out: Path) -> None:
 
 def tables(report: Mapping[str, Any]) -> Iterable[list[dict[str, Any]]]:
     """Yield the tables of a report, without values that are too long for a cell."""
-    for part in ("rows", "convolutions", "streams"):
+    for part in (
+        "rows", "convolutions", "streams", "calls", "replicas", "cameras", "workers", "compared", "losses", "drains",
+        "archive", "faults",
+    ):  # fmt: skip
         if report.get(part):
             yield [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in report[part]]
 
@@ -88,11 +102,11 @@ def _plot_streams(rows: list[dict[str, Any]], out: Path) -> None:
     """Draw the CPU time of a frame over sessions, faces and height."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
-    for axes, (series, label) in zip(figure.subplots(1, len(_AXES)), _AXES.items(), strict=True):
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    for axes, (series, (column, label)) in zip(figure.subplots(1, len(_AXES)), _AXES.items(), strict=True):
         mine = [row for row in rows if row["series"] == series]
-        axes.plot([row[series] for row in mine], [row["cpu_ms_per_frame"] for row in mine], "o-", color="#4477aa")
-        axes.set(xlabel=label, xticks=[row[series] for row in mine])
+        axes.plot([row[column] for row in mine], [row["cpu_ms_per_frame"] for row in mine], "o-", color="#4477aa")
+        axes.set(xlabel=label, xticks=[row[column] for row in mine])
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("CPU ms per frame")
@@ -121,5 +135,7 @@ _PAGES: dict[str, tuple[str, Callable[[list[dict[str, Any]], Path], None] | None
     "streams": ("A frame's cost with sessions, faces and resolution", _plot_streams),
     "engines": ("One prediction in every engine", _plot_engines),
     "models": ("One prediction of every system, in PyTorch and in OpenVINO", None),
+    "soak": ("The service under faults", None),
     "gpu": ("Predictions of a GPU", _plot_gpu),
+    "cluster": ("A Ray cluster on one machine", None),
 }

@@ -1,4 +1,4 @@
-"""The cost of perception on this machine, and the smallest faces it finds, on the public-domain portrait or a clip."""
+"""The cost of perception and signals on this machine, and the smallest faces found, on the portrait or a clip."""
 
 import time
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import weights
+from service.bench import signals
 from service.capture.media import Frame
 from service.perception.mesh import MARGIN, roi_from_mesh
 from service.perception.networks import Networks
@@ -29,7 +30,7 @@ Picture = NDArray[np.uint8]
 
 
 def measure(clip: Path | None = None) -> list[dict[str, Any]]:
-    """Return rows of `what`, `value`, `unit`, `goal`: the cost of a frame, and the share of faces found by their size.
+    """Return rows of `what`, `value`, `unit`, `goal`: the cost of a frame and of signals, and the faces that are found.
 
     The cost is measured by picture size, or on `clip` if there is one.
     """
@@ -41,6 +42,8 @@ def measure(clip: Path | None = None) -> list[dict[str, Any]]:
     else:
         for width, height in PICTURES:
             rows += _cost(networks, f"{width}x{height}, one face", _walk(portrait, width, height))
+    frames = _decoded(clip) if clip is not None else _walk(portrait, *PICTURES[0])
+    rows += signals.measure(networks, islice(frames, round(SECONDS * FPS)))
     return [*rows, *(_reach(networks, portrait, size) for size in SIZES)]
 
 

@@ -1,8 +1,9 @@
 """`affectstream bench streams`: the cost of a frame by the number of sessions and faces and the picture's height.
 
-The service's own sessions read the demo's portrait in one process for each core, as `serve` has them. The CPU time of
-these processes is measured, which other work on the machine disturbs little. All settings alternate, and each row has
-its ratio to the first.
+The service's own sessions read the demo's portrait in one process for each core, as `serve` has them: pictures without
+compression, and in the series `video` H.264, whose decoding then is a part of the cost. The CPU time of these processes
+is measured, which other work on the machine disturbs little. All settings alternate, and each row has its ratio to the
+first of its kind.
 """
 
 import atexit
@@ -12,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -24,9 +27,11 @@ from tqdm import tqdm
 from engines import weights
 from engines.cores import usable_cores
 from service.bench import machine
+from service.bench.clip import write_demo
 from service.bench.live import PACKAGES
 from service.capture.demo import RATE, demo_picture, demo_voice
 from service.capture.media import SAMPLE_RATE, Frame, Item, Sound, State, StateChange
+from service.capture.open import open_source
 from service.capture.pace import Pace
 from service.events import Event
 from service.runtime import Runtime, RuntimeOptions, load_runtime
@@ -36,6 +41,8 @@ from service.settings import DEFAULT_MODEL
 SESSIONS = (1, 2, 4, 8)
 FACES = (1, 4, 16)
 HEIGHTS = (360, 720, 1080)  # pixels
+VIDEO_HEIGHTS = (360, 720, 1080, 2160)  # pixels
+VIDEO_SECONDS = 3  # of each film, which is played again and again
 CROWD_HEIGHT = 720  # pixels, of the pictures with several faces; smaller ones would be too small to find
 WARM_UP = 1.5  # s of each run that are not measured
 SECONDS = 4.0  # s measured in each round
@@ -48,11 +55,15 @@ _ASPECT = 16 / 9
 
 @dataclass
 class _Setting:
-    """Hold one setting, the numbers of sessions and faces and the height in pixels, and what was measured of it."""
+    """Hold one setting, the numbers of sessions and faces and the height in pixels, and what was measured of it.
+
+    `video` is the file that is read; None for pictures without compression.
+    """
 
     sessions: int
     faces: int
     height: int
+    video: Path | None = None
     frames: int = 0
     cpu: float = 0.0  # s
     seconds: float = 0.0  # measured
@@ -101,15 +112,17 @@ class _Counter:
 
 
 def streams(model: str | None = None, *, seconds: float = SECONDS, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Return the report on each setting of `model`, or of the default model. Raise `UserError` as `load_runtime`."""
+    """Return the report on each setting of `model`, or of the default one. Raise `UserError` as `load_runtime` does."""
     before = machine.facts(PACKAGES)
-    series = {
-        "sessions": [(count, 1, HEIGHTS[0]) for count in SESSIONS],
-        "faces": [(1, count, CROWD_HEIGHT) for count in FACES],
-        "height": [(1, 1, height) for height in HEIGHTS],
-    }
-    settings = {key: _Setting(*key) for keys in series.values() for key in keys}
     with ExitStack() as stack:
+        films = _films(Path(stack.enter_context(TemporaryDirectory(prefix="affectstream-bench-"))))
+        series: dict[str, list[tuple[int, int, int, Path | None]]] = {
+            "sessions": [(count, 1, HEIGHTS[0], None) for count in SESSIONS],
+            "faces": [(1, count, CROWD_HEIGHT, None) for count in FACES],
+            "height": [(1, 1, height, None) for height in HEIGHTS],
+            "video": [(1, 1, height, film) for height, film in films.items()],
+        }
+        settings = {key: _Setting(*key) for keys in series.values() for key in keys}
         cores = usable_cores()
         workers = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in cores]
         # One after the other, because the first may have to fetch weights.
@@ -117,16 +130,29 @@ def streams(model: str | None = None, *, seconds: float = SECONDS, rounds: int =
         for _ in tqdm(range(rounds), desc="streams", unit="round", disable=None):
             for setting in settings.values():
                 _round(workers, setting, seconds, WARM_UP)
-    first = next(iter(settings.values()))
-    rows = [{"series": name, **_row(settings[key], first)} for name, keys in series.items() for key in keys]
+    raw = settings[series["sessions"][0]]
+    rows = [
+        {"series": name, **_row(settings[key], settings[keys[0]] if name == "video" else raw)}
+        for name, keys in series.items()
+        for key in keys
+    ]
     return {"machine": before | {"load after": machine.facts(())["load"]}, "model": facts[0], "rows": rows}
+
+
+def _films(folder: Path) -> dict[int, Path]:
+    """Write the demo in each of `VIDEO_HEIGHTS` into `folder`, and return the files by height."""
+    films = {height: folder / f"{height}.mp4" for height in VIDEO_HEIGHTS}
+    for height, path in films.items():
+        for _ in write_demo(path, seconds=VIDEO_SECONDS, size=(round(height * _ASPECT), height)):
+            pass
+    return films
 
 
 def _round(workers: list[ProcessPoolExecutor], setting: _Setting, seconds: float, warm_up: float) -> None:
     """Divide the setting's sessions among the processes and add up what each measured."""
     shares = [setting.sessions // len(workers) + (n < setting.sessions % len(workers)) for n in range(len(workers))]
     running = [
-        worker.submit(_run, share, setting.faces, setting.height, seconds, warm_up)
+        worker.submit(_run, share, setting, seconds, warm_up)
         for worker, share in zip(workers, shares, strict=True)
         if share
     ]
@@ -168,12 +194,19 @@ def _begin(core: int, model: str | None) -> dict[str, Any]:
     return dict(_runtime.info)
 
 
-def _run(sessions: int, faces: int, height: int, seconds: float, warm_up: float) -> _Setting:
-    """Run so many sessions in this process and return what was measured."""
-    pictures = crowd(faces, height)
+def _run(sessions: int, setting: _Setting, seconds: float, warm_up: float) -> _Setting:
+    """Run so many sessions of the setting in this process and return what was measured."""
+    pictures = crowd(setting.faces, setting.height) if setting.video is None else []
     counter = _Counter()
     names = [f"bench-{n}" for n in range(sessions)]
-    running = [Session(_Crowd(pictures), _runtime.pipeline(name, live=True), counter) for name in names]
+    running = [
+        Session(
+            _Crowd(pictures) if setting.video is None else open_source(f"file:{setting.video}?loop=1"),
+            _runtime.pipeline(name, live=True),
+            counter,
+        )
+        for name in names
+    ]
     try:
         _wait(lambda: len(counter.seen) == len(names), warm_up)
         counter.on, cpu, begin = True, time.process_time(), time.perf_counter()
@@ -184,7 +217,16 @@ def _run(sessions: int, faces: int, height: int, seconds: float, warm_up: float)
             session.close()
     rate = min(counter.frames.get(name, 0) for name in names) / spent
     frames = sum(counter.frames.values())
-    return _Setting(sessions, faces, height, frames, cpu, spent, counter.found, [rate], counter.latencies)
+    return replace(
+        setting,
+        sessions=sessions,
+        frames=frames,
+        cpu=cpu,
+        seconds=spent,
+        found=counter.found,
+        rates=[rate],
+        latencies=counter.latencies,
+    )
 
 
 def _wait(enough: Callable[[], bool], seconds: float) -> None:

@@ -15,7 +15,7 @@ def test_each_core_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(Cores()) as cores:
         begin = time.monotonic()
         while len({sample.core for sample in cores._samples}) < len(usable_cores()):
-            assert time.monotonic() - begin < 10
+            assert time.monotonic() - begin < 60
             time.sleep(0.01)
         speeds = cores.speeds(begin, time.monotonic())
     assert len(speeds) == len(usable_cores())

@@ -16,6 +16,9 @@ def test_rows_give_cost_and_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     rows = bench.measure()
     assert [row["what"] for row in rows[:2]] == ["320x180, one face: CPU a frame", "320x180, one face: p50"]
     assert all(row["value"] > 0 for row in rows[:4])
-    assert [row["value"] for row in rows[4:]] == [1.0, 1.0]
+    signals = [row for row in rows if row["what"].startswith("signal: ")]
+    assert len(signals) == 5
+    assert all(row["value"] > 0 for row in signals)
+    assert [row["value"] for row in rows[-2:]] == [1.0, 1.0]
     clip = write_clip(tmp_path / "clip.mp4", seconds=0.3)
     assert bench.measure(clip)[0]["what"] == "clip.mp4: CPU a frame"

@@ -12,14 +12,16 @@ def test_each_setting_is_measured_on_faces_that_are_found(tmp_path: Path, monkey
     monkeypatch.setattr(bench_streams, "SESSIONS", (1, 2))
     monkeypatch.setattr(bench_streams, "FACES", (4,))
     monkeypatch.setattr(bench_streams, "HEIGHTS", (360,))
+    monkeypatch.setattr(bench_streams, "VIDEO_HEIGHTS", (180, 360))
+    monkeypatch.setattr(bench_streams, "VIDEO_SECONDS", 1)
     monkeypatch.setattr(bench_streams, "WARM_UP", 0.0)
     report = bench_streams.streams(seconds=0.1, rounds=1)
-    alone, two, four, tall = report["rows"]
-    assert [row["series"] for row in report["rows"]] == ["sessions", "sessions", "faces", "height"]
-    assert alone["ratio"] == 1
-    assert (two["sessions"], four["faces"], tall["height"]) == (2, 4, 360)
+    alone, two, four, tall, low, film = report["rows"]
+    assert [row["series"] for row in report["rows"]] == ["sessions", "sessions", "faces", "height", "video", "video"]
+    assert alone["ratio"] == low["ratio"] == 1
+    assert (two["sessions"], four["faces"], tall["height"], film["height"]) == (2, 4, 360, 360)
     assert alone["cpu_ms_per_frame"] > 0
-    assert alone["faces_found"] == 1
+    assert alone["faces_found"] == film["faces_found"] == 1
     assert four["faces_found"] > 1
     pytest.importorskip("matplotlib")
     write_page("streams", report, tmp_path / "streams.md")

@@ -1,0 +1,1 @@
+"""`affectstream bench soak`: the service under faults for a long time, and what it lost."""
