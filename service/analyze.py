@@ -1,27 +1,35 @@
-"""A recording, a picture or a folder of pictures through the very pipeline that serves, into a file."""
+"""Read a recording, a picture or a folder of pictures with the pipeline that serves live, and write its events."""
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
 from models.errors import UserError
+from service.capture.marker_file import Marker
 from service.capture.media import Frame, Sound, State, StateChange
-from service.capture.names import printable
-from service.capture.open import open_source
+from service.capture.open import check_spec, open_source
 from service.capture.source import Source
+from service.capture.span import Span
 from service.capture.still import kind_of
 from service.capture.still_process import StillProcess, not_a_file
 from service.events import Event
-from service.publish.export import open_export
+from service.neutral import SECONDS as NEUTRAL_SECONDS
+from service.pipeline import TICK_SLACK
+from service.printable import printable
+from service.provenance import write_sidecar
+from service.publish.export import StandardOutput, open_export
+from service.publish.formats.format import Making
+from service.publish.formats.registry import by_name
+from service.publish.table import DEFAULT_GROUPS
 from service.runtime import Runtime
 
-# Names that promise a picture: what is not one is counted as unreadable, not as left out.
+# Suffixes of pictures. A file that has one and is no picture counts as unreadable, any other file as left out.
 # fmt: off
 PICTURES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
@@ -35,32 +43,37 @@ _NO_PICTURES = frozenset({
 })
 # fmt: on
 _MAY_MOVE = frozenset({"GIF", "AVIF"})  # kinds that FFmpeg plays, if one is given alone
-_NAMED = 5  # files that were left out are named, so many of them
-TICK_SLACK = 1e-6  # s; a frame that lies on a tick but for rounding counts as on it
+_NAMED = 5  # files that were left out, or markers without a row, that a sentence names at most
 NAME = "analyze"  # the session's name in the events
+STANDARD_OUTPUT = Path("-")
+_WHOLE = Span()
+
+
+Ending = Literal["complete", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Holds what an analysis came to."""
+    """Hold the result of an analysis."""
 
     path: Path
     events: int
     with_face: int
     details: list[str]  # sentences about how the input ended, what was done to it and what could not be read
-    ending: Literal["complete", "interrupted", "failed"]
+    ending: Ending
+    seconds: float = 0.0  # s of the recording that were analysed; 0 for pictures
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Holds the pictures to analyse, in name order, and what lies beside them in the folder."""
+    """Hold the pictures to analyse, in name order, and what else lies in the folder."""
 
     paths: Sequence[Path]
     left_out: Sequence[Path] = ()
 
     @property
     def note(self) -> str | None:
-        """A sentence that counts and names what was left out; None if nothing was."""
+        """Return a sentence that counts and names what was left out; None if nothing was."""
         if not self.left_out:
             return None
         names = [printable(path.name) for path in self.left_out[:_NAMED]]
@@ -71,47 +84,153 @@ class Pictures:
 
 
 def analyze(
-    runtime: Runtime, source: str, out: Path, *, fps: float | None = None, realtime: bool = False, quiet: bool = False
+    runtime: Runtime,
+    source: str,
+    out: Path,
+    *,
+    fps: float | None = None,
+    realtime: bool = False,
+    quiet: bool = False,
+    span: Span = _WHOLE,
+    markers: Sequence[Marker] = (),
+    about: Mapping[str, Any] | None = None,
+    listener: Callable[[Event], None] | None = None,
+    form: str | None = None,
+    columns: Sequence[str] = DEFAULT_GROUPS,
+    neutral: float | None = None,
 ) -> Outcome:
-    """Read `source`, write its events to `out` and return the outcome; what is done is kept when interrupted.
+    """Read `source`, write its events to `out` and return the outcome; an interrupt keeps what was written.
 
-    Raises `UserError` if `source` cannot be read or `out` cannot be written.
+    Args:
+        runtime: The loaded model, and what its sessions share.
+        source: A recording, a picture, a folder of pictures, or any source.
+        out: A file in one of the export formats, or `STANDARD_OUTPUT` for JSON lines.
+        fps: Events a second; None gives one for each frame.
+        realtime: Whether a recording is played at its own speed.
+        quiet: Whether no progress bar is shown.
+        span: The part of the recording to read.
+        markers: Labels with times, which become fields of the events and columns of the table.
+        about: What made the result (`service.provenance.about`); written beside it with the outcome.
+        listener: Is called with each event that is written.
+        form: Name of the format of `out` (`service.publish.formats.registry`); None goes by its suffix.
+        columns: The optional groups of columns of a table (`service.publish.table.GROUPS`).
+        neutral: Second of the recording from which the people in view look neutral for 10 s (`service.neutral`).
+
+    Raises:
+        UserError: `source` cannot be read, `out` cannot be written, `span` holds nothing of the recording, or a marker
+            lies outside of it.
     """
     if fps is not None and not 0 < fps < math.inf:
         raise UserError(f"--fps {fps:g} is not a number above 0; give frames per second, such as 5")
     pictures = pictures_in(Path(source)) if "://" not in source else None
     stop = threading.Event()
     opened: Source | None = None
+    inside: list[Marker] = []
     if pictures is not None:
+        if form is not None and by_name(form).timed:
+            raise UserError(f"{printable(source)}: pictures have no clock; --format {form} is for recordings")
+        if markers or neutral is not None or not span.whole:
+            raise UserError(
+                f"{printable(source)}: pictures have no clock; --markers, --neutral, --start and --end are for "
+                "recordings"
+            )
         events, total, unit = events_of_pictures(runtime, pictures.paths), float(len(pictures.paths)), "picture"
     else:
         opened = open_source(source, realtime=realtime)
-        events, unit = events_of_recording(runtime, opened, fps=fps, stop=stop), "s"
-        total = getattr(opened, "duration", None) or 0.0
-    written = with_face = failed = 0
+        inside = sorted(marker for marker in markers if span.has(marker.t))
+        events, unit = events_of_recording(
+            runtime, opened, fps=fps, span=span, markers=inside, neutral=neutral, stop=stop
+        ), "s"  # fmt: skip
+        total = _check_length(printable(source), getattr(opened, "duration", None), span, markers, neutral)
+    written = with_face = failed = marked = 0
+    last: float | None = None  # s, of the newest event
     details: list[str] = []
-    ending: Literal["complete", "interrupted", "failed"] = "complete"
+    baselines: dict[str, Mapping[str, Any]] = {}  # by track
+    step: Mapping[str, Any] | None = None  # the newest of the neutral step
+    ending: Ending = "complete"
     bar = tqdm(
         total=total or None, unit=unit, disable=None if not quiet else True,
         bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} {unit} [{elapsed}<{remaining}]" if total else None,
     )  # fmt: skip
-    with open_export(out) as export, bar:
+
+    def facts() -> dict[str, Any]:
+        """Return what made the result and what came of it."""
+        length = last - span.start if last is not None and pictures is None else None
+        result = {"ending": ending, "events": written, "with_face": with_face, "seconds": length, "details": details,
+                  "neutral": step, "baselines": baselines}  # fmt: skip
+        return {**(about or {}), "result": result}
+
+    making = Making(facts if about is not None else dict, columns)
+    with StandardOutput() if out == STANDARD_OUTPUT else open_export(out, making, form) as export, bar:
         try:
             for event in events:
                 if event.data["state"] in (State.ENDED, State.FAILED):
                     details.append(event.data["detail"])
                     failed += event.data["state"] == State.FAILED
-                if not event.of_media and pictures is None:
+                is_marker = event.kind == "marker"
+                if not (event.of_media or is_marker) and pictures is None:
                     continue
-                export.write(event.data)
+                export.write(event.data_with_landmarks if export.landmarks else event.data)
+                if listener is not None:
+                    listener(event)
+                marked += is_marker
+                if is_marker:
+                    continue
+                step = event.data.get("neutral") or step
+                baselines |= {str(face["track"]): face["baseline"] for face in event.data["faces"]}
                 written += 1
+                last = event.data["t"]
                 with_face += bool(event.landmarks)
-                bar.update((event.data["t"] if pictures is None else written) - bar.n)
+                bar.update((event.data["t"] - span.start if pictures is None else written) - bar.n)
         except KeyboardInterrupt:
             stop.set()
             ending = "interrupted"
             details.append(f"interrupted after {written} events; what was done is kept")
-    treatment = getattr(opened, "treatment", ())
+        if last is None and span.start > 0 and ending == "complete":
+            raise UserError(f"{printable(source)}: nothing was read, because it ends before --start {span.start:g}")
+        details += _more_details(getattr(opened, "treatment", ()), pictures, failed, inside[marked:], last)
+        # One unreadable picture among others is reported, but the folder was analysed.
+        if ending == "complete" and failed and (pictures is None or failed == len(pictures.paths)):
+            ending = "failed"
+    if about is not None and out != STANDARD_OUTPUT:
+        write_sidecar(out, facts())
+    seconds = last - span.start if last is not None and pictures is None else 0.0
+    return Outcome(out, written, with_face, details, ending, seconds)
+
+
+def _check_length(
+    name: str, duration: float | None, span: Span, markers: Sequence[Marker], neutral: float | None
+) -> float:
+    """Return the seconds to read, 0 if they are not known.
+
+    Raise `UserError` if the recording is known to end before `span` begins, before a marker, or during the neutral
+    step, or if the neutral step does not lie within `span`.
+    """
+    end = min(span.end, duration or math.inf)
+    if neutral is not None and not (span.start <= neutral and neutral + NEUTRAL_SECONDS <= end):
+        ends = f"ends at {end:.2f} s" if end < math.inf else f"begins at {span.start:g} s"
+        raise UserError(
+            f"{name}: the {NEUTRAL_SECONDS:g} s of --neutral from {neutral:g} s are not within what is read, which "
+            f"{ends}"
+        )
+    if duration is None or not 0 < duration < math.inf:
+        return 0.0
+    if span.start >= duration:
+        raise UserError(f"{name}: --start {span.start:g} is not within the recording, which is {duration:.2f} s long")
+    for marker in markers:
+        if marker.t > duration:
+            raise UserError(
+                f"{name}: the marker {marker.label!r} at {marker.t:g} s lies outside the recording, which is "
+                f"{duration:.2f} s long; check its time and unit (seconds)"
+            )
+    return min(duration, span.end) - span.start
+
+
+def _more_details(
+    treatment: Sequence[str], pictures: Pictures | None, failed: int, unused: Sequence[Marker], last: float | None
+) -> list[str]:
+    """Return sentences about what was done to the pictures, what could not be read, and which markers have no event."""
+    details = []
     if treatment:
         details.append(f"Pictures: {'; '.join(treatment)}")
     if pictures is not None:
@@ -119,31 +238,62 @@ def analyze(
             details.append(f"{failed} of {len(pictures.paths)} pictures could not be read")
         if pictures.note is not None:
             details.append(pictures.note)
-    # One unreadable picture among others is reported, but the folder was analysed.
-    if ending == "complete" and failed and (pictures is None or failed == len(pictures.paths)):
-        ending = "failed"
-    return Outcome(out, written, with_face, details, ending)
+    if unused:
+        named = ", ".join(f"{marker.label!r} at {marker.t:g} s" for marker in unused[:_NAMED])
+        end = "there is no event" if last is None else f"the last event is at {last:g} s"
+        details.append(f"Markers without a row, because {end}: {named}{' and more' if len(unused) > _NAMED else ''}")
+    return details
+
+
+def check_input(source: str) -> None:
+    """Raise `UserError` for an input that cannot be read, as far as that is known before a model is loaded for it."""
+    if "://" in source or pictures_in(Path(source)) is None:
+        check_spec(source)
 
 
 def events_of_recording(
-    runtime: Runtime, source: Source, *, fps: float | None = None, stop: threading.Event
+    runtime: Runtime,
+    source: Source,
+    *,
+    fps: float | None = None,
+    span: Span = _WHOLE,
+    markers: Sequence[Marker] = (),
+    neutral: float | None = None,
+    stop: threading.Event,
 ) -> Iterator[Event]:
-    """Yield one event per decoded frame, or for the first frame at or after each of `fps` ticks a second.
+    """Yield one event per decoded frame of `span`, or for the first frame at or after each of `fps` ticks a second.
 
-    State changes are yielded between them.
+    State changes are yielded between them, and each of `markers` (in the order of their times) before the first event
+    at or after it. The neutral step begins with the first frame at or after second `neutral`. What lies before `span`
+    is decoded and not read: tracks, sound and windows begin with it.
     """
-    pipeline = runtime.pipeline(NAME)
-    due = 0.0  # s
+    pipeline = runtime.pipeline(NAME, options=replace(runtime.given, rate=fps))
+    waiting = deque(markers)
+
+    def marked(t: float) -> Iterator[Event]:
+        while waiting and waiting[0].t <= t + TICK_SLACK:
+            marker = waiting.popleft()
+            yield pipeline.marker({"label": marker.label, "t": marker.t, "at": None})
+
     for item in source.read(stop):
         match item:
-            case Sound():
-                yield from pipeline.sound(item)
             case StateChange():
                 yield pipeline.state(item)
-            case Frame() if fps is None or item.t >= due - TICK_SLACK:
+            case _ if span.over(item):
+                yield pipeline.state(StateChange(State.ENDED, f"Stopped at {span.end:g} s, where the part ends"))
+                return
+            case Sound():
+                heard = span.cut(item)
+                events = pipeline.sound(heard) if heard is not None else []
+                yield from events
+                if events:  # there is no picture that could carry the markers
+                    yield from marked(events[-1].data["t"])
+            case Frame() if span.has(item.t) and pipeline.wants(item):
+                yield from marked(item.t)
+                if neutral is not None and item.t >= neutral - TICK_SLACK:
+                    pipeline.begin_neutral_step()
+                    neutral = None
                 yield pipeline.frame(item)
-                if fps is not None:
-                    due = (np.floor(item.t * fps + TICK_SLACK) + 1) / fps
             case Frame():
                 pipeline.skip(item)
 
@@ -155,15 +305,18 @@ def events_of_pictures(runtime: Runtime, paths: Sequence[Path]) -> Iterator[Even
     """
     with StillProcess() as decoder:
         for path in paths:
-            pipeline = runtime.still_pipeline(NAME)
-            name = printable(path.name)
-            try:
-                image = decoder.read(path)
-                pipeline.state(StateChange(State.LIVE))
-                event = pipeline.frame(Frame(image, 0.0), name)
-            except UserError as error:  # the others are read all the same
-                event = pipeline.state(StateChange(State.FAILED, str(error)), name)
-            yield event
+            yield _event_of_picture(runtime, decoder, path)
+
+
+def _event_of_picture(runtime: Runtime, decoder: StillProcess, path: Path) -> Event:
+    """Return the event of one picture. Its pixels are freed on return, so that only one picture is in memory."""
+    pipeline, name = runtime.still_pipeline(NAME), printable(path.name)
+    try:
+        image = decoder.read(path)
+    except UserError as error:  # the others are read all the same
+        return pipeline.state(StateChange(State.FAILED, str(error)), name)
+    pipeline.state(StateChange(State.LIVE))
+    return pipeline.frame(Frame(image, 0.0), name)
 
 
 def pictures_in(path: Path) -> Pictures | None:
@@ -206,4 +359,5 @@ def _is_picture(entry: Path) -> bool:
                 return True
         except OSError:
             pass
-    return suffix in PICTURES and not entry.name.startswith("._")  # macOS keeps a file's attributes in such ones
+    # macOS keeps attributes of other files in files whose names begin with "._".
+    return suffix in PICTURES and not entry.name.startswith("._")

@@ -63,9 +63,9 @@ _DEMO = (_PLAIN, _Variation(mirrored=True, gain=0.5), _Variation(gain=1.25, blur
 def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None) -> Probe | None:
     """Return a function that records inputs of `model`, or None to use those of `engines.probe`.
 
-    The default model without videos has none, because `engines.probe` has more faces for it than the demo; nor has a
-    model without an adapter, which nothing could be recorded with. When called, the function raises `UserError` for a
-    video that cannot be read or in which there is no face.
+    The default model without videos has no such function, because `engines.probe` has more faces for it than the demo.
+    A model without an adapter has none either, because inputs are recorded from the adapter. When called, the function
+    raises `UserError` for a video that cannot be read or in which there is no face.
 
     Args:
         model: Name of the model.

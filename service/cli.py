@@ -1,4 +1,4 @@
-"""The command line: serve, analyze, weights, engines, prepare, train, evaluate and bench.
+"""The command line: serve, config, analyze, study, watch, weights, engines, prepare, train, evaluate, cluster, bench.
 
 Each command imports what it needs when it runs, so that `--help` is immediate and serving needs no PyTorch.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from affectstream import __version__
 from engines.errors import UserError
-from service.cli_training import add_commands
+from service import cli_cluster, cli_studies, cli_training, logs
 
 EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
 EXIT_BAD_INPUT = 2
@@ -33,15 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # which was measured to raise a frame's cost from 4 to 50 ms of CPU. numpy reads the variable when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.set_up(logging.INFO, sys.stderr)
     try:
         with _ending_interrupts():
             return int(args.run(args) or 0)
     except UserError as error:
-        print(f"affectstream: {error}", file=sys.stderr)
+        logs.say(str(error))
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("affectstream: interrupted", file=sys.stderr)
+        logs.say("interrupted")
         return 0 if args.command == "serve" else EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,42 +61,41 @@ def _ending_interrupts() -> Iterator[None]:
 def _serve(args: argparse.Namespace) -> int:
     """Run the service until it is interrupted."""
     from service.serve import serve
-    from service.settings import load_settings
+    from service.settings import read_settings
 
-    options = {name: value for name, value in vars(args).items() if name not in ("run", "command") and value != []}
-    code = serve(load_settings(**options))
-    # All is drained. Ending an interpreter with so many libraries takes up to two seconds more, and gains nothing.
+    loaded = read_settings(args.config, _settings_of(args))
+    logs.set_form(loaded.settings.log_format)
+    loaded.warn()
+    code = serve(loaded.settings)
+    # Sessions and sinks have ended. An ordinary exit of an interpreter with so many libraries would take up to two
+    # seconds more and change nothing.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
 
 
-def _analyze(args: argparse.Namespace) -> int:
-    """Write the events of a recording to a file."""
-    from service.adapters.options import read_options
-    from service.analyze import analyze
-    from service.capture.names import printable
-    from service.runtime import RuntimeOptions, load_runtime
-    from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL
+def _settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given as options."""
+    others = ("run", "command", "config", "action")
+    return {name: value for name, value in vars(args).items() if name not in others and value != []}
 
-    runtime = load_runtime(
-        RuntimeOptions(
-            model=args.model or DEFAULT_MODEL,
-            engine=args.engine or DEFAULT_ENGINE,
-            model_options=read_options(args.model_option),
-            untrained=bool(args.untrained),
-            voice=args.voice is not False,
-            voice_share=1.0 if args.voice_share is None else args.voice_share,
-        )
-    )
-    try:
-        outcome = analyze(runtime, args.input, args.out, fps=args.fps, realtime=args.speed == "realtime")
-    finally:
-        runtime.close()
-    for detail in outcome.details:
-        print(detail, file=sys.stderr)
-    print(f"{printable(outcome.path)}: {outcome.events} events, {outcome.with_face} of them with a face")
-    return {"complete": 0, "interrupted": EXIT_INTERRUPTED, "failed": EXIT_BAD_INPUT}[outcome.ending]
+
+def _config(args: argparse.Namespace) -> int:
+    """Check the settings as `serve` would read them, or show them with where each came from."""
+    from service import cli_config
+
+    if args.action == "check":
+        print(cli_config.check(args.config, _settings_of(args)))
+    else:
+        _table(cli_config.rows(args.config, _settings_of(args)), as_json=False)
+    return 0
+
+
+def _watch(args: argparse.Namespace) -> int:
+    """Print what a running service shows."""
+    from service.cli_watch import watch
+
+    return watch(args.url, args.session, args.token or os.environ.get("AFFECTSTREAM_TOKEN"), args.form)
 
 
 def _weights(args: argparse.Namespace) -> int:
@@ -194,6 +193,18 @@ def _bench_from_empty_cache(args: argparse.Namespace) -> int:
             from service.bench.gpu import gpu
 
             report = gpu(args.model[0] if args.model else None, args.streams, args.workers)
+        case "cluster":
+            from service.bench.cluster import CLIPS, PARTS, TURNS, cluster
+
+            report = cluster(
+                args.part or PARTS,
+                TURNS if args.turns is None else args.turns,
+                CLIPS if args.clips is None else args.clips,
+            )
+        case "soak":
+            from service.bench.soak.run import soak
+
+            report = soak(args.minutes, args.fault_every)
         case _:
             from service.bench.live import live
 
@@ -209,7 +220,7 @@ def _bench_from_empty_cache(args: argparse.Namespace) -> int:
 
         for rows in tables(report):
             _table(rows, as_json=False)
-    return _report_missing(report["refused"] if args.what == "engines" else ())
+    return _report_missing(report["refused"] if args.what == "engines" else report.get("missed", ()))
 
 
 def _report_missing(sentences: Iterable[str]) -> int:
@@ -244,45 +255,27 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="watch sources and stream events over WebSocket and Redis")
     serve.set_defaults(run=_serve)
+    cli_cluster.add_serve_options(serve, _add_model)
     serve.add_argument(
-        "--source", action="append", default=[], metavar="[NAME=]SRC",
-        help="demo:, camera:0, rtsp://..., http(s)://..., file:PATH[?loop=1]; may be repeated",
-    )  # fmt: skip
-    _add_model(serve)
-    serve.add_argument("--redis", metavar="URL", help="such as redis://localhost:6379/0")
-    serve.add_argument(
-        "--redis-ttl", type=int, metavar="S", help="seconds that a stream outlives its last event (3600)"
-    )
-    serve.add_argument("--host", help="address to bind (127.0.0.1); any other needs a token")
-    serve.add_argument("--port", type=int, help="TCP port (8000)")
-    serve.add_argument("--token", help="guards every route but /healthz; better: AFFECTSTREAM_TOKEN")
-    serve.add_argument("--tls-cert", type=Path, metavar="PEM")
-    serve.add_argument("--tls-key", type=Path, metavar="PEM")
-    serve.add_argument("--allowed-sources", metavar="PREFIXES", help="what the API may open (demo:,camera:)")
-    serve.add_argument("--allowed-origins", metavar="ORIGINS", help="other web origins that may call the API")
-    serve.add_argument("--ice-servers", metavar="URLS", help="STUN and TURN servers for WebRTC")
-    serve.add_argument("--workers", type=int, metavar="N", help="processes that read faces (one a core, as needed)")
-    serve.add_argument("--max-sessions", type=int, metavar="N")
-    serve.add_argument("--max-subscribers", type=int, metavar="N")
-    serve.add_argument("--max-request-bytes", type=int, metavar="N")
-    serve.add_argument("--max-header-bytes", type=int, metavar="N", help="largest head of a request (32768)")
-    serve.add_argument("--header-seconds", type=float, metavar="S", help="for a request's head to come in (10)")
-    serve.add_argument("--body-seconds", type=float, metavar="S", help="for a request's body to come in (30)")
-    serve.add_argument("--max-connections-per-client", type=int, metavar="N", help="at once from one address (128)")
-    serve.add_argument("--max-logins-per-minute", type=int, metavar="N", help="wrong tokens from one address (10)")
-    serve.add_argument("--max-faces", type=int, metavar="N", help="faces read per frame (20)")
-    serve.add_argument("--max-batch", type=int, metavar="N", help="faces per engine call, over all sessions (16)")
-    serve.add_argument(
-        "--max-wait-ms", type=float, metavar="MS", help="that a batch may wait for other sessions (20; GPU 0)"
+        "--cluster", metavar="ADDRESS", help="run the workers on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT"
     )
 
-    analyze = commands.add_parser("analyze", help="the same for a video, a picture or a folder of pictures")
-    analyze.set_defaults(run=_analyze)
-    analyze.add_argument("input", help="a file, a folder of pictures, or any source")
-    analyze.add_argument("--out", required=True, type=Path, metavar="FILE", help=".jsonl, .csv or .parquet")
-    analyze.add_argument("--fps", type=float, help="events per second (every decoded frame)")
-    analyze.add_argument("--speed", choices=("max", "realtime"), default="max")
-    _add_model(analyze)
+    config = commands.add_parser(
+        "config", parents=[serve], conflict_handler="resolve", help="check or show the settings of `serve`",
+    )  # fmt: skip
+    config.set_defaults(run=_config)
+    config.add_argument("action", choices=("check", "show"))
+
+    cli_studies.add_commands(commands, _add_model)
+
+    watch = commands.add_parser("watch", help="print what a running service shows")
+    watch.set_defaults(run=_watch, form="text")
+    watch.add_argument("url", nargs="?", default="http://127.0.0.1:8000", help="its address (http://127.0.0.1:8000)")
+    watch.add_argument("--session", metavar="NAME", help="one session (all)")
+    watch.add_argument("--token", help="token of the service; better: AFFECTSTREAM_TOKEN")
+    form = watch.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="whole events, one a line")
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="a row for each face")
 
     weights = commands.add_parser("weights", help="list, pull, import or describe weight files")
     weights.set_defaults(run=_weights)
@@ -312,18 +305,27 @@ def _parser() -> argparse.ArgumentParser:
     engines.add_argument("--untrained", action="store_true", help="build: for a system that has no weights")
     engines.add_argument("--json", action="store_true")
 
-    add_commands(commands, _table)
+    cli_training.add_commands(commands, _table)
+
+    cli_cluster.add_commands(commands, _add_model, _table)
 
     bench = commands.add_parser("bench", help="measure this machine")
     bench.set_defaults(run=_bench)
-    bench.add_argument("what", choices=("live", "perception", "models", "engines", "streams", "gpu"))
+    bench.add_argument("what", choices=("live", "perception", "models", "engines", "streams", "gpu", "cluster", "soak"))
     bench.add_argument(
         "--model", action="append", default=[], help="only this one (streams, gpu: which); models, engines: repeatable"
     )
     bench.add_argument("--input", help="a 30 fps clip (the demo, written to a temporary file)")
-    bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run")
+    bench.add_argument("--minutes", type=float, default=1.0, help="length of the single-stream run; soak: in all")
+    bench.add_argument("--fault-every", type=float, default=30.0, metavar="S", help="soak: seconds between faults (30)")
     bench.add_argument("--streams", type=int, help="live: most streams to try (12); gpu: sessions (200)")
     bench.add_argument("--workers", type=int, help="gpu: processes that share it (8)")
+    bench.add_argument(
+        "--part", action="append", default=[], choices=("streams", "gaps", "archive", "pools"),
+        help="cluster: only this part; may be repeated",
+    )  # fmt: skip
+    bench.add_argument("--turns", type=int, metavar="N", help="cluster: nodes killed, drained and shut down (10 each)")
+    bench.add_argument("--clips", type=int, metavar="N", help="cluster: recordings of the archive (200)")
     bench.add_argument("--out", type=Path, metavar="FILE", help="a page (.md) with its figures as .json beside it")
     bench.add_argument("--json", action="store_true")
     return parser
@@ -344,6 +346,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose and set up a model."""
     parser.add_argument("--model", help="name of a model (face-mt)")
     parser.add_argument("--engine", metavar="BACKEND[:PRECISION]", help="openvino[:fp32|bf16|int8]")
+    parser.add_argument(
+        "--pool", metavar="ADDRESS", help="run the model on this Ray cluster: ADDRESS[?replicas=1..8&cpus=1&gpus=0.5]",
+    )  # fmt: skip
     parser.add_argument("--untrained", action="store_true", default=None, help="run a system that has no weights")
     parser.add_argument(
         "--voice", action=argparse.BooleanOptionalAction, default=None,
@@ -351,7 +356,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--voice-share", type=_share, metavar="0..1",
-        help="part of its measured weight with which the voice counts in the face's values (1); 0: none",
+        help="factor from 0 to 1 on the voice's weight in the face's values (1); 0: not fused",
+    )  # fmt: skip
+    parser.add_argument(
+        "--smoothing",
+        choices=("off", "normal", "strong"),
+        help="how strongly valence, arousal and expressions are smoothed (normal)",
+    )
+    parser.add_argument(
+        "--gaze", action=argparse.BooleanOptionalAction, default=None,
+        help="read where each face looks, about 20 degrees off without calibration (off)",
     )  # fmt: skip
     parser.add_argument(
         "--model-option", action="append", default=[], metavar="NAME=VALUE",

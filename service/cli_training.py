@@ -27,6 +27,9 @@ def add_commands(commands: Any, table: Print) -> None:
         "--context", action="store_true", help="affwild2: also faces with their surroundings, for descriptors-ensemble"
     )
     prepare.add_argument(
+        "--given", action="store_true", help="affwild2: also its own aligned pictures, for tsav-given-alignment"
+    )
+    prepare.add_argument(
         "--features", type=Path, metavar="CHECKPOINT", help="affwild2: also what ferplus-resnet50 sees, for mimamo"
     )
 
@@ -65,6 +68,11 @@ def add_commands(commands: Any, table: Print) -> None:
         default="count",
         help="annotated frames without a prediction (-5, -1) count as predicted so, or are left out",
     )
+    evaluate.add_argument(
+        "--groups", metavar="COLUMN",
+        help="scores by group, with intervals: the predictions are analyze's .csv, the annotations a .csv of your own "
+        "with file, this column, and valence, arousal, expression or AU.. (docs/responsible-use.md)",
+    )  # fmt: skip
     evaluate.add_argument("--run", type=Path, metavar="DIR", dest="training", help=f"{VOICE}: what training wrote")
     evaluate.add_argument("--json", action="store_true")
 
@@ -74,15 +82,16 @@ def _prepare(args: argparse.Namespace) -> int:
     from service.datasets.prepare import prepare
 
     if args.features is None:
-        prepare(args.dataset, args.dir, args.out, context=args.context)
+        prepare(args.dataset, args.dir, args.out, context=args.context, given=args.given)
         return 0
     _need_torch()
     import models
     from models import checkpoint
     from models.training import predict
 
-    network = checkpoint.load(models.create("ferplus-resnet50"), args.features)  # wrong ones before hours of work
-    prepare(args.dataset, args.dir, args.out, context=args.context)
+    # Loaded first, so that a wrong checkpoint is refused before hours of work.
+    network = checkpoint.load(models.create("ferplus-resnet50"), args.features)
+    prepare(args.dataset, args.dir, args.out, context=args.context, given=args.given)
     predict.write_features(args.out, network, progress=True)
     return 0
 
@@ -129,9 +138,14 @@ def _check_device(device: str) -> None:
 
 def _evaluate(args: argparse.Namespace, table: Print) -> int:
     """Score predictions, a checkpoint, or the default weights."""
+    if args.groups is not None:
+        from models.training.groups import evaluate_groups
+
+        table([dict(row) for row in evaluate_groups(Path(args.predictions), args.annotations, args.groups)], args.json)
+        return 0
     _need_torch()
     from models.face_mt import evaluate as face_mt
-    from models.training import evaluate
+    from models.training import affwild2, evaluate
 
     if args.predictions == DEFAULT:
         from engines import weights
@@ -146,7 +160,7 @@ def _evaluate(args: argparse.Namespace, table: Print) -> int:
     predictions, annotations = Path(args.predictions), args.annotations
     if predictions.suffix == ".pt" or any(predictions.glob("*/best.pt")):
         predictions, annotations = _submit(args, table)
-        if args.split == "test":  # its annotations are not published
+        if args.split == "test" and not affwild2.has_annotations(annotations, "test"):  # the challenges keep theirs
             return 0
     found = evaluate.evaluate(predictions, annotations, args.split, missing=args.missing)
     table(found.rows(), args.json)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from models.labels import ACTION_UNITS, COMPOUND_EXPRESSIONS, EXPRESSIONS
+from service.purpose import PURPOSES
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / "affectstream" / "event.py"
-TYPESCRIPT = ROOT / "service" / "dashboard" / "src" / "affect_event.ts"
+TYPESCRIPT = ROOT / "affectstream" / "js" / "src" / "event.ts"
 LABELS_TYPESCRIPT = ROOT / "service" / "dashboard" / "src" / "labels.ts"
 
 Schema = dict[str, Any]
@@ -29,10 +30,12 @@ LABELS: dict[Values, str] = {
 FIELDS = {  # (object, field) -> name of the values that the field takes; "" is the event itself
     ("", "state"): "State",
     ("", "reasons"): "EventReason",
+    ("", "purpose"): "Purpose",
     ("Audio", "status"): "AudioStatus",
     ("FaceAffect", "status"): "FaceStatus",
     ("FaceAffect", "reasons"): "FaceReason",
     ("FaceAffect", "windows"): "WindowName",
+    ("Eyes", "reasons"): "SignalReason",
 }
 INCOMPLETE = ("ActionUnit",)  # a model gives values for some of these keys only
 SCALARS = {  # JSON -> Python, TypeScript
@@ -67,7 +70,7 @@ def python_types(schema: Schema) -> str:
 
 
 def typescript(schema: Schema) -> str:
-    """Return the text of the page's affect_event.ts: an interface for each object of `schema`."""
+    """Return the text of affectstream/js/src/event.ts: an interface for each object of `schema`."""
     names = _names(schema)
     parts = [
         "// Types of an event, schema affect/1. Unknown is null, never 0.\n"
@@ -86,14 +89,17 @@ def typescript(schema: Schema) -> str:
 
 
 def labels_typescript() -> str:
-    """Return the text of the page's labels.ts: the expressions in order, and the meaning of each action unit."""
+    """Return the text of the page's labels.ts: expressions in order, meanings of action units and of purposes."""
+    purposes = "".join(f"  {json.dumps(name)}: {json.dumps(meaning)},\n" for name, meaning in PURPOSES.items())
     units = "".join(f"  {name}: {json.dumps(meaning)},\n" for name, meaning in ACTION_UNITS.items())
     return (
-        "// `make docs` writes this file from models/labels.py.\n\n"
-        'import type { ActionUnit } from "./affect_event";\n\n'
+        "// `make docs` writes this file from models/labels.py and service/purpose.py.\n\n"
+        'import type { ActionUnit, Purpose } from "../../../affectstream/js/src/event";\n\n'
         f"export const EXPRESSIONS = {json.dumps(EXPRESSIONS)} as const;\n\n"
         "/** Plain names of the Facial Action Coding System. */\n"
-        f"export const ACTION_UNITS: Readonly<Record<ActionUnit, string>> = {{\n{units}}};\n"
+        f"export const ACTION_UNITS: Readonly<Record<ActionUnit, string>> = {{\n{units}}};\n\n"
+        "/** What a session may be for. */\n"
+        f"export const PURPOSES: Readonly<Record<Purpose, string>> = {{\n{purposes}}};\n"
     )
 
 
@@ -102,7 +108,7 @@ def _names(schema: Schema) -> dict[Values, str]:
     names = dict(LABELS)
     for (owner, key), name in FIELDS.items():
         field = (schema["$defs"][owner] if owner else schema)["properties"][key]
-        field = field.get("items", field.get("propertyNames", field))
+        field = field.get("items", field.get("propertyNames", field.get("anyOf", [field])[0]))
         names[tuple(field["enum"])] = name
     return names
 

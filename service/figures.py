@@ -5,10 +5,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from service.neutral import NeutralStep
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from the decoded frame's entering the process to the hub, over the last 300 events."""
+    """Hold milliseconds from the decoded frame's entering the process to the hub, over the last 300 events."""
 
     p50: float | None = None
     p95: float | None = None
@@ -16,7 +18,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Live figures of a session; counts begin with each incarnation of the session."""
+    """Hold the live figures of a session; counts begin with each incarnation of the session."""
 
     fps: Annotated[float, Field(description="Events a second over the last 5 s")] = 0.0
     latency_ms: Latency = Latency()
@@ -25,3 +27,6 @@ class Figures:
     events: int = 0
     reconnects: int = 0
     uptime_s: float = 0.0
+    neutral: Annotated[
+        NeutralStep | None, Field(description="The newest neutral step and what came of it; null before the first")
+    ] = None

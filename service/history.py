@@ -1,8 +1,10 @@
-"""What a session showed, a row a second: for those who come later, such as a page that was reloaded."""
+"""What a session showed: one row for each second, its markers and its alerts, for a page that is opened later."""
 
 import math
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from models.labels import ACTION_UNITS, EXPRESSIONS
 from service.events import Event
 
 STEP = 1.0  # s between rows
-ROWS = 6 * 3600  # kept, six hours
+ROWS = 6 * 3600  # rows that are kept: six hours
+NOTES = 2000  # markers kept, and as many alerts
 _PAIRS = ("valence", "arousal")
 COLUMNS = (
     "t",
@@ -24,16 +27,58 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Hold what a session showed, all of it oldest first.
+
+    Attributes:
+        rows: A row for each step of time, with the values that `COLUMNS` names.
+        markers: Markers with the fields of `service.events.Marker`.
+        alerts: Alerts with the fields of `service.events.Alert` and `t`, the second of their event.
+    """
+
+    rows: list[list[float | None]]
+    markers: list[dict[str, Any]]
+    alerts: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Hold a marker or an alert, which later incarnations of the session show too.
+
+    Attributes:
+        kind: "marker" or "alert".
+        fields: Those of `service.events.Marker`, or of `service.events.Alert` and `t`; seconds of its own incarnation.
+        at: The Unix time of its `t`.
+    """
+
+    kind: str
+    fields: dict[str, Any]
+    at: float
+
+    def in_session(self, began: float) -> dict[str, Any]:
+        """Return the fields in seconds of a session that began at that Unix time: they are below 0 before it."""
+        t = round(self.at - began, 3)
+        moved = {"since": round(self.fields["since"] + t - self.fields["t"], 3)} if "since" in self.fields else {}
+        return {**self.fields, **moved, "t": t}
+
+
 class SessionHistory:
     """Hold one row a second of the largest face in view, in a preallocated ring; the oldest rows are overwritten.
+
+    The newest `NOTES` markers and alerts are kept beside them.
 
     One thread adds events while others read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Sequence[Note] = ()) -> None:
+        """Begin with the notes of earlier incarnations, and without rows."""
+        self._earlier = [*earlier]
         self._rows = np.full((ROWS, len(COLUMNS)), np.nan, np.float64)
         self._count = 0
         self._due = -math.inf  # s of the session clock from which the next row is taken
+        self._markers: deque[dict[str, Any]] = deque(maxlen=NOTES)
+        self._alerts: deque[dict[str, Any]] = deque(maxlen=NOTES)
         self._lock = threading.Lock()
 
     def add(self, event: Event, t: float) -> None:
@@ -46,16 +91,45 @@ class SessionHistory:
             self._rows[self._count % ROWS] = row
             self._count += 1
 
-    def since(self, t: float, resolution: int) -> list[list[float | None]]:
-        """Return the rows after second `t`, every `resolution`-th of them, with the values that `COLUMNS` names.
+    def clear(self) -> int:
+        """Forget all rows, markers and alerts; return how many rows there were."""
+        with self._lock:
+            kept = min(self._count, ROWS)
+            self._rows[:kept] = np.nan
+            self._count = 0
+            self._markers.clear()
+            self._alerts.clear()
+            self._earlier.clear()
+        return kept
 
-        Unknown values are None: where no face was read only `t` is known.
+    def note(self, event: Event) -> None:
+        """Add an event that is a marker or an alert."""
+        with self._lock:
+            if event.kind == "marker":
+                self._markers.append(event.data["marker"])
+            else:
+                self._alerts.append({**event.data["alert"], "t": event.data["t"]})
+
+    def since(self, t: float, resolution: int, began: float | None = None) -> Past:
+        """Return what was shown after second `t`, every `resolution`-th row of it.
+
+        Unknown values are None: where no face was read only `t` is known. Notes of earlier incarnations lie before
+        second 0; without the Unix time at which the session `began` they have no place and are left out.
         """
         with self._lock:
             first = max(0, self._count - ROWS)
             kept = self._rows[np.arange(first, self._count) % ROWS]
+            notes = self._earlier if began is not None and t < 0 else []
+            earlier = [(note.kind, note.in_session(began or 0.0)) for note in notes]
+            markers = [*_of("marker", earlier), *(marker for marker in self._markers if marker["t"] > t)]
+            alerts = [*_of("alert", earlier), *(alert for alert in self._alerts if alert["t"] > t)]
         chosen = kept[kept[:, 0] > t][::resolution].round(4)
-        return [[None if math.isnan(value) else value for value in row] for row in chosen.tolist()]
+        rows = [[None if math.isnan(value) else value for value in row] for row in chosen.tolist()]
+        return Past(rows, sorted(markers, key=lambda marker: marker["t"]), alerts)
+
+
+def _of(kind: str, notes: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [fields for one, fields in notes if one == kind]
 
 
 def _row(t: float, faces: Sequence[Mapping[str, Any]]) -> list[float]:

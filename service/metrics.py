@@ -1,6 +1,7 @@
 """The Prometheus metrics of the service (docs/metrics.md).
 
-No label holds a session's name or id, which would be personal data and unbounded.
+No label holds a session's name or id, which would be personal data and unbounded. Metrics
+with names, which an operator may ask for, are in `service.web.session_metrics`.
 """
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
@@ -18,6 +19,8 @@ EVENT_LATENCY = Histogram(
 )
 SESSIONS = Gauge("affect_sessions", "Open sessions")
 WORKERS = Gauge("affect_workers", "Processes that read faces; 0 where the service reads them itself")
+SESSIONS_MOVED = Counter("affect_sessions_moved", "Sessions opened anew in another worker than the one they had")
+LEASES_LOST = Counter("affect_leases_lost", "Sessions ended because another worker had their lease")
 FACES = Gauge("affect_faces", "Faces in view, over all sessions")
 SUBSCRIBERS = Gauge("affect_subscribers", "Subscribers now", ["sink"])
 EVENTS_DROPPED = Counter("affect_events_dropped", "Events that a slow sink lost", ["sink"])
@@ -41,6 +44,13 @@ ENGINE_INFO = Gauge(
     "1 for an engine that runs, 0 for one that was given up",
     ["model", "weights", "engine", "precision"],
 )
+# Of a whole pool (`service.pool`), as its supervisor last reported; every process of every service shows the same.
+POOL_REPLICAS = Gauge("affect_pool_replicas", "Replicas of a pool that answer", ["model"])
+POOL_QUEUE = Gauge("affect_pool_queue_requests", "Requests that wait on the replicas of a pool", ["model"])
+POOL_WAIT = Gauge("affect_pool_wait_seconds", "Mean time of a request until the engine call, lately", ["model"])
+POOL_BATCH = Gauge("affect_pool_batch_faces", "Mean faces per engine call of a pool, lately", ["model"])
+POOL_BUSY = Gauge("affect_pool_busy_ratio", "Mean part of the time that replicas spend in engine calls", ["model"])
+POOL_LATE = Counter("affect_pool_late", "Requests that a pool dropped before they were computed", ["model"])
 
 # These series exist from the start, at zero: a rate over a series that appears with its first fault misses that fault.
 for _sink in ("websocket", "preview", "redis"):

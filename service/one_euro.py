@@ -43,7 +43,7 @@ class OneEuro:
         self._value = self._speed = None
 
     def scale(self, factors: _Number) -> None:
-        """Multiply what is remembered by `factors`, which follow numpy's rules of broadcasting: the unit changed."""
+        """Multiply the last value and speed by `factors` (broadcast as by numpy), where the unit of `x` has changed."""
         if self._value is not None and self._speed is not None:
             self._value, self._speed = self._value * factors, self._speed * factors
 
@@ -61,7 +61,7 @@ class OneEuro:
         Args:
             x: A finite number, or an array of any shape.
             t: Seconds.
-            unit: What a speed is counted in, in the unit of `x`.
+            unit: The amount of `x` that counts as 1 in the speed that `beta` multiplies.
         """
         sample = np.array(x, np.float64) if isinstance(x, np.ndarray) else float(x)
         value, speed = self._value, self._speed

@@ -1,11 +1,14 @@
-"""The pipeline of one stream: from items to events, by the media clock alone, so that live and replay are the same."""
+"""The pipeline of one stream: it makes events of frames, sound and changes of state.
+
+It uses no other clock than the media's, so that a recording gives the events of the live stream.
+"""
 
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,17 +18,22 @@ from service import metrics
 from service.adapters.adapter import Adapter, Estimate
 from service.aggregation.aggregate import Aggregator
 from service.aggregation.fusion import Fusion
+from service.aggregation.gaze import ReadGaze
+from service.aggregation.signals import Signals
 from service.capture.media import SAMPLE_RATE, Frame, Sound, State, StateChange
 from service.events import SCHEMA, Event
 from service.inference.queue import Pending, Superseded
+from service.neutral import ASKED, NeutralStep
 from service.perception.face import Face
 from service.perception.mel import MAX_JITTER, MelStream
 from service.perception.picture_size import Size, scale_between
 from service.perception.speech import AudioStatus, SpeechDetector
+from service.settings import Smoothing
 
 SOUND_ONLY_AFTER = 1.0  # s without a picture before sound alone makes events
 SOUND_AHEAD = 0.5  # s by which sound may be ahead of a picture without its stamps being wrong
 SOUND_ONLY_PERIOD = 0.1  # s between events of a source that has only sound
+TICK_SLACK = 1e-6  # s; a frame that lies on a tick but for rounding counts as on it
 _PERCEPTION, _INFERENCE, _AGGREGATION = map(metrics.STAGE_SECONDS.labels, ("perception", "inference", "aggregation"))
 _EVENTS = metrics.FRAMES.labels("event")
 _ROUNDING = 1e-6  # s; a time that is a whole number of samples but for rounding must not wait for one more
@@ -49,7 +57,9 @@ class Pipeline:
     Attributes:
         name: Name of the session.
         incarnation: How often the session began, from 1; written into each event.
-        turn: Is held by the thread that drives a live session while it works.
+        semaphore: Is held by the thread that drives a live session while it works.
+        purpose: Name of the live session's purpose, written into each event; None for the demo and recordings.
+        neutral: The newest neutral step and what came of it; None before the first.
     """
 
     def __init__(
@@ -62,8 +72,11 @@ class Pipeline:
         *,
         submit: Submit | None = None,
         fusion: Fusion | None = None,
-        turn: AbstractContextManager[Any] | None = None,
+        gaze: ReadGaze | None = None,
+        semaphore: AbstractContextManager[Any] | None = None,
         incarnation: int = 1,
+        smoothing: Smoothing = "normal",
+        rate: float | None = None,
     ) -> None:
         """Begin a stream.
 
@@ -77,12 +90,18 @@ class Pipeline:
                 answer, and values are held until the next one is there. With None every event waits for its own
                 answer, so that a recording gives the same each time.
             fusion: Fuses the voice into the only face in view; None reads faces alone.
-            turn: See the class.
+            gaze: Reads where a face looks; None leaves gaze out.
+            semaphore: See the class.
             incarnation: See the class.
+            smoothing: How strongly valence, arousal and expressions are smoothed.
+            rate: Events a second at most; None makes one of each frame.
         """
         self.name = name
         self.incarnation = incarnation
-        self.turn = turn or nullcontext()
+        self.semaphore = semaphore or nullcontext()
+        self.purpose: str | None = None
+        self.neutral: NeutralStep | None = None
+        self._step_asked = False
         self._perception = perception
         self._adapter = adapter
         self._infer = infer
@@ -93,13 +112,17 @@ class Pipeline:
         self._mel = MelStream()
         self._speech = SpeechDetector(self._mel)
         self._fusion = fusion
-        self._aggregator = Aggregator()
+        self._aggregator = Aggregator(smoothing)
+        self._rate = rate
+        self._due = 0.0  # s, of the next frame that is wanted
+        self._sound_only_period = max(SOUND_ONLY_PERIOD, 0.0 if rate is None else 1 / rate)
+        self._signals = Signals(gaze)
         self._seq = 0
         self._t = 0.0  # s, of the newest event
         self._picture_t: float | None = None  # s, of the newest frame
         self._size: Size | None = None  # of the newest picture
         # s, by which the first sound after the newest frame was ahead of it; None until it came. Stamps that run ahead
-        # of the pictures would else be taken for sound without pictures, and stop the clock for the pictures to come.
+        # of the pictures would otherwise count as sound without pictures, and stop the clock for late pictures.
         self._sound_ahead: float | None = None
         self._state = State.CONNECTING
 
@@ -111,8 +134,16 @@ class Pipeline:
         reasons = ["unreadable"] if unreadable else self._stale()
         return self._event(self._t, heard, faces=[], reasons=reasons, detail=change.detail, file=file)
 
+    def marker(self, marker: Mapping[str, Any]) -> Event:
+        """Return the event of a marker, whose fields are those of `service.events.Marker`."""
+        return self._note(marker=marker)
+
+    def alert(self, alert: Mapping[str, Any]) -> Event:
+        """Return the event of an alert, whose fields are those of `service.events.Alert`."""
+        return self._note(alert=alert)
+
     def sound(self, sound: Sound) -> list[Event]:
-        """Take sound in, and return an event every `SOUND_ONLY_PERIOD` where no picture comes any more.
+        """Take sound in, and return an event every `SOUND_ONLY_PERIOD` or slower where no picture comes any more.
 
         Sound is taken in up to each event's time, so that the events do not depend on how it was cut into pieces.
         """
@@ -122,8 +153,8 @@ class Pipeline:
             ahead = sound.t - self._picture_t if self._picture_t is not None else 0.0
             self._sound_ahead = ahead if ahead > SOUND_AHEAD else 0.0
         while begin < len(sound.samples):
-            quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else SOUND_ONLY_PERIOD
-            due = max(quiet_since, self._t + SOUND_ONLY_PERIOD) + self._sound_ahead
+            quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else self._sound_only_period
+            due = max(quiet_since, self._t + self._sound_only_period) + self._sound_ahead
             t = sound.t + begin / SAMPLE_RATE
             start = self._mel.end if abs(t - self._mel.end) <= MAX_JITTER else t
             count = max(1, math.ceil((due - start - _ROUNDING) * SAMPLE_RATE))
@@ -135,9 +166,13 @@ class Pipeline:
                 if self._fusion is not None:
                     self._fusion.hear(end, heard, self._speech)
                 t = end - self._sound_ahead
-                faces = self._aggregator.update(t, [], {})
+                faces = self._signals.update(t, [], self._aggregator.update(t, [], {}), heard)
                 events.append(self._event(t, heard, faces=faces, reasons=["no_face"]))
         return events
+
+    def wants(self, frame: Frame) -> bool:
+        """Return whether `frame` is to be read: there is no rate, or it is the first one at or after a tick."""
+        return self._rate is None or frame.t >= self._due - TICK_SLACK
 
     def skip(self, frame: Frame) -> None:
         """Note a picture that is not to be read, so that sound alone makes no event in its place."""
@@ -148,9 +183,14 @@ class Pipeline:
         """Read the faces of a frame and return its event; `file` names the picture, if it has a name."""
         t = max(self._t, frame.t)  # the session clock never goes back, and a time that is not a number changes nothing
         self._picture_t = t
+        if self._rate is not None:
+            self._due = (math.floor(t * self._rate + TICK_SLACK) + 1) / self._rate
         if frame.t != t:
             frame = replace(frame, t=t)
         self._sound_ahead = None
+        if self._step_asked:
+            self._step_asked = False
+            self._aggregator.begin_neutral_step(t)
         started = time.perf_counter()
         faces = self._perception(frame)
         self._change_size((frame.image.shape[1], frame.image.shape[0]))
@@ -164,6 +204,10 @@ class Pipeline:
         if estimates:
             self._missing = list(dict.fromkeys(name for one in estimates.values() for name in one.missing))
         entries = self._aggregator.update(t, faces, estimates, engine_failed=failed)
+        step = self._aggregator.neutral_step(t)
+        if step is not None:
+            self.neutral = step
+        entries = self._signals.update(t, faces, entries, heard)
         done = time.perf_counter()
         event = self._event(
             t,
@@ -179,6 +223,7 @@ class Pipeline:
             },
             image_size=[frame.image.shape[1], frame.image.shape[0]],
             file=file,
+            neutral=None if step is None else asdict(step),
             landmarks={face.track: face.landmarks for face in faces},
         )
         _PERCEPTION.observe(perceived - started)
@@ -187,9 +232,25 @@ class Pipeline:
         _EVENTS.inc()
         return event
 
+    @property
+    def t(self) -> float:
+        """Return the seconds on the session's clock of the newest event."""
+        return self._t
+
     def reset_baseline(self) -> None:
         """Start the neutral baseline of every track anew."""
         self._aggregator.reset_baseline()
+        self.end_neutral_step()
+
+    def begin_neutral_step(self) -> None:
+        """Begin the neutral step (`service.neutral`) with the next frame."""
+        self._step_asked, self.neutral = True, ASKED
+
+    def end_neutral_step(self) -> None:
+        """End a neutral step that runs, without a result."""
+        if self.neutral is not None and self.neutral.state == "running":
+            self.neutral = replace(self.neutral, state="failed", left_s=0.0)
+        self._step_asked = False
 
     def _estimate(self, t: float, faces: list[Face]) -> tuple[dict[int, Estimate], float, bool]:
         """Return estimates by track, seconds spent waiting for the engine, and whether it failed."""
@@ -225,7 +286,7 @@ class Pipeline:
         return estimates, waited, failed
 
     def _change_size(self, size: Size) -> None:
-        """Bring what is remembered of faces into the pixels of the new picture; forget it if the shape changed."""
+        """Convert what is remembered of faces to the new picture's pixels; forget it if its proportions differ."""
         if self._size is not None and size != self._size:
             scale = scale_between(self._size, size)
             if scale is None:
@@ -236,6 +297,9 @@ class Pipeline:
 
     def _stale(self) -> list[str]:
         return ["stale"] if self._state in (State.STALLED, State.RECONNECTING, State.FAILED) else []
+
+    def _note(self, **note: Mapping[str, Any]) -> Event:
+        return self._event(self._t, self._speech.status(self._t), faces=[], reasons=self._stale(), **note)
 
     def _event(
         self, t: float, heard: AudioStatus, *, faces: list[dict[str, Any]], reasons: list[str], **more: Any
@@ -261,5 +325,7 @@ class Pipeline:
             "audio": audio,
             "faces": faces,
         }
+        if self.purpose is not None:
+            data["purpose"] = self.purpose
         data.update((key, value) for key, value in more.items() if value is not None)
         return Event.of(data, landmarks)

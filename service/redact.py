@@ -1,7 +1,7 @@
-"""Addresses without their secrets, by position. Every address that is logged, sent or shown goes through here.
+"""The secrets of addresses are masked here, in every address that is logged, sent or shown.
 
-Nothing is judged by how it looks alone: the user part, the values of a query and the fragment are always masked, and of
-a path only words that cameras and players use in theirs are shown.
+The user part, the values of a query and the fragment are always masked, whatever they look like. Of a path only words
+that are common in addresses of cameras and players are shown.
 """
 
 import re
@@ -48,14 +48,17 @@ _RECORDING = re.compile(
 
 
 def redact(url: str) -> str:
-    """Return `url` fit to be shown: its scheme, host, port and the plain words of its path; all else is masked.
+    """Return `url` without secrets: its scheme, host, port and the plain words of its path; all else is masked.
 
     `redis://:hunter2@cache:6379/0` becomes `redis://***@cache:6379/0`, `http://host/x8Gh2/live.m3u8?t=1` becomes
-    `http://host/***/live.m3u8?t=***`. Of an address that cannot be read in one way only, the scheme is left. Names of
+    `http://host/***/live.m3u8?t=***`. Of an address that can be read in two ways, only the scheme is shown. Names of
     files and sources of this machine are returned as they are. Never raises.
     """
     scheme = _SCHEME.match(url.strip())
-    if scheme is None or scheme[1].lower() in _LOCAL or len(scheme[1]) == 1:
+    if scheme is None or len(scheme[1]) == 1:  # a path, or an address behind a session's name
+        begin = _BEGINNING.search(url)
+        return url if begin is None else url[: begin.start()] + redact(url[begin.start() :])
+    if scheme[1].lower() in _LOCAL:
         return url
     url = url.strip()
     match = _ADDRESS.fullmatch(url)
@@ -64,11 +67,19 @@ def redact(url: str) -> str:
     return _shown(match)
 
 
+def redact_setting(url: str) -> str:
+    """Return the setting `url` without secrets: by `redact` if it is an address, else the mask alone.
+
+    What was meant as an address and has no scheme may be a password from its first character on.
+    """
+    return redact(url) if _ADDRESS.fullmatch(url.strip()) else _MASK
+
+
 def redact_text(text: str) -> str:
     """Return `text` with every address in it redacted: for messages of libraries, which may quote addresses.
 
-    From the beginning of an address to the last "@" before the next one all is masked, blanks and quotes included,
-    because passwords hold such characters too.
+    Everything from the beginning of an address to the last "@" before the next address is masked, blanks and quotes
+    included, because passwords may hold such characters.
     """
     starts = [match.start() for match in _BEGINNING.finditer(text)]
     if not starts:

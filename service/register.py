@@ -4,6 +4,7 @@ import itertools
 import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from models.errors import UserError
@@ -16,8 +17,16 @@ class NameTaken(UserError):
     """Report a session name that an open session has (HTTP 409)."""
 
 
+class SessionOver(UserError):
+    """Report something that a session cannot do, because it has ended or not begun (HTTP 409)."""
+
+
+class OpenElsewhere(NameTaken):
+    """Report a session name that a session of another service on the same cluster has (HTTP 409)."""
+
+
 class TooMany(UserError):
-    """Report that as many sessions or clients are open as the settings allow (HTTP 429)."""
+    """Report more sessions, clients or markers than are allowed (HTTP 429)."""
 
 
 class UnknownSession(UserError):
@@ -29,7 +38,7 @@ class Unavailable(UserError):
 
 
 class Entry(Protocol):
-    """Describe what a register holds."""
+    """Describe what a register has to know of the sessions that it holds."""
 
     @property
     def over(self) -> bool:
@@ -71,7 +80,7 @@ class Register(Generic[S]):
         return entry
 
     def count(self, name: str) -> int:
-        """Return the next incarnation of `name`, for a session that is opened anew in its place."""
+        """Return the next incarnation of `name`, for the session of that name when it is opened anew."""
         with self._lock:
             return self._count(name, None)
 
@@ -123,10 +132,8 @@ class Register(Generic[S]):
             raise Unavailable("the service is shutting down and opens no session any more")
         if name is None:
             name = next(f"s{n}" for n in itertools.count(1) if f"s{n}" not in self._entries)
-        elif not NAME.fullmatch(name):
-            raise UserError(
-                f"session name {name[:80]!r} is not made of 1 to 64 letters, digits, _ or -; choose another"
-            )
+        else:
+            check_name(name)
         taken = self._entries.get(name)
         if taken is not None and not taken.over:
             raise NameTaken(f"a session called {name!r} is open; choose another name or close it first")
@@ -150,3 +157,21 @@ class Register(Generic[S]):
     def _drop(self, name: str) -> None:
         del self._entries[name]
         self._forget(name)
+
+
+def check_name(name: str) -> None:
+    """Raise `UserError` for what cannot be a session's name."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"session name {name[:80]!r} is not made of 1 to 64 letters, digits, _ or -; choose another")
+
+
+def split_name(spec: str) -> tuple[str | None, str]:
+    """Split `[NAME=]SRC` into the name, or None, and the source.
+
+    An "=" after a ":", "/", or "?" is part of an address or path. A name that cannot be used is returned as it is: the
+    register refuses it with a sentence of its own.
+    """
+    name, equals, source = spec.partition("=")
+    if equals and not set(name) & set(":/?\\") and not Path(spec).exists():
+        return name, source
+    return None, spec

@@ -1,0 +1,54 @@
+"""`affectstream config`: check the settings as `serve` would read them, and show where each value came from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from service.redact import redact, redact_text
+from service.settings import Settings, is_secret, read_settings
+
+_MASK = "***"
+
+
+def check(config: Path | None, options: Mapping[str, Any]) -> str:
+    """Return a sentence that says that the settings can be used. Raise `UserError` for the first that cannot.
+
+    Sinks, rules, origins and sources are checked as well. No source, sink or model is opened.
+    """
+    from service.serve import check_sources
+    from service.web.app import create_app
+
+    loaded = read_settings(config, options)
+    loaded.warn()
+    create_app(loaded.settings)
+    check_sources(loaded.settings)
+    if loaded.file.path is None:
+        return f"the settings can be used: {len(loaded.origins)} are set; there is no settings file"
+    from_file = [*loaded.origins.values()].count(loaded.file.label)
+    return f"the settings can be used: {len(loaded.origins)} are set, {from_file} of them in {loaded.file.label}"
+
+
+def rows(config: Path | None, options: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the settings as rows of name, value and origin; secrets are masked."""
+    loaded = read_settings(config, options)
+    loaded.warn()
+    return [
+        {
+            "setting": name,
+            "value": _shown(name, getattr(loaded.settings, name)),
+            "from": loaded.origins.get(name) or loaded.origins.get(f"{name}_file", "default"),
+        }
+        for name in Settings.model_fields
+    ]
+
+
+def _shown(name: str, value: object) -> str:
+    if value is None or value in ([], ""):
+        return ""
+    if is_secret(name):
+        return _MASK
+    if isinstance(value, list):
+        return ", ".join(redact(str(one)) for one in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return redact_text(str(value))
