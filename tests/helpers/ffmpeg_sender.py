@@ -1,4 +1,4 @@
-"""Sends a grey picture and a tone to a WHIP address with FFmpeg: `python ffmpeg_sender.py URL OPTIONS_AS_JSON`.
+"""Sends a grey picture and a tone to a WHIP address with FFmpeg: `python ffmpeg_sender.py URL OPTIONS_AS_JSON PROFILE`.
 
 Stops when its standard input is closed.
 """
@@ -13,12 +13,13 @@ import av
 import numpy as np
 
 
-def send(url: str, options: dict[str, str], stop: threading.Event) -> None:
-    """H.264 without B-frames and Opus, in real time, until `stop`."""
+def send(url: str, options: dict[str, str], profile: str, stop: threading.Event) -> None:
+    """H.264 of that profile without B-frames and Opus, in real time, until `stop`."""
     with av.open(url, "w", format="whip", options=options) as container:
-        video = container.add_stream(
-            "libx264", rate=30, options={"profile": "baseline", "preset": "ultrafast", "tune": "zerolatency", "g": "30"}
-        )
+        # The fastest preset uses nothing that is beyond the baseline profile.
+        preset = "ultrafast" if profile == "baseline" else "veryfast"
+        coding = {"profile": profile, "preset": preset, "tune": "zerolatency", "g": "30"}
+        video = container.add_stream("libx264", rate=30, options=coding)
         video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
         sound = container.add_stream("libopus", rate=48_000, options={"b": "64000"})
         sound.layout = "stereo"
@@ -40,4 +41,4 @@ def send(url: str, options: dict[str, str], stop: threading.Event) -> None:
 if __name__ == "__main__":
     told = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), told.set()), daemon=True).start()
-    send(sys.argv[1], json.loads(sys.argv[2]), told)
+    send(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], told)

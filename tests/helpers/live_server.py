@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -13,18 +13,25 @@ from fastapi import FastAPI
 from helpers.redis_server import free_port
 
 from engines.errors import UserError
+from service import loaded_model
 from service.capture.media import Frame, State
 from service.events import Event
 from service.figures import Figures, Latency
+from service.history import Past
+from service.neutral import ASKED, NeutralStep
 from service.publish.hub import Hub
+from service.purpose import decide
 from service.register import NameTaken, TooMany, UnknownSession
+from service.rules import RuleState
 from service.runtime import Runtime
+from service.session_options import Asked, Offer, SessionOptions
 from service.sessions import Sessions
 from service.settings import Settings
 from service.web.app import create_app, drain
 from service.web.live import Live
 from service.web.server import configuration
 
+PURPOSE = "research"  # what the tests' sessions are for, where a test is not about purposes
 MODEL = {"name": "face-mt", "weights": "face-mt-0", "engine": "openvino", "precision": "fp32", "trained": True}
 
 
@@ -44,7 +51,10 @@ class DrivenSession:
     def __init__(self, name: str, source: str, publish: Any, purpose: str | None) -> None:
         self.name, self.label, self.purpose = name, source, purpose
         self.state, self.detail, self.incarnation = State.LIVE, "", 1
+        self.options = SessionOptions()
         self.baselines = 0
+        self.node = None
+        self.foreign = False
         self.frame: Frame | None = None
         self.asked = 0  # how often a preview looked for a frame
         self._publish = publish
@@ -75,6 +85,19 @@ class DrivenSession:
     def reset_baseline(self) -> None:
         self.baselines += 1
 
+    def begin_neutral_step(self) -> NeutralStep:
+        return ASKED
+
+    def erase(self) -> int:
+        self.frame = None
+        return self._seq
+
+    def history(self, since: float, resolution: int) -> Past:
+        return Past([], [], [])
+
+    def rules(self) -> list[RuleState]:
+        return []
+
     def latest_frame(self) -> Frame | None:
         self.asked += 1
         return self.frame
@@ -83,14 +106,24 @@ class DrivenSession:
 class DrivenSessions:
     """What the application uses of `Sessions`."""
 
-    def __init__(self, limit: int, hub: Hub) -> None:
-        self._limit, self._hub = limit, hub
+    def __init__(self, limit: int, hub: Hub, purpose: str | None) -> None:
+        self._limit, self._hub, self._purpose = limit, hub, purpose
         self._open: dict[str, DrivenSession] = {}
         self.gate = threading.Event()  # opening waits for it
         self.gate.set()
 
-    def open(self, source: str, name: str | None = None, *, purpose: str | None = None) -> DrivenSession:
+    def open(
+        self,
+        source: str,
+        name: str | None = None,
+        *,
+        purpose: str | None = None,
+        allowed: Any = None,
+        asked: Asked | None = None,
+    ) -> DrivenSession:
         self.gate.wait()
+        options = Offer.of(Settings.model_construct()).decide(asked)
+        purpose = decide(source, purpose, self._purpose)
         name = name or f"s{len(self._open) + 1}"
         if name in self._open:
             raise NameTaken(f"a session called {name!r} is open; choose another name or close it first")
@@ -99,6 +132,7 @@ class DrivenSessions:
         if source == "camera:99":
             raise UserError("there is no camera 99 on this machine; camera:0 is the first")
         session = self._open[name] = DrivenSession(name, source, self._hub.publish, purpose)
+        session.options = options
         return session
 
     def get(self, name: str) -> DrivenSession:
@@ -108,6 +142,9 @@ class DrivenSessions:
 
     def list(self) -> "list[DrivenSession]":
         return [*self._open.values()]
+
+    def models_beside(self) -> Sequence[loaded_model.LoadedModel]:
+        return []
 
     def close(self, name: str, timeout: float = 5.0) -> None:
         session = self.get(name)
@@ -158,12 +195,12 @@ class LiveServer:
         return self.sessions.open("demo:", name)
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30, **options)
+        return httpx.Client(base_url=self.url, timeout=60, **options)
 
 
 def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
     """Sessions that the test drives."""
-    return cast(Sessions, DrivenSessions(settings.max_sessions, hub))
+    return cast(Sessions, DrivenSessions(settings.max_sessions, hub, settings.purpose))
 
 
 def driven_app(settings: Settings) -> FastAPI:

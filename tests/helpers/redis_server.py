@@ -1,57 +1,43 @@
 """A real Redis on a free port with a folder of its own; started, stopped and started again by the test."""
 
+import contextlib
+import secrets
 import shutil
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers.daemon import Daemon
 
-START_TIMEOUT = 10.0  # s
+PORTS = range(20_000, 32_768)  # below those that systems give to outgoing connections and to who asks for any port
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A TCP port of loopback that nobody listens on now, and that nobody is given by chance before it is used."""
+    while True:
+        port = secrets.choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-class RedisServer:
+class RedisServer(Daemon):
     """One redis-server process; its streams survive `stop` and `start`."""
 
     def __init__(self, binary: str, folder: Path) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
-        self._command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-        self._process: subprocess.Popen[bytes] | None = None
+        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+        super().__init__(command, self._pong)
 
     def cluster(self) -> None:
         """Be a node of a Redis Cluster from the next start on."""
-        self._command += ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+        self.command += ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
 
-    def start(self) -> None:
-        """Returns once it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self._answers():
-            assert self._process.poll() is None, "redis-server ended at once"
-            assert time.monotonic() < deadline, "redis-server did not answer"
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """Kills it, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _answers(self) -> bool:
+    def _pong(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")

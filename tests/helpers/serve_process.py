@@ -6,14 +6,20 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import psutil
+from helpers.live_server import PURPOSE
 from helpers.redis_server import free_port
 
 PATIENCE = 60.0  # s after which a test gives up waiting
+
+
+def environment_of(changes: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with `changes`, and with a purpose for the sessions that a test is not about."""
+    return {"AFFECTSTREAM_PURPOSE": PURPOSE, **os.environ, **changes}
 
 
 class Process:
@@ -26,7 +32,10 @@ class Process:
         if tls:
             command += ["--tls-cert", str(tls / "cert.pem"), "--tls-key", str(tls / "key.pem")]
         self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment_of(environment),
         )
 
     def client(self) -> httpx.Client:

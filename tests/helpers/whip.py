@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any, cast
 
-from helpers.live_server import MODEL, LiveServer, LoadedModel
+from helpers.live_server import MODEL, PURPOSE, LiveServer, LoadedModel
 from websockets.asyncio.client import connect
 
 from service.pipeline import Pipeline
@@ -18,7 +18,9 @@ from service.web.app import create_app
 class SeesNobody(LoadedModel):
     """A runtime whose pipelines find no face, so that no network is needed."""
 
-    def pipeline(self, name: str, *, live: bool = False, incarnation: int = 1) -> Pipeline:
+    model = MODEL["name"]
+
+    def pipeline(self, name: str, *, live: bool = False, incarnation: int = 1, options: Any = None) -> Pipeline:
         def unused(*_: Any) -> Any:
             raise AssertionError("there are no faces to estimate")
 
@@ -27,10 +29,12 @@ class SeesNobody(LoadedModel):
 
 def whip_app(**options: Any) -> Any:
     def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
-        return Sessions(runtime, hub.publish, limit=settings.max_sessions)
+        return Sessions(runtime, hub.publish, hub.forget, limit=settings.max_sessions, purpose=settings.purpose)
 
     return create_app(
-        Settings(**options), runtime_factory=lambda _: cast(Runtime, SeesNobody()), sessions_factory=registry
+        Settings(**({"purpose": PURPOSE} | options)),
+        runtime_factory=lambda _: cast(Runtime, SeesNobody()),
+        sessions_factory=registry,
     )
 
 
@@ -40,7 +44,7 @@ async def events_until(
     """Events of session `name`, once it is there, until `count` of them are in `state`."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
     events: list[dict[str, Any]] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while name not in {session.name for session in server.live.sessions.list()}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         async with connect(f"{server.ws}/v1/stream?session={name}", additional_headers=headers) as socket:

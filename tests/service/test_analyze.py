@@ -1,6 +1,7 @@
 """`affectstream analyze` on real encoded files and pictures."""
 
 import csv
+import hashlib
 import http.server
 import json
 import math
@@ -25,9 +26,13 @@ from helpers.sources import demo_items
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from affectstream import __version__
+from models.errors import UserError
 from service.analyze import analyze, events_of_recording
+from service.capture.marker_file import Marker
 from service.capture.media import Frame
 from service.capture.open import open_source
+from service.capture.span import Span
 from service.cli import main
 from service.events import event_schema
 from service.runtime import Runtime
@@ -69,6 +74,99 @@ def test_one_valid_event_per_frame(runtime: Runtime, clip: Path, tmp_path: Path)
 def test_fps_thins_out_by_the_clock(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
     analyze(runtime, str(clip), tmp_path / "x.jsonl", fps=5, quiet=True)
     assert [event["t"] for event in lines(tmp_path / "x.jsonl")] == pytest.approx(np.arange(10) / 5, abs=0.002)
+
+
+def test_a_part_keeps_the_clock_of_the_recording_and_reads_nothing_else(
+    runtime: Runtime, clip: Path, tmp_path: Path
+) -> None:
+    outcome = analyze(runtime, str(clip), tmp_path / "x.jsonl", span=Span(0.5, 1.0), quiet=True)
+    events = lines(tmp_path / "x.jsonl")
+    assert [event["t"] for event in events] == pytest.approx([n / 30 for n in range(15, 30)], abs=0.002)
+    assert outcome.details == ["Stopped at 1 s, where the part ends"]
+    assert events[0]["faces"][0]["track"] == 1
+
+
+def test_a_part_of_a_sound_begins_with_it(runtime: Runtime, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.wav", size=None, seconds=3.0, sound=beep(3.0, at=1.5), sound_codec="pcm_s16le")
+    analyze(runtime, str(path), tmp_path / "x.jsonl", span=Span(1.0, 2.0), quiet=True)
+    times = [event["t"] for event in lines(tmp_path / "x.jsonl")]
+    assert 1.0 <= times[0] <= 1.11
+    assert times[-1] <= 2.0
+    assert len(times) >= 9
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (Span(30), "--start 30 is not within the recording, which is 2.00 s long"),
+        (Span(), "the marker 'film' at 12 s lies outside the recording, which is 2.00 s long"),
+    ],
+)
+def test_times_outside_of_a_recording_are_bad_input(
+    runtime: Runtime, clip: Path, tmp_path: Path, span: Span, words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        analyze(runtime, str(clip), tmp_path / "x.csv", span=span, markers=[Marker(12, "film")], quiet=True)
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--start", "2", "--end", "1"], "the end 1 s is not after the start 2 s"),
+        (["--markers", "none.csv"], "the markers cannot be read"),
+        (["--jobs", "2", "--markers", "none.csv"], "several recordings need a folder"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_loaded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert main(["analyze", "a.mp4", "--out", str(tmp_path / "x.csv"), *options]) == 2
+    assert words in capfd.readouterr().err
+
+
+def test_markers_are_fields_of_the_events_and_columns_of_the_table(
+    runtime: Runtime, clip: Path, tmp_path: Path
+) -> None:
+    markers = [Marker(0.5, "film"), Marker(0.51, "loud"), Marker(1.0, "rest")]
+    analyze(runtime, str(clip), tmp_path / "x.jsonl", fps=5, markers=markers, quiet=True)
+    analyze(runtime, str(clip), tmp_path / "x.parquet", fps=5, markers=markers, quiet=True)
+    events = lines(tmp_path / "x.jsonl")
+    for event in events:
+        Draft202012Validator(event_schema()).validate(event)
+    assert [(n, event["marker"]["label"]) for n, event in enumerate(events) if event.get("marker")] == [
+        (3, "film"),
+        (4, "loud"),
+        (7, "rest"),
+    ]
+    assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
+    table = pyarrow.parquet.read_table(tmp_path / "x.parquet").to_pylist()
+    assert [row["marker"] for row in table] == [None, None, None, "film;loud", None, "rest", None, None, None, None]
+    assert [row["last_marker"] for row in table][2:7] == [None, "loud", "loud", "rest", "rest"]
+    assert table[4]["last_marker_t"] == 0.51
+
+
+def test_a_result_says_what_made_it(clip: Path, tmp_path: Path) -> None:
+    assert main(["analyze", str(clip), "--out", str(tmp_path / "x.parquet"), "--fps", "2", "--no-voice"]) == 0
+    beside = json.loads((tmp_path / "x.parquet.meta.json").read_text())
+    assert beside["input"]["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert beside["affectstream"] == __version__
+    assert beside["model"]["weights"] in beside["weights_sha256"]
+    assert {"face-mesh-468", "silero-vad"} < {*beside["weights_sha256"]}
+    assert "iris-landmark" not in beside["weights_sha256"]  # gaze is not read
+    assert beside["options"]["fps"] == 2
+    assert beside["options"]["voice"] is False
+    assert beside["result"]["events"] == 4
+    assert beside["machine"]["cpu"]
+    metadata = pyarrow.parquet.read_schema(tmp_path / "x.parquet").metadata
+    assert json.loads(metadata[b"affectstream"]) == beside
+
+
+def test_events_go_to_standard_output(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", str(clip), "--out", "-", "--fps", "2", "--no-voice"]) == 0
+    said = capfd.readouterr()
+    assert [json.loads(line)["t"] for line in said.out.splitlines()] == pytest.approx([0, 0.5, 1, 1.5], abs=0.002)
+    assert "4 events, 4 of them with a face" in said.err
 
 
 def test_rare_frames_are_not_filled_up_with_sound(runtime: Runtime, tmp_path: Path) -> None:
@@ -248,14 +346,43 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
             assert process.poll() is None
             threading.Event().wait(0.05)
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=90)
     finally:
         process.kill()
     assert process.returncode == 130
     assert b"interrupted after" in err
     assert b"Traceback" not in err
-    assert list(tmp_path.iterdir()) == [out]
+    beside = tmp_path / "x.jsonl.meta.json"
+    assert sorted(tmp_path.iterdir()) == [out, beside]
     assert len(lines(out)) > 2
+    assert json.loads(beside.read_text())["result"]["ending"] == "interrupted"
+
+
+def test_a_neutral_step_of_a_recording_is_stated_in_what_made_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    film, out = tmp_path / "film.mp4", tmp_path / "x.parquet"
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("libx264", rate=4, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        first = next(item for item in demo_items(0.2) if isinstance(item, Frame))
+        for n in range(46):
+            picture = av.VideoFrame.from_ndarray(first.image, "rgb24")
+            picture.pts = n
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    assert main(["analyze", str(film), "--out", str(out), "--neutral", "1"]) == 0
+    made = json.loads((tmp_path / "x.parquet.meta.json").read_text())
+    assert made["options"]["neutral"] == 1
+    assert (made["result"]["neutral"]["state"], made["result"]["neutral"]["t"]) == ("done", 1.0)
+    (baseline,) = made["result"]["baselines"].values()
+    assert baseline["source"] == "neutral_step"
+    table = pyarrow.parquet.read_table(out)
+    assert json.loads(table.schema.metadata[b"affectstream"])["result"]["baselines"] == made["result"]["baselines"]
+    assert abs(table.column("valence_from_baseline").to_pylist()[-1]) < 0.05
+    capfd.readouterr()
+    assert main(["analyze", str(film), "--out", str(out), "--neutral", "5"]) == 2
+    assert "the 10 s of --neutral from 5 s are not within what is read, which ends at 11.50 s" in capfd.readouterr().err
 
 
 def test_sound_alone_makes_events(runtime: Runtime, tmp_path: Path) -> None:

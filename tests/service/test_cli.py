@@ -59,6 +59,55 @@ def test_unknown_model_or_engine(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert value.split(":")[-1] in sentence(capsys, "serve", option, value, "--port", "0")
 
 
+def test_an_input_that_is_not_there_is_said_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr("service.runtime.load_runtime", lambda *_: loaded.append("analyze"))
+    monkeypatch.setattr("service.web.live.load_runtime", lambda *_: loaded.append("serve"))
+    missing = str(tmp_path / "none.mp4")
+    assert "none.mp4" in sentence(capsys, "analyze", missing, "--out", str(tmp_path / "x.csv"))
+    source = f"desk=file:{missing}"
+    serve = ("serve", "--port", "0", "--workers", "1", "--purpose", "own use", "--source", source)
+    assert "none.mp4" in sentence(capsys, *serve)
+    assert loaded == []
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--rule", "valance > 1"), "did you mean valence?"),
+        (("--osc", "here"), "is not HOST:PORT"),
+        (("--mqtt", "http://user:secret@host"), "write mqtt://"),
+        (("--webhook", "ftp://user:secret@host"), "is no web address"),
+        (("--webhook", "http://host", "--webhook-secret", "whsec_-"), "is not Base64"),
+    ],
+)
+def test_a_sink_or_rule_that_is_set_wrongly(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, ...], why: str
+) -> None:
+    err = sentence(capsys, "serve", "--port", "0", "--workers", "1", *options)
+    assert why in err
+    assert "secret@" not in err
+
+
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTSTREAM_MAX_SESSION", "3")
+    assert "AFFECTSTREAM_MAX_SESSION is not known; did you mean AFFECTSTREAM_MAX_SESSIONS?" in sentence(
+        capsys, "serve", "--port", "0"
+    )
+
+
+def test_variables_that_others_set_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AFFECTSTREAM_SERVICE_HOST", "10.0.0.1")  # Kubernetes, after a service of that name
+    assert load_settings().host == "127.0.0.1"
+    assert "AFFECTSTREAM_SERVICE_HOST is not known, and changes nothing" in caplog.text
+
+
 def test_other_addresses_need_a_token(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--token" in sentence(capsys, "serve", "--host", "0.0.0.0")
 
@@ -82,7 +131,9 @@ def test_busy_port(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bad_source_at_start(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "gopher" in sentence(capsys, "serve", "--port", "0", "--source", "gopher://old.example")
+    assert "gopher" in sentence(
+        capsys, "serve", "--port", "0", "--source", "gopher://old.example", "--purpose", "research"
+    )
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +152,10 @@ def test_help_is_there_without_torch_or_openvino() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_serving_imports_no_torch() -> None:
+def test_one_machine_imports_neither_torch_nor_ray() -> None:
     code = "import sys, service.serve, service.analyze, service.runtime, service.web.routes.whip\n"
-    code += "assert 'torch' not in sys.modules"
+    code += "import service.workers.assembly, service.workers.local, service.archive.run, service.archive.local\n"
+    code += "assert not {'torch', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True)
 
 
@@ -115,3 +167,20 @@ def test_an_engine_that_was_built_and_is_refused_is_said_and_makes_the_command_f
     assert said.err.startswith("affectstream: wrong on openvino:int8 is refused: valence/arousal error ")
     assert len(said.err.splitlines()) == 1
     assert main(["engines", "build", "small", "--precision", "int8"]) == 0
+
+
+@pytest.mark.parametrize("source", ["rtsp://ann:secret@camera.lab/1", "door=rtsp://ann:secret@camera.lab/1", "a.mp4"])
+def test_a_source_that_reads_people_needs_a_purpose(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setenv("AFFECTSTREAM_PURPOSE", "")  # as a compose file sets it
+    err = sentence(capsys, "serve", "--port", "0", "--source", "demo:", "--source", source)
+    assert "--purpose or AFFECTSTREAM_PURPOSE" in err
+    assert "research, usability" in err
+    assert "secret" not in err
+
+
+def test_a_purpose_that_the_law_forbids_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    err = sentence(capsys, "serve", "--port", "0", "--source", "camera:0", "--purpose", "other: staff meetings")
+    assert err.startswith("affectstream: --purpose: ")
+    assert "Article 5(1)(f) of the EU AI Act" in err

@@ -21,6 +21,22 @@ def test_settings_in_the_readme_are_those_there_are() -> None:
     assert docs.README.read_text("utf-8") == docs.readme(), "run `make docs`"
 
 
+# Figures of speed, memory and load. Thresholds and options have none of these units in the README's sentences.
+MEASURED = re.compile(r"\b\d[\d.]*\s(?:ms|MB|GB|kB|events/s|% of a core|s after)\b")
+
+
+def test_every_measured_figure_in_the_readme_is_in_a_page() -> None:
+    """Those on speed are written by `make docs` from the newest page; any other stands in a page of its paragraph."""
+    text = re.sub(
+        r"```.*?```|<!-- (settings|figures) -->.*?<!-- /\1 -->", "", docs.README.read_text("utf-8"), flags=re.S
+    )
+    for paragraph in re.split(r"\n\s*\n|\n(?=- )", text):
+        pages = re.findall(r"\]\((docs/[\w./-]+\.md)\)", paragraph)
+        shown = " ".join((ROOT / page).read_text("utf-8") for page in pages)
+        for figure in MEASURED.findall(paragraph):
+            assert figure in shown, f"README says {figure!r}, which no page that the paragraph links to says"
+
+
 def test_the_committed_description_of_the_api_is_current() -> None:
     assert docs.OPENAPI.read_text("utf-8") == docs.openapi(), "run `make docs`"
 
@@ -84,6 +100,7 @@ def test_metrics_are_named_as_documented() -> None:
 
 def test_the_page_of_metrics_has_those_there_are() -> None:
     from service import metrics
+    from service.web.session_metrics import families_of
 
     found = set()
     for collector in (value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)):
@@ -91,5 +108,8 @@ def test_the_page_of_metrics_has_those_there_are() -> None:
         labels = ",".join(collector._labelnames)
         name = f"{family.name}_total" if family.type == "counter" else family.name
         found.add((f"{name}{{{labels}}}" if labels else name, family.type))
+    for family in families_of([]):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        found.add((f"{name}{{{','.join(family._labelnames)}}}", family.type))
     page = (ROOT / "docs/metrics.md").read_text("utf-8")
     assert set(re.findall(r"^\| `(affect_.*?)` \| (\w+) \|", page, flags=re.M)) == found

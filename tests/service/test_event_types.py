@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints, is_typeddict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affectstream import event as types
@@ -57,6 +57,7 @@ FIELDS = st.recursive(
 
 
 @given(field=FIELDS)
+@settings(deadline=None)
 def test_any_field_becomes_python_that_parses(field: dict[str, Any]) -> None:
     schema = copy.deepcopy(event_schema())
     schema["properties"]["added"] = field

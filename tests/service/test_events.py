@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,35 @@ def test_an_event_encoded_elsewhere_is_the_same_event() -> None:
     assert len(json.loads(other.text_with_landmarks)["faces"][0]["landmarks"]) == 68
 
 
-def test_every_field_of_the_schema_is_described() -> None:
+# A unit, a scale, or what is counted.
+UNIT = re.compile(
+    r"milliseconds|\bseconds|\bdegrees|\bpixels|\bdB\b|\d( \([^)]*\))? to \d|\bnumber of|\bcounts|\bper second|"
+    r"\ba minute|\bdistances|\btrack of|in the unit of",
+    re.IGNORECASE,
+)
+
+
+def _is_number(facts: dict[str, Any]) -> bool:
+    """Whether a field is a number, or holds numbers."""
+    inside = [facts[key] for key in ("items", "additionalProperties") if isinstance(facts.get(key), dict)]
+    return facts.get("type") in ("number", "integer") or any(map(_is_number, [*facts.get("anyOf", []), *inside]))
+
+
+def test_every_field_of_the_schema_is_described_with_its_unit() -> None:
     schema = event_schema()
-    for name, part in {"event": schema, **schema["$defs"]}.items():
-        for field, facts in part["properties"].items():
-            assert len(facts.get("description", "")) >= 10, f"{name}.{field} has no description"
+    fields = [
+        (f"{name}.{field}", facts)
+        for name, part in {"event": schema, **schema["$defs"]}.items()
+        for field, facts in part["properties"].items()
+    ]
+    assert len(fields) > 100
+    assert [name for name, facts in fields if len(facts.get("description", "")) < 10] == []
+    numbers = [(name, facts) for name, facts in fields if _is_number(facts)]
+    assert len(numbers) > 50
+    assert [name for name, facts in numbers if not UNIT.search(facts["description"])] == []
+
+
+def test_every_object_of_the_schema_says_what_it_is() -> None:
+    schema = event_schema()
+    assert schema["$id"].startswith("urn:")
+    assert [name for name, part in schema["$defs"].items() if len(part.get("description", "")) < 20] == []

@@ -28,6 +28,9 @@ from service.redact import check_address, redact, redact_text
         ("http://host/@someone/live", "http://host/***/live"),
         ("file:/home/a@b/clip.mp4", "file:/home/a@b/clip.mp4"),
         ("demo:", "demo:"),
+        ("one=rtsp://me:hunter2@host/live", "one=rtsp://***@host/live"),
+        ("no name=http:/me:hunter2@host", "no name=http://***"),
+        ("clips/one=two.mp4", "clips/one=two.mp4"),
     ],
 )
 def test_addresses_lose_their_secrets_and_nothing_else(address: str, shown: str) -> None:

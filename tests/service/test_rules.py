@@ -141,7 +141,7 @@ def test_rule_3_never_queue_never_block(runtime: Runtime, items: list[Item]) -> 
 
     def slow(frame: Frame) -> Event:
         first_in.set()
-        gate.wait(10)
+        gate.wait(60)
         return read(frame)
 
     pipeline.frame = slow  # type: ignore[method-assign]
@@ -150,13 +150,13 @@ def test_rule_3_never_queue_never_block(runtime: Runtime, items: list[Item]) -> 
 
     def source() -> Any:
         yield frames[0]
-        first_in.wait(10)
+        first_in.wait(60)
         yield from frames[1:]
         handed_on.set()
 
     events: list[Event] = []
     session = Session(Recorded(source()), pipeline, events.append)
-    assert handed_on.wait(10), "capture waited for a stage"
+    assert handed_on.wait(60), "capture waited for a stage"
     gate.set()
     while not session.over:
         time.sleep(0.01)

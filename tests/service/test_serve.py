@@ -1,56 +1,35 @@
 """`affectstream serve` as a process: stopping in the worst moments, TLS, limits of connections, what it logs."""
 
+import asyncio
 import contextlib
-import datetime
 import os
 import signal
 import socket
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
+from helpers.certificates import write_certificate
 from helpers.redis_server import free_port
 from helpers.serve_process import PATIENCE, process
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from engines.errors import UserError
-from service.serve import SEND_BUFFER, _bind
+from service.serve import SEND_BUFFER, _bind, addresses
 from service.settings import load_settings
+from service.web.server import bound_handshakes
 
 TOKEN = "open sesame"
 
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a self-signed certificate for localhost and its key, made by what aiortc brings along."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "key.pem").write_bytes(private)
-    return folder
+    """A folder with a self-signed certificate for localhost and its key."""
+    return write_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_over_tls_with_everything_that_can_hold_up_the_end(tls: Path) -> None:
@@ -139,12 +118,50 @@ def test_a_certificate_that_is_none_gets_a_sentence(tls: Path, tmp_path: Path, t
         serve(load_settings(port=free_port(), tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem"))
 
 
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_tls_handshake_that_does_not_end_is_given_up(
+    tls: Path, factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls / "cert.pem", tls / "key.pem")
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        bound_handshakes(loop, 0.2)
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"\x16\x03\x01")  # the beginning of a handshake
+        assert await asyncio.wait_for(reader.read(), 40) == b""  # by itself it would wait for a minute
+        writer.close()
+        server.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(scenario())
+
+
 @pytest.mark.parametrize("token", ["", "  "])
 def test_an_empty_token_is_no_token(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AFFECTSTREAM_TOKEN", token)
     with pytest.raises(UserError, match="--token"):
         load_settings(host="0.0.0.0")
     assert load_settings().token is None
+
+
+@pytest.mark.parametrize(
+    ("host", "first"),
+    [
+        ("127.0.0.1", "http://localhost:8125"),
+        ("0.0.0.0", "http://localhost:8125"),
+        ("::", "http://localhost:8125"),
+        ("192.168.1.5", "http://192.168.1.5:8125"),
+        ("fd00::5", "http://[fd00::5]:8125"),
+    ],
+)
+def test_the_printed_addresses_can_be_opened(host: str, first: str) -> None:
+    printed = addresses("http", host, 8125)
+    assert printed[0] == first
+    assert not any("0.0.0.0" in address or "[::]" in address for address in printed)
+    assert len(printed) == 1 or host in ("0.0.0.0", "::")
 
 
 def test_a_connections_kernel_buffer_is_bounded() -> None:

@@ -1,10 +1,17 @@
 """A session's figures are those of its source, however fast that is."""
 
 import time
+from datetime import datetime
+from itertools import pairwise
 
 import pytest
 from helpers.sources import Recorded
 
+from service.capture.open import open_source
+from service.events import Event
+from service.logs import add_session
+from service.neutral import ASKED
+from service.register import SessionOver
 from service.runtime import Runtime
 from service.session import FIGURES_OVER, Session, _Done
 
@@ -17,3 +24,60 @@ def test_the_rate_has_no_ceiling(runtime: Runtime, fps: int) -> None:
     now = time.monotonic()
     session._done.extend(_Done(now - index / fps, 0.01) for index in reversed(range(FIGURES_OVER)))
     assert session.figures().fps == pytest.approx(fps, rel=0.03)
+
+
+def test_what_is_logged_says_which_session(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(add_session)
+    try:
+        with caplog.at_level("INFO"):
+            session = Session(open_source("rtsp://127.0.0.1:9/x"), runtime.pipeline("desk"), lambda event: None)
+            while not {"service.capture.url", "service.capture.reader"} <= {one.name for one in caplog.records}:
+                time.sleep(0.02)
+            session.close()
+    finally:
+        caplog.handler.removeFilter(add_session)
+    said = {record.name: record.__dict__["session"] for record in caplog.records if record.name.startswith("service.")}
+    assert said == dict.fromkeys(("service.capture.reader", "service.capture.url", "service.session"), " [desk]")
+
+
+def test_a_neutral_step_is_kept_with_the_session_and_ends_with_it(runtime: Runtime) -> None:
+    session = Session(open_source("demo:"), runtime.pipeline("desk"), lambda event: None)
+    assert session.figures().neutral is None
+    assert session.begin_neutral_step() == ASKED
+    while (step := session.figures().neutral) is None or step.t is None:
+        time.sleep(0.02)
+    assert step.state == "running"
+    session.close()
+    ended = session.figures().neutral
+    assert ended is not None
+    assert (ended.state, ended.t, ended.faces) == ("failed", step.t, [])
+    with pytest.raises(SessionOver, match="it reads nobody any more"):
+        session.begin_neutral_step()
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0, 86_400.0 * 400])
+def test_a_step_of_the_wall_clock_changes_no_times_of_the_session(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    events: list[Event] = []
+    session = Session(open_source("demo:"), runtime.pipeline("desk"), events.append)
+
+    def wait(more: int) -> None:
+        wanted = len(events) + more
+        while len(events) < wanted:
+            time.sleep(0.02)
+
+    wait(20)
+    stepped, real = len(events) + 1, time.time
+    monkeypatch.setattr(time, "time", lambda: real() + step)
+    wait(30)
+    marker = session.mark("after")
+    session.close()
+    times = [event.data["t"] for event in events]
+    assert all(one <= other for one, other in pairwise(times))
+    assert max(other - one for one, other in pairwise(times[5:])) < 2.0
+    assert {event.data["state"] for event in events[5:-1]} == {"live"}
+    captured = [event.data["captured_at"] for event in events[stepped + 2 :] if event.data["captured_at"]]
+    shown = datetime.fromisoformat(captured[-1]).timestamp()
+    assert abs(shown - real() - step) < 60.0  # the new clock is the one that is told
+    assert times[stepped] <= marker["t"] <= times[-1] + 2.0

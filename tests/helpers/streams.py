@@ -1,0 +1,34 @@
+"""The event stream of a running service, as a subscriber sees it."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from helpers.serve_process import PATIENCE, Process
+from websockets.sync.client import ClientConnection, connect
+
+
+def listen(running: Process, name: str) -> ClientConnection:
+    """A connection that brings the events of one session."""
+    return connect(f"ws://127.0.0.1:{running.port}/v1/stream?session={name}", max_size=None)
+
+
+def events(stream: ClientConnection) -> Iterator[dict[str, Any]]:
+    """Its events from now on."""
+    while True:
+        yield json.loads(stream.recv(timeout=PATIENCE))
+
+
+def first(stream: ClientConnection, **wanted: Any) -> dict[str, Any]:
+    """The first event that has these values."""
+    return next(event for event in events(stream) if wanted.items() <= event.items())
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    """Waits until `holds` returns something true, and returns it."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
