@@ -81,6 +81,8 @@ class SharedSessions(RemoteSessions):
         self._alive: set[str] = set()  # ids of the other services that run
         self._foreign: dict[str, ForeignSession] = {}
         self._adopting: set[str] = set()  # sessions that are about to be this service's
+        self._taken_over: set[str] = set()  # sessions of this service that another one had opened first
+        self._leaving: set[str] = set()  # sessions that are about to be closed here, because another service has them
         self._heritage: dict[str, tuple[dict[str, Any], Sequence[Note]]] = {}  # records and notes of these
         self._teller = threading.Thread(target=self._tell, name="services", daemon=True)
         with contextlib.suppress(Exception):  # Redis may be away; its sink says so
@@ -101,7 +103,7 @@ class SharedSessions(RemoteSessions):
         incarnation: int | None = None,
         asked: Asked | None = None,
     ) -> RemoteSession:
-        """See `RemoteSessions.place`; raise `OpenElsewhere` for a name that a session of another service has."""
+        """See `RemoteSessions.place`; raise `OpenElsewhere` for a name that a session of another service has, or had."""
         session = None
         while session is None:
             chosen = name or self._free_name()
@@ -109,7 +111,9 @@ class SharedSessions(RemoteSessions):
             incarnation = last + 1 if last else incarnation
             try:
                 session = super().place(chosen, source, purpose=purpose, incarnation=incarnation, asked=asked)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, NameTaken) and chosen in self._taken_over:
+                    raise OpenElsewhere(str(error)) from None  # another service had opened it
                 if self._register.find(chosen) is None:
                     self._forget(chosen)
                 raise
@@ -177,6 +181,7 @@ class SharedSessions(RemoteSessions):
         """See `RemoteSessions.drop`; the name is free for all services then."""
         super().drop(session)
         if self._register.find(session.name) is None:
+            self._taken_over.discard(session.name)
             self._foreign.pop(session.name, None)
             with contextlib.suppress(RuntimeError):  # the service is about to end
                 self._writer.submit(self._forget, session.name)
@@ -329,13 +334,23 @@ class SharedSessions(RemoteSessions):
         for session in own:
             record = records.get(session.name)
             if record is not None and record["service"] != self.id:
-                log.warning(
-                    "a session is closed here: another service took it over when this one did not report in time"
-                )
-                threading.Thread(target=super().close, args=(session.name,), daemon=True).start()
+                if session.name not in self._leaving:
+                    log.warning(
+                        "a session is closed here: another service took it over when this one did not report in time"
+                    )
+                    self._leaving.add(session.name)
+                    threading.Thread(target=self._leave, args=(session.name,), daemon=True).start()
                 continue
             if record != self._record_of(session):
                 self._write_record(session)
+
+    def _leave(self, name: str) -> None:
+        """Close a session that another service has taken over. Blocks."""
+        try:
+            with contextlib.suppress(UnknownSession):  # it has ended meanwhile
+                super().close(name)
+        finally:
+            self._leaving.discard(name)
 
     def _record_of(self, session: RemoteSession) -> dict[str, Any]:
         names = ("source", "purpose", "incarnation", "over", "allowed")
@@ -388,6 +403,7 @@ class SharedSessions(RemoteSessions):
             mine = {**record, "service": self.id}
             if self._claim(keys=[_RECORDS], args=[name, json.dumps(mine), texts[name]]) is None:
                 self._adopting.add(name)
+                self._taken_over.add(name)
                 threading.Thread(target=self._adopt, args=(name, record), daemon=True).start()
 
     def _adopt(self, name: str, record: dict[str, Any]) -> None:
@@ -399,7 +415,11 @@ class SharedSessions(RemoteSessions):
             try:
                 self._heritage[name] = record, self._notes_of(name)
                 placed = place(name, record["source"], purpose=record["purpose"], incarnation=incarnation, asked=asked)
-                self._open_in_worker(placed)
+                try:
+                    self._open_in_worker(placed)
+                except BaseException:
+                    super().drop(placed)  # the record stays, so that no other service claims the session meanwhile
+                    raise
                 metrics.SESSIONS_MOVED.inc()
                 self._adopting.discard(name)
                 return

@@ -12,7 +12,7 @@ from helpers.streams import until
 
 from service.capture.media import State
 from service.publish.hub import Hub
-from service.register import OpenElsewhere
+from service.register import NameTaken, OpenElsewhere, Unavailable
 from service.settings import Settings, load_settings
 from service.workers.fleet import Fleet
 from service.workers.leases import NoLeases
@@ -99,6 +99,37 @@ def test_a_service_that_leaves_hands_its_sessions_over(server: RedisServer) -> N
         assert there.get("hall").incarnation == 2
         await asyncio.to_thread(there.close_all)
         for sessions in (here, there):
+            sessions.release()
+
+    with_two_fleets(run, server)
+
+
+def test_a_session_whose_new_worker_does_not_answer_at_first_is_inherited_all_the_same(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(settings: Settings, first: Fleet, second: Fleet) -> None:
+        here, there = shared(settings, first), shared(settings, second)
+        await asyncio.to_thread(here.open, "demo:", "hall")
+        opens, attempts = there._open_in_worker, []
+
+        def second_time(session: RemoteSession) -> None:
+            attempts.append(session)
+            if len(attempts) == 1:
+                raise Unavailable("the worker does not answer")
+            opens(session)
+
+        monkeypatch.setattr(there, "_open_in_worker", second_time)
+        await asyncio.to_thread(here.hand_over)
+        await asyncio.to_thread(until, lambda: [one.name for one in there.own() if one.state == State.LIVE] == ["hall"])
+        assert len(attempts) == 2
+        with pytest.raises(OpenElsewhere, match="'hall' is open;"):  # its own `--source hall=demo:` comes late
+            await asyncio.to_thread(there.open, "demo:", "hall")
+        await asyncio.to_thread(there.close, "hall")
+        assert (await asyncio.to_thread(there.open, "demo:", "hall")).incarnation == 3
+        with pytest.raises(NameTaken):
+            await asyncio.to_thread(there.open, "demo:", "hall")
+        for sessions in (here, there):
+            await asyncio.to_thread(sessions.close_all)
             sessions.release()
 
     with_two_fleets(run, server)
