@@ -103,7 +103,7 @@ class SharedSessions(RemoteSessions):
         incarnation: int | None = None,
         asked: Asked | None = None,
     ) -> RemoteSession:
-        """See `RemoteSessions.place`; raise `OpenElsewhere` for a name that a session of another service has, or had."""
+        """See `RemoteSessions.place`; raise `OpenElsewhere` for a name that another service's session has, or had."""
         session = None
         while session is None:
             chosen = name or self._free_name()

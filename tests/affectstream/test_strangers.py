@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 
 from affectstream import Event, stream
 
-pytestmark = pytest.mark.timeout(300)
-
 PACKAGES = ("affectstream", "engines", "models", "service")  # of the wheel
 NAMES = ("engines", "models", "service")  # that strangers have too
 READY = 60  # s for a server to answer

@@ -51,7 +51,6 @@ def import_small(name: str, folder: Path, networks: Mapping[str, torch.nn.Module
 
 
 @needs_nncf
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_precision_is_built_from_an_empty_cache_and_what_fits_serves(
     name: str, fresh_cache: Path, tmp_path: Path

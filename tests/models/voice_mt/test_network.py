@@ -27,7 +27,6 @@ from service.adapters.voice import network_input, read_trust  # noqa: E402
 
 EMOTIONS = {"ravdess": CLASSES, "nemo": ("neutral", "anger", "fear", "happiness", "sadness", "surprise")}
 SPEAKERS = {"ravdess": [f"ravdess-{k:02}" for k in range(1, 9)], "nemo": [f"nemo-XX{k}" for k in range(4)]}
-pytestmark = pytest.mark.timeout(300)  # training and export on a machine that others share
 
 
 def _voice(pitch: float, seconds: float, seed: int) -> np.ndarray:

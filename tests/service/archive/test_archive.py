@@ -23,8 +23,6 @@ from service.archive.run import run
 from service.archive.task import Reading, Task
 from service.cli import main
 
-pytestmark = pytest.mark.timeout(300)  # processes that load a model, on a machine that does other things too
-
 
 def clips(folder: Path, names: Sequence[str], seconds: float = 0.4) -> Path:
     for name in names:

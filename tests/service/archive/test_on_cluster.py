@@ -13,7 +13,6 @@ from service.cli import main
 pytest.importorskip("ray", reason="needs the extra cluster")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_cluster_reads_one_recording_a_task_and_goes_on_after_one_that_kills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -63,7 +63,6 @@ def test_every_engine_is_measured_beside_eager_torch(
         write_page("perception", report, tmp_path / "perception.md")
 
 
-@pytest.mark.timeout(300)
 def test_sessions_get_their_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     row = bench_predictions.streams("face-mt", "openvino", sessions=3, processes=2, seconds=4.0)
     assert (row["engine"], row["sessions"], row["processes"]) == ("openvino:int8", 3, 2)

@@ -28,7 +28,6 @@ LOST = (
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 def test_nothing_is_lost_under_faults(tmp_path: Path) -> None:
     report = soak(MINUTES, EVERY)

@@ -13,7 +13,6 @@ from service.capture.media import Frame
 from service.cli import main
 
 
-@pytest.mark.timeout(300)
 def test_six_clips_become_tidy_tables_a_dictionary_and_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,6 @@ from websockets.sync.client import ClientConnection
 from service.bench.ray_nodes import RayCluster, ray_cluster
 
 pytest.importorskip("ray", reason="needs pip install 'affectstream[cluster]'")
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")

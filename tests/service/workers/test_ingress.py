@@ -24,7 +24,6 @@ from redis import Redis
 from service.bench.ray_nodes import RayCluster, ray_cluster
 
 pytest.importorskip("ray", reason="needs pip install 'affectstream[cluster]'")
-pytestmark = pytest.mark.timeout(240)
 
 
 class Front:

@@ -16,7 +16,6 @@ KEY = "key"
 BEATS = 8  # two a second, which is longer than the program needs to end
 
 
-@pytest.mark.timeout(120)
 def test_a_program_whose_actor_has_ended_says_so_and_serves_until_its_line_is_closed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -13,7 +13,6 @@ from helpers.streams import first, listen, until
 from service.bench.ray_nodes import RayCluster, ray_cluster
 
 pytest.importorskip("ray", reason="needs pip install 'affectstream[cluster]'")
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
