@@ -25,10 +25,10 @@ def first(stream: ClientConnection, **wanted: Any) -> dict[str, Any]:
     return next(event for event in events(stream) if wanted.items() <= event.items())
 
 
-def until(holds: Callable[[], Any]) -> Any:
-    """Waits until `holds` returns something true, and returns it."""
+def until(holds: Callable[[], Any], **wanted: Any) -> Any:
+    """Waits until `holds` returns something true, or with `wanted` an object with these values, and returns it."""
     deadline = time.monotonic() + PATIENCE
-    while not (found := holds()):
-        assert time.monotonic() < deadline
+    while not (found := holds()) or not wanted.items() <= dict(found if wanted else {}).items():
+        assert time.monotonic() < deadline, f"still {found!r} after {PATIENCE:g} s"
         time.sleep(0.05)
     return found

@@ -89,7 +89,7 @@ def test_the_configuration_is_in_a_file_without_secrets(front: Front) -> None:
 
 
 def test_every_front_end_serves_every_session(front: Front, client: httpx.Client) -> None:
-    until(lambda: client.get("/v1/sessions/hall").json()["state"] == "live")
+    until(lambda: client.get("/v1/sessions/hall").json(), state="live")
     assert client.post("/v1/sessions", json={"source": "demo:", "name": "desk"}).status_code == 201
     answers = [client.get("/v1/sessions/desk", headers={"connection": "close"}) for _ in range(12)]
     assert {answer.status_code for answer in answers} == {200}
@@ -114,8 +114,7 @@ def test_a_whip_peer_is_answered_through_the_proxy_and_sends_past_it(front: Fron
         answer = await asyncio.to_thread(lambda: client.post("/whip/phone", content=offer, headers=headers))
         assert answer.status_code == 201, answer.text
         await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
-        state = lambda: client.get("/v1/sessions/phone").json()["state"]  # noqa: E731
-        await asyncio.to_thread(until, lambda: state() == "live")
+        await asyncio.to_thread(until, lambda: client.get("/v1/sessions/phone").json(), state="live")
         ended = await asyncio.to_thread(lambda: client.delete(answer.headers["location"]))
         assert ended.status_code == 200
         await connection.close()
@@ -131,10 +130,10 @@ def test_a_front_end_that_is_killed_takes_no_session_along(front: Front, client:
             found = {}
         return found
 
-    until(lambda: session().get("state") == "live")
-    before = until(lambda: session().get("incarnation"))
+    before = until(session, state="live")["incarnation"]
     front.owner_of("hall").kill()
-    until(lambda: session().get("incarnation", 0) > before and session().get("state") == "live")
+    until(lambda: session().get("incarnation", 0) > before)
+    until(session, state="live")
     until(lambda: len(front.replicas()) == 2)  # Serve has started another one
 
 
