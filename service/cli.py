@@ -63,10 +63,10 @@ def _serve(args: argparse.Namespace) -> int:
     from service.serve import serve
     from service.settings import read_settings
 
-    loaded = read_settings(args.config, _settings_of(args))
-    logs.set_form(loaded.settings.log_format)
-    loaded.warn()
-    code = serve(loaded.settings)
+    resolved = read_settings(args.config, _settings_of(args))
+    logs.set_form(resolved.settings.log_format)
+    resolved.warn()
+    code = serve(resolved.settings)
     # Sessions and sinks have ended. An ordinary exit of an interpreter with so many libraries would take up to two
     # seconds more and change nothing.
     logging.shutdown()

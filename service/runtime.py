@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from engines import weights
 from engines.cores import usable_cores
 from engines.engine import Arrays
-from engines.load import ON_GPU, Loaded, load, weights_of
+from engines.load import ON_GPU, LoadedEngine, load, weights_of
 from engines.openvino import threads_for
 from models.errors import UserError
 from service import metrics
@@ -119,7 +119,7 @@ class Runtime:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedEngine,
         networks: Networks,
         options: RuntimeOptions | None = None,
         *,
@@ -168,7 +168,7 @@ class Runtime:
         self._scheduler.start()
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedEngine:
         """Return the engine that runs, or that ran last, and its weights."""
         return self._standby.loaded
 
@@ -260,13 +260,13 @@ class Runtime:
         if self._perception is not None:
             self._perception.close(CLOSE_TIMEOUT)
 
-    def _run(self, model: str, loaded: Loaded, reload: Reload, rate: float) -> Standby:
+    def _run(self, model: str, loaded: LoadedEngine, reload: Reload, rate: float) -> Standby:
         """Run the requests for `model` on this engine, and on the next one where it fails; metrics say which.
 
         `rate` is the number of answers a second that a session wants.
         """
 
-        def use(loaded: Loaded) -> None:
+        def use(loaded: LoadedEngine) -> None:
             # The small network waits for other sessions' faces, because a batch of four costs half as much per face. A
             # large one is busy for so long that batches grow by themselves, and readings of voices seldom coincide.
             self._scheduler.register(model, loaded.engine, rate=rate, alone=model != DEFAULT_MODEL, failed=failed)
@@ -276,7 +276,7 @@ class Runtime:
             report(standby.loaded, 0)
             standby.failed(why)
 
-        def report(loaded: Loaded, runs: int) -> None:
+        def report(loaded: LoadedEngine, runs: int) -> None:
             engine = loaded.engine
             metrics.ENGINE_INFO.labels(model, loaded.weights.version, engine.name, engine.precision).set(runs)
 
@@ -391,7 +391,7 @@ def _compiler(options: RuntimeOptions) -> Reload:
     threads = threads_for(len(usable_cores()), options.sessions, heavy=not served_row(model).waits)
     probe = probe_of(model, samples=PROBE_SAMPLES)
 
-    def compiled(name: str) -> Loaded:
+    def compiled(name: str) -> LoadedEngine:
         if model == multiterm.MODEL:  # several networks and sixty boosters, not one file that engines compile
             return multiterm.load(name, untrained=untrained)
         return load(model, name, probe=probe, threads=threads, untrained=untrained)
@@ -399,7 +399,7 @@ def _compiler(options: RuntimeOptions) -> Reload:
     return compiled
 
 
-def _sound(options: RuntimeOptions, loaded: Loaded) -> SoundBranch | None:
+def _sound(options: RuntimeOptions, loaded: LoadedEngine) -> SoundBranch | None:
     return load_sound_branch(loaded) if options.voice and options.model == DEFAULT_MODEL else None
 
 

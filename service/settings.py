@@ -253,8 +253,8 @@ class Settings(BaseSettings):
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """Hold settings, and for each that is not a default where its value came from."""
+class ResolvedSettings:
+    """Hold the settings, and where the value of each that is not a default came from."""
 
     settings: Settings
     origins: Mapping[str, str]  # an option, a variable or the path of the settings file, by the setting's name
@@ -273,12 +273,12 @@ def load_settings(config: Path | None = None, **options: Any) -> Settings:
     Raise `UserError` with one sentence for the first bad value, for a variable that looks like a misspelt one, and for
     a settings file (`service.config_file.read_config`) that cannot be used.
     """
-    loaded = read_settings(config, options)
-    loaded.warn()
-    return loaded.settings
+    resolved = read_settings(config, options)
+    resolved.warn()
+    return resolved.settings
 
 
-def read_settings(config: Path | None, options: Mapping[str, Any]) -> Loaded:
+def read_settings(config: Path | None, options: Mapping[str, Any]) -> ResolvedSettings:
     """Return settings as `load_settings` does, with where each came from; log nothing."""
     unknown = _check_names(os.environ)
     file = read_config(config, Settings.model_fields)
@@ -293,7 +293,7 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> Loaded:
                 given[weaker] = Settings.model_fields[weaker].default
                 del origins[weaker]
     try:
-        return Loaded(_with_file(file)(**given), origins, file, unknown)
+        return ResolvedSettings(_with_file(file)(**given), origins, file, unknown)
     except ValidationError as error:
         raise UserError(_sentence(error, origins, file)) from None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from engines.engine import Arrays
 from engines.errors import WeightsError
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from engines.openvino import core
 from models.labels import EXPRESSIONS
 from service.adapters import openface
@@ -49,7 +49,7 @@ def read_names(path: Path) -> Names:
 class FaceMT:
     """Read each face from its own crop; keep state only for OpenFace's intensities, where they were imported."""
 
-    def __init__(self, loaded: Loaded, options: ModelOptions | None = None) -> None:
+    def __init__(self, loaded: LoadedEngine, options: ModelOptions | None = None) -> None:
         """Read the outputs' names from the weight file; none of the `options` concerns this model."""
         self._names = read_names(loaded.weights.location)
         self._beside = openface.imported()

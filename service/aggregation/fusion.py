@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from engines.errors import UserError, WeightsError
-from engines.load import Loaded, load
+from engines.load import LoadedEngine, load
 from models.labels import EXPRESSIONS
 from service.adapters.adapter import Estimate
 from service.adapters.voice import HOLD, MODEL, Infer, Trust, Voice, VoiceReader, read_trust
@@ -142,7 +142,7 @@ def _std(face: Estimate, column: int) -> float | None:
     return None if face.std is None else face.std[column]
 
 
-def load_voice(engine: str = ENGINE) -> Loaded:
+def load_voice(engine: str = ENGINE) -> LoadedEngine:
     """Return the compiled voice network. Raise `EngineError` or `WeightsError`."""
     return load(MODEL, engine, threads=1)
 
@@ -158,17 +158,17 @@ class SoundBranch:
         reload: Compiles an engine of the voice network by its name.
     """
 
-    loaded: Loaded
+    loaded: LoadedEngine
     of_face: Trust
     of_voice: Trust
-    reload: Callable[[str], Loaded] = load_voice
+    reload: Callable[[str], LoadedEngine] = load_voice
 
     def fusion(self, infer: Infer, weight: float = 1.0) -> Fusion:
         """Return the fusion of a new session, whose readings come by `infer`; `weight` as in `Fusion`."""
         return Fusion(VoiceReader(infer), self.of_face, self.of_voice, weight)
 
 
-def load_sound_branch(face: Loaded) -> SoundBranch | None:
+def load_sound_branch(face: LoadedEngine) -> SoundBranch | None:
     """Return the sound branch that goes with this face network.
 
     Return None, with the reason in the log, where its file is missing, altered or without validation scores;

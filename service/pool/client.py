@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from engines.weights import verified
 from models.errors import UserError
 from service import metrics
 from service.cluster import NAMESPACE, check_guarded, connect
 from service.inference.queue import Pending, Request, Superseded
 from service.inference.scheduler import DROP_AFTER, HUNG_AFTER
-from service.pool.messages import Answer, Asked, Facts, PoolStatus, Spec
+from service.pool.messages import Answer, Facts, PoolRequest, PoolStatus, Spec
 from service.pool.options import PoolOptions
 from service.pool.pictures import FORGET, Packed, Sent
 from service.pool.routing import Routes
@@ -66,10 +66,10 @@ class PooledSoundEngine(PooledEngine):
         self.kept = kept
 
 
-def described(facts: Facts) -> Loaded:
+def described(facts: Facts) -> LoadedEngine:
     """Return a description of the pool's engine and its weights, for adapters and events."""
     engine = PooledEngine(facts) if facts.kept is None else PooledSoundEngine(facts, facts.kept)
-    return Loaded(engine, facts.weights, facts.figures)
+    return LoadedEngine(engine, facts.weights, facts.figures)
 
 
 @dataclass(eq=False, slots=True)
@@ -120,7 +120,7 @@ class Pool:
         self._heard = time.monotonic()  # s, when the supervisor answered last
         self._status = PoolStatus()  # the newest
         self._closing = threading.Event()
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedEngine | None = None
         self._problem: str | None = None
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
@@ -150,7 +150,7 @@ class Pool:
             thread.start()
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedEngine:
         """Return the engine and the weights of the pool."""
         assert self._loaded is not None  # after `open`
         return self._loaded
@@ -245,7 +245,7 @@ class Pool:
     def _send(self, call: _Call) -> None:
         now = time.monotonic()
         asked = [
-            Asked(f"{self._service}/{r.session}", self._packed(call.replica, r), now - r.arrived, r.patient)
+            PoolRequest(f"{self._service}/{r.session}", self._packed(call.replica, r), now - r.arrived, r.patient)
             for r in call.requests
         ]
         try:
