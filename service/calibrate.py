@@ -26,7 +26,8 @@ from service.perception.perceive import Perception
 from service.pipeline import Pipeline
 from service.settings import DEFAULT_MODEL
 
-SAMPLES = 48
+SAMPLES = 48  # rows that are recorded from the demo where no number is given
+START_SAMPLES = 16  # rows that a reduced precision is compared on when a machine first has it
 FROM_VIDEOS = 300  # samples at most; a minute of them
 PERIOD = 0.2  # s between two samples of a source
 _LONGEST = 60.0  # s of a source that are read for its share of the samples

@@ -16,11 +16,7 @@ from typing import Any
 
 from affectstream import __version__
 from engines.errors import UserError
-from service import cli_cluster, cli_studies, cli_training, logs
-
-EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
+from service import cli_cluster, cli_studies, cli_training, exit_codes, logs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(args.run(args) or 0)
     except UserError as error:
         logs.say(str(error))
-        return EXIT_BAD_INPUT
+        return exit_codes.BAD_INPUT
     except KeyboardInterrupt:
         logs.say("interrupted")
-        return 0 if args.command == "serve" else EXIT_INTERRUPTED
+        return 0 if args.command == "serve" else exit_codes.INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -228,7 +224,7 @@ def _report_missing(sentences: Iterable[str]) -> int:
     code = 0
     for sentence in sentences:
         print(f"affectstream: {sentence}", file=sys.stderr)
-        code = EXIT_MISSING
+        code = exit_codes.MISSING
     return code
 
 

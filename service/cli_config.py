@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.redact import redact, redact_text
+from service.redact import MASK, redact, redact_text
 from service.settings import Settings, is_secret, read_settings
-
-_MASK = "***"
 
 
 def check(config: Path | None, options: Mapping[str, Any]) -> str:
@@ -46,7 +44,7 @@ def _shown(name: str, value: object) -> str:
     if value is None or value in ([], ""):
         return ""
     if is_secret(name):
-        return _MASK
+        return MASK
     if isinstance(value, list):
         return ", ".join(redact(str(one)) for one in value)
     if isinstance(value, bool):

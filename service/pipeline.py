@@ -15,7 +15,7 @@ from typing import Any
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
-from service.adapters.adapter import Adapter, Estimate
+from service.adapters.adapter import Adapter, Estimate, Infer
 from service.aggregation.aggregate import Aggregator
 from service.aggregation.fusion import Fusion
 from service.aggregation.gaze import ReadGaze
@@ -38,7 +38,6 @@ _PERCEPTION, _INFERENCE, _AGGREGATION = map(metrics.STAGE_SECONDS.labels, ("perc
 _EVENTS = metrics.FRAMES.labels("event")
 _ROUNDING = 1e-6  # s; a time that is a whole number of samples but for rounding must not wait for one more
 
-Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
 Submit = Callable[[Arrays], Pending]  # inputs -> outputs to come
 
 

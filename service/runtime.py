@@ -21,7 +21,7 @@ from service.adapters.registry import make_adapter, rate_of, served_row
 from service.adapters.voice import MODEL as VOICE
 from service.adapters.voice import PERIOD
 from service.aggregation.fusion import Fusion, SoundBranch, load_sound_branch
-from service.calibrate import probe_of
+from service.calibrate import START_SAMPLES, probe_of
 from service.capture.media import Frame
 from service.fair_semaphore import FairSemaphore
 from service.inference import gpu_perception
@@ -48,7 +48,6 @@ ANSWER_WITHIN = 1.0  # s that a live event waits for the engine; after that it r
 MAX_WAIT = 0.02  # s that a batch waits for other sessions on a busy CPU; half of a frame's 33 ms is left to read it
 CLOSE_TIMEOUT = 0.5  # s; requests that still wait after it belong to an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
-PROBE_SAMPLES = 16  # rows that a reduced precision is compared on at its first start; `engines build` takes more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,7 +388,7 @@ def _compiler(options: RuntimeOptions) -> Reload:
     """Return what compiles and compares an engine of the model by the engine's name."""
     model, untrained = options.model, options.untrained
     threads = threads_for(len(usable_cores()), options.sessions, heavy=not served_row(model).waits)
-    probe = probe_of(model, samples=PROBE_SAMPLES)
+    probe = probe_of(model, samples=START_SAMPLES)
 
     def compiled(name: str) -> LoadedEngine:
         if model == multiterm.MODEL:  # several networks and sixty boosters, not one file that engines compile

@@ -175,15 +175,10 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("token", mode="before")
-    @classmethod
-    def _no_empty_token(cls, value: object) -> object:
-        """Return None for an empty token, such as that of an empty variable, which would let everybody in."""
-        return (value.strip() or None) if isinstance(value, str) else value
-
-    @field_validator("purpose", "contact", mode="before")
+    @field_validator("token", "purpose", "contact", mode="before")
     @classmethod
     def _no_empty_text(cls, value: object) -> object:
+        """Return None for an empty text, such as that of an empty variable; an empty token would let everybody in."""
         return (value.strip() or None) if isinstance(value, str) else value
 
     @field_validator("purpose")

@@ -11,7 +11,7 @@ import numpy as np
 from engines.engine import Arrays
 from engines.errors import WeightsError
 from engines.load import LoadedEngine
-from engines.openvino import core
+from engines.openvino import metadata
 from models.labels import EXPRESSIONS
 from service.adapters import openface
 from service.adapters.adapter import Estimate
@@ -20,7 +20,6 @@ from service.perception.face import Face
 from service.perception.mel import MelStream
 
 MODEL = "face-mt"  # for --model
-_METADATA = "framework"  # where OpenVINO keeps an ONNX file's metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Names:
 def read_names(path: Path) -> Names:
     """Return the names in the ONNX file. Raise `WeightsError` if it has none or its first seven differ from ours."""
     try:
-        info = core().read_model(path).get_rt_info([_METADATA])
+        info = metadata(path)
         names = Names(*(tuple(json.loads(str(info[key]))) for key in ("expressions", "aus")))
     except (RuntimeError, KeyError, ValueError) as e:
         raise WeightsError(

@@ -28,7 +28,7 @@ from service.adapters.options import ModelOptions
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
-MODEL = "multiterm"  # for --model
+MODEL = boosted.MODEL
 ENGINE = row(MODEL).engine
 RATE = float(FPS)  # of the features
 

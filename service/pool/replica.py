@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PROBE_SAMPLES = 16  # rows that a reduced precision is compared on when a node first has it
-
 
 class Replica:
     """Run requests on one engine. Ray calls its methods in one event loop, so that none waits for another."""
@@ -163,11 +161,11 @@ def compiled(spec: Spec, content: bytes) -> "LoadedEngine":
         )
     # Here, so that an actor answers before the libraries of engines are imported.
     from engines.load import load
-    from service.calibrate import probe_of
+    from service.calibrate import START_SAMPLES, probe_of
 
     file = _written(spec, content)
     reference = replace(spec.weights, sources=(Source(path=str(file)),))
-    probe = probe_of(spec.model, samples=PROBE_SAMPLES)
+    probe = probe_of(spec.model, samples=START_SAMPLES)
     return load(spec.model, spec.engine, probe=probe, threads=max(1, int(spec.cpus)), reference=reference)
 
 
