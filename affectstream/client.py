@@ -88,13 +88,25 @@ async def stream(
             code, why = None, str(error) or type(error).__name__
         if code == SESSION_CLOSED and session is not None:
             return
-        if not wait and code == UNKNOWN_SESSION:
-            raise Refused(why)
-        if not wait and code is None:
-            raise Refused(f"no service answers at {url} ({why}); is it running, and is this its address?")
-        if code == POLICY:
-            raise Refused(why or "the server refuses this client")
+        _check_worth_waiting(code, why, url, wait=wait)
         await _pause(pauses, why or "the connection was closed")
+
+
+def _check_worth_waiting(code: int | None, why: str | None, url: str, *, wait: bool) -> None:
+    """Raise `Refused` if another attempt would not help after a connection that ended.
+
+    Args:
+        code: The WebSocket's close code; None if there was no connection, or it was lost.
+        why: What the server or the system says about it, if anything.
+        url: Address of the service.
+        wait: Whether a service or session that is not there yet is waited for.
+    """
+    if not wait and code == UNKNOWN_SESSION:
+        raise Refused(why)
+    if not wait and code is None:
+        raise Refused(f"no service answers at {url} ({why}); is it running, and is this its address?")
+    if code == POLICY:
+        raise Refused(why or "the server refuses this client")
 
 
 async def redis_stream(

@@ -16,7 +16,7 @@ from engines.papers import imported
 from engines.probe import probe as default_probe
 from engines.quantize import Scheme
 from engines.split import SplitEngine
-from engines.verify import AT_ONCE, Figures, compare
+from engines.verify import AT_ONCE, Comparison, compare
 from models import registry
 
 log = logging.getLogger(__name__)
@@ -56,15 +56,15 @@ ON_GPU = tuple(name for name in BACKENDS if name != REFERENCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedEngine:
     """Hold an engine that may serve, its weights, and how it compares with its reference (None for the reference)."""
 
     engine: Engine
     weights: weights.Weights
-    figures: Figures | None
+    figures: Comparison | None
 
 
-Probe = Callable[[Loaded], Arrays]  # takes the float32 reference and gives inputs for it, by name, batch first
+Probe = Callable[[LoadedEngine], Arrays]  # takes the float32 reference and gives inputs for it, by name, batch first
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Yardstick:
         """Return the probe's inputs by name, of one batch size. Raise `EngineError` if the file does not take them."""
         if self._probe is None:
             return default_probe(self.truth.inputs, self.truth.types)
-        inputs = self._probe(Loaded(self.truth, self.reference, None))
+        inputs = self._probe(LoadedEngine(self.truth, self.reference, None))
         self.truth.rows(inputs)
         return inputs
 
@@ -142,7 +142,7 @@ def load(
     streams: int = 1,
     untrained: bool = False,
     reference: weights.Weights | None = None,
-) -> Loaded:
+) -> LoadedEngine:
     """Return an engine for `model`, compiled and compared with its reference.
 
     `engine` is BACKEND[:PRECISION]. Its outputs are compared with those of the float32 file on the inputs that `probe`
@@ -161,7 +161,7 @@ def load(
             figures = None if candidate.is_reference else _known(candidate, yardstick).figures
             if figures is None or figures.excess is None:
                 opened = BACKENDS[candidate.backend].open(candidate.entry, candidate.precision, threads, streams)
-                return Loaded(opened, candidate.entry, figures)
+                return LoadedEngine(opened, candidate.entry, figures)
             why = figures.excess
         except EngineError as error:
             if candidate is candidates[-1]:
@@ -209,7 +209,7 @@ def build(
     return _compared(_Candidate(backend, entry, precision), yardstick)
 
 
-def prepared(yardstick: Yardstick, precision: str) -> tuple[weights.Weights, Figures]:
+def prepared(yardstick: Yardstick, precision: str) -> tuple[weights.Weights, Comparison]:
     """Return OpenVINO's file for a precision and how it compares, from an earlier comparison where there was one.
 
     An 8-bit file that is missing is quantised. Raise `EngineError` if that fails or the result is beyond the limits.
@@ -390,7 +390,7 @@ def _key(candidate: _Candidate, yardstick: Yardstick) -> str:
     return records.key(candidate.entry, yardstick.reference, candidate.precision, _runtime(candidate.backend))
 
 
-def _keep(candidate: _Candidate, yardstick: Yardstick, figures: Figures) -> records.Record:
+def _keep(candidate: _Candidate, yardstick: Yardstick, figures: Comparison) -> records.Record:
     """Keep the figures of the engine in the cache and return their record."""
     runtime = _runtime(candidate.backend)
     return records.keep(_key(candidate, yardstick), candidate.entry, candidate.precision, runtime, figures)

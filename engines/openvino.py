@@ -45,6 +45,12 @@ def core() -> ov.Core:
     return ov.Core()
 
 
+def metadata(path: Path) -> Mapping[str, ov.OVAny]:
+    """Return the metadata of an ONNX file by key. Raise `RuntimeError` if it cannot be read, or has none."""
+    info: Mapping[str, ov.OVAny] = core().read_model(path).get_rt_info(["framework"])  # where OpenVINO keeps it
+    return info
+
+
 def capabilities() -> tuple[str, ...]:
     """Return what this CPU computes natively, such as ("FP32", "BF16", "INT8")."""
     return tuple(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))

@@ -24,7 +24,7 @@ from engines import weights
 from engines.cache import cache_dir
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.verify import Figures
+from engines.verify import Comparison
 from engines.weights import Source, Weights
 from models.files import sha256
 
@@ -48,7 +48,7 @@ class Quantised:
     """Hold the result of `build`: the file (None if no attempt was within the limits), figures and layers left out."""
 
     weights: Weights | None
-    figures: Figures
+    figures: Comparison
     left_out: str
 
 
@@ -73,7 +73,7 @@ def was_built(source: Weights, scheme: Scheme = Scheme.ANYWHERE) -> bool:
 
 
 def build(
-    source: Weights, samples: Arrays, judge: Callable[[Path], Figures], scheme: Scheme = Scheme.ANYWHERE
+    source: Weights, samples: Arrays, judge: Callable[[Path], Comparison], scheme: Scheme = Scheme.ANYWHERE
 ) -> Quantised:
     """Quantise `source`, with ranges taken from `samples` (by name, batch first), and keep the file if it is fit.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engines import verify
 from engines.cache import cache_dir
-from engines.verify import Figures
+from engines.verify import Comparison
 from engines.weights import Weights
 from models.files import write_text
 
@@ -47,7 +47,7 @@ class Record:
     version: str  # of the backend
     device: str
     precision: str
-    figures: Figures
+    figures: Comparison
     built: float  # Unix seconds
 
     @property
@@ -92,7 +92,7 @@ def everything() -> list[Record]:
     return sorted(found, key=lambda record: (record.model, record.precision, record.built))
 
 
-def keep(of: str, entry: Weights, precision: str, runtime: Runtime, figures: Figures) -> Record:
+def keep(of: str, entry: Weights, precision: str, runtime: Runtime, figures: Comparison) -> Record:
     """Write a record and return it. Where the cache cannot be written, the next start compares again."""
     record = Record(
         entry.model, entry.version or entry.name, runtime.backend, runtime.version, runtime.device, precision, figures,
@@ -114,6 +114,6 @@ def _read(file: Path) -> Record | None:
     """Return the record in a file, or None if it cannot be read."""
     try:
         fields = json.loads(file.read_text("utf-8"))
-        return Record(**{**fields, "figures": Figures(**fields["figures"])})
+        return Record(**{**fields, "figures": Comparison(**fields["figures"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -29,7 +29,7 @@ _MIN_STD = 0.02  # standard deviation of the reference below which a concordance
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Comparison:
     """Hold how far an engine is from its reference on so many `samples`; `excess` names the broken limits, or None."""
 
     samples: int
@@ -42,7 +42,7 @@ class Figures:
 
 def compare(
     reference: Engine, candidate: Engine, probe: Mapping[str, NDArray[np.generic]], batch: int = AT_ONCE
-) -> Figures:
+) -> Comparison:
     """Return the figures of `candidate` against `reference` on the inputs `probe` (by name, batch along axis 0).
 
     The candidate is given `batch` rows at a time. Raise `EngineError` where an output holds NaN or Inf.
@@ -95,7 +95,7 @@ def compare(
                 MAX_RELATIVE_ERROR,
                 at_least=False,
             )
-    return Figures(samples, values, "; ".join(broken) or None)
+    return Comparison(samples, values, "; ".join(broken) or None)
 
 
 def _outputs(engine: Engine, probe: Mapping[str, NDArray[np.generic]], batch: int) -> Arrays:

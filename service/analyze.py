@@ -3,8 +3,9 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,82 +121,176 @@ def analyze(
         UserError: `source` cannot be read, `out` cannot be written, `span` holds nothing of the recording, or a marker
             lies outside of it.
     """
+    stop = threading.Event()
+    given = _open_input(
+        runtime, source, stop, fps=fps, realtime=realtime, span=span, markers=markers, neutral=neutral, form=form
+    )
+    tally = _Tally(given, span)
+    facts = partial(tally.facts, about or {})
+    making = Making(facts if about is not None else dict, columns)
+    bar = _progress_bar(given, quiet=quiet)
+    with StandardOutput() if out == STANDARD_OUTPUT else open_export(out, making, form) as export, bar:
+        try:
+            for event in tally.kept(given.events):
+                export.write(event.data_with_landmarks if export.landmarks else event.data)
+                if listener is not None:
+                    listener(event)
+                tally.add(event)
+                bar.update(tally.progress - bar.n)
+        except KeyboardInterrupt:
+            stop.set()
+            tally.interrupt()
+        tally.end(source)
+    if about is not None and out != STANDARD_OUTPUT:
+        write_sidecar(out, facts())
+    return Outcome(out, tally.written, tally.with_face, tally.details, tally.ending, tally.seconds or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """Hold what is analysed.
+
+    Attributes:
+        events: The events, each made when it is asked for.
+        total: Length in `unit`; 0 if it is not known.
+        unit: "s" or "picture".
+        pictures: The pictures; None for a recording.
+        source: The recording; None for pictures.
+        markers: The markers within the part that is read, by time.
+    """
+
+    events: Iterator[Event]
+    total: float
+    unit: str
+    pictures: Pictures | None = None
+    source: Source | None = None
+    markers: Sequence[Marker] = ()
+
+
+def _open_input(
+    runtime: Runtime,
+    source: str,
+    stop: threading.Event,
+    *,
+    fps: float | None,
+    realtime: bool,
+    span: Span,
+    markers: Sequence[Marker],
+    neutral: float | None,
+    form: str | None,
+) -> _Input:
+    """Return what is to be analysed; its events end soon after `stop` is set. See `analyze` for all other arguments.
+
+    Raise `UserError` for an input that cannot be opened, and for an option that it does not allow.
+    """
     if fps is not None and not 0 < fps < math.inf:
         raise UserError(f"--fps {fps:g} is not a number above 0; give frames per second, such as 5")
     pictures = pictures_in(Path(source)) if "://" not in source else None
-    stop = threading.Event()
-    opened: Source | None = None
-    inside: list[Marker] = []
     if pictures is not None:
-        if form is not None and by_name(form).timed:
-            raise UserError(f"{printable(source)}: pictures have no clock; --format {form} is for recordings")
-        if markers or neutral is not None or not span.whole:
-            raise UserError(
-                f"{printable(source)}: pictures have no clock; --markers, --neutral, --start and --end are for "
-                "recordings"
-            )
-        events, total, unit = events_of_pictures(runtime, pictures.paths), float(len(pictures.paths)), "picture"
-    else:
-        opened = open_source(source, realtime=realtime)
-        inside = sorted(marker for marker in markers if span.has(marker.t))
-        events, unit = events_of_recording(
-            runtime, opened, fps=fps, span=span, markers=inside, neutral=neutral, stop=stop
-        ), "s"  # fmt: skip
-        total = _check_length(printable(source), getattr(opened, "duration", None), span, markers, neutral)
-    written = with_face = failed = marked = 0
-    last: float | None = None  # s, of the newest event
-    details: list[str] = []
-    baselines: dict[str, Mapping[str, Any]] = {}  # by track
-    step: Mapping[str, Any] | None = None  # the newest of the neutral step
-    ending: Ending = "complete"
-    bar = tqdm(
+        _check_no_times(source, form, timed=bool(markers) or neutral is not None or not span.whole)
+        total = float(len(pictures.paths))
+        return _Input(events_of_pictures(runtime, pictures.paths), total, "picture", pictures=pictures)
+    opened = open_source(source, realtime=realtime)
+    inside = sorted(marker for marker in markers if span.has(marker.t))
+    events = events_of_recording(runtime, opened, fps=fps, span=span, markers=inside, neutral=neutral, stop=stop)
+    total = _check_length(printable(source), getattr(opened, "duration", None), span, markers, neutral)
+    return _Input(events, total, "s", source=opened, markers=inside)
+
+
+def _check_no_times(source: str, form: str | None, *, timed: bool) -> None:
+    """Raise `UserError` for a format or an option (`timed`) that needs a clock, which pictures do not have."""
+    if form is not None and by_name(form).timed:
+        raise UserError(f"{printable(source)}: pictures have no clock; --format {form} is for recordings")
+    if timed:
+        raise UserError(
+            f"{printable(source)}: pictures have no clock; --markers, --neutral, --start and --end are for recordings"
+        )
+
+
+def _progress_bar(given: _Input, *, quiet: bool) -> tqdm:
+    """Return a progress bar of seconds or pictures, which shows nothing if `quiet`, or where there is no terminal."""
+    total, unit = given.total, given.unit
+    return tqdm(
         total=total or None, unit=unit, disable=None if not quiet else True,
         bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} {unit} [{elapsed}<{remaining}]" if total else None,
     )  # fmt: skip
 
-    def facts() -> dict[str, Any]:
-        """Return what made the result and what came of it."""
-        length = last - span.start if last is not None and pictures is None else None
-        result = {"ending": ending, "events": written, "with_face": with_face, "seconds": length, "details": details,
-                  "neutral": step, "baselines": baselines}  # fmt: skip
-        return {**(about or {}), "result": result}
 
-    making = Making(facts if about is not None else dict, columns)
-    with StandardOutput() if out == STANDARD_OUTPUT else open_export(out, making, form) as export, bar:
-        try:
-            for event in events:
-                if event.data["state"] in (State.ENDED, State.FAILED):
-                    details.append(event.data["detail"])
-                    failed += event.data["state"] == State.FAILED
-                is_marker = event.kind == "marker"
-                if not (event.of_media or is_marker) and pictures is None:
-                    continue
-                export.write(event.data_with_landmarks if export.landmarks else event.data)
-                if listener is not None:
-                    listener(event)
-                marked += is_marker
-                if is_marker:
-                    continue
-                step = event.data.get("neutral") or step
-                baselines |= {str(face["track"]): face["baseline"] for face in event.data["faces"]}
-                written += 1
-                last = event.data["t"]
-                with_face += bool(event.landmarks)
-                bar.update((event.data["t"] - span.start if pictures is None else written) - bar.n)
-        except KeyboardInterrupt:
-            stop.set()
-            ending = "interrupted"
-            details.append(f"interrupted after {written} events; what was done is kept")
-        if last is None and span.start > 0 and ending == "complete":
-            raise UserError(f"{printable(source)}: nothing was read, because it ends before --start {span.start:g}")
-        details += _more_details(getattr(opened, "treatment", ()), pictures, failed, inside[marked:], last)
+class _Tally:
+    """Count what an analysis writes, and gather what its outcome and sidecar say."""
+
+    def __init__(self, given: _Input, span: Span) -> None:
+        """Begin at nothing written of the part `span` of `given`."""
+        self.written = self.with_face = 0
+        self.details: list[str] = []
+        self.ending: Ending = "complete"
+        self._given = given
+        self._span = span
+        self._failed = self._marked = 0
+        self._last: float | None = None  # s, of the newest event
+        self._baselines: dict[str, Mapping[str, Any]] = {}  # by track
+        self._step: Mapping[str, Any] | None = None  # the newest of the neutral step
+
+    @property
+    def seconds(self) -> float | None:
+        """Return the seconds of the recording that were analysed; None for pictures, and before the first event."""
+        return self._last - self._span.start if self._last is not None and self._given.pictures is None else None
+
+    @property
+    def progress(self) -> float:
+        """Return how much was analysed, in the unit of the input."""
+        return self.written if self._given.pictures is not None else self.seconds or 0.0
+
+    def kept(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield the events that are written: those of pictures, sound and markers. Note how the source ended."""
+        for event in events:
+            if event.data["state"] in (State.ENDED, State.FAILED):
+                self.details.append(event.data["detail"])
+                self._failed += event.data["state"] == State.FAILED
+            if event.of_media or event.kind == "marker" or self._given.pictures is not None:
+                yield event
+
+    def add(self, event: Event) -> None:
+        """Count an event that was written."""
+        if event.kind == "marker":
+            self._marked += 1
+            return
+        self._step = event.data.get("neutral") or self._step
+        self._baselines |= {str(face["track"]): face["baseline"] for face in event.data["faces"]}
+        self.written += 1
+        self._last = event.data["t"]
+        self.with_face += bool(event.landmarks)
+
+    def interrupt(self) -> None:
+        """Note that the user ended the analysis."""
+        self.ending = "interrupted"
+        self.details.append(f"interrupted after {self.written} events; what was done is kept")
+
+    def end(self, source: str) -> None:
+        """Add what is known at the end. Raise `UserError` if the recording ended before the part that was wanted."""
+        given, failed = self._given, self._failed
+        if self._last is None and self._span.start > 0 and self.ending == "complete":
+            raise UserError(
+                f"{printable(source)}: nothing was read, because it ends before --start {self._span.start:g}"
+            )
+        treatment = getattr(given.source, "treatment", ())
+        self.details += _more_details(treatment, given.pictures, failed, given.markers[self._marked :], self._last)
         # One unreadable picture among others is reported, but the folder was analysed.
-        if ending == "complete" and failed and (pictures is None or failed == len(pictures.paths)):
-            ending = "failed"
-    if about is not None and out != STANDARD_OUTPUT:
-        write_sidecar(out, facts())
-    seconds = last - span.start if last is not None and pictures is None else 0.0
-    return Outcome(out, written, with_face, details, ending, seconds)
+        if self.ending == "complete" and failed and (given.pictures is None or failed == len(given.pictures.paths)):
+            self.ending = "failed"
+
+    def facts(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what made the result (`about`) and what came of it so far."""
+        result = {
+            "ending": self.ending,
+            "events": self.written,
+            "with_face": self.with_face,
+            "seconds": self.seconds,
+            "details": self.details,
+            "neutral": self._step,
+            "baselines": self._baselines,
+        }
+        return {**about, "result": result}
 
 
 def _check_length(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Arrays
-from engines.load import Loaded, Probe
+from engines.load import LoadedEngine, Probe
 from models.errors import UserError
 from models.registry import served
 from models.voice_mt.baseline import ROWS
@@ -26,7 +26,8 @@ from service.perception.perceive import Perception
 from service.pipeline import Pipeline
 from service.settings import DEFAULT_MODEL
 
-SAMPLES = 48
+SAMPLES = 48  # rows that are recorded from the demo where no number is given
+START_SAMPLES = 16  # rows that a reduced precision is compared on when a machine first has it
 FROM_VIDEOS = 300  # samples at most; a minute of them
 PERIOD = 0.2  # s between two samples of a source
 _LONGEST = 60.0  # s of a source that are read for its share of the samples
@@ -82,7 +83,7 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
     chosen = [(f"file:{video}", _PLAIN) for video in videos] or [("demo:", variation) for variation in _DEMO]
     samples = samples or (FROM_VIDEOS if videos else SAMPLES)
 
-    def probe(reference: Loaded) -> Arrays:
+    def probe(reference: LoadedEngine) -> Arrays:
         networks = Networks()
         share = -(-samples // len(chosen))
         rows = [row for source, how in chosen for row in _recorded(model, reference, networks, source, how, share)]
@@ -92,7 +93,7 @@ def probe_of(model: str, videos: Sequence[Path] = (), samples: int | None = None
 
 
 def _recorded(
-    model: str, reference: Loaded, networks: Networks, source: str, variation: _Variation, count: int
+    model: str, reference: LoadedEngine, networks: Networks, source: str, variation: _Variation, count: int
 ) -> Iterator[Arrays]:
     """Yield up to `count` inputs of one row each; a frame gives one for each of its faces."""
     taken: list[Arrays] = []

@@ -16,11 +16,7 @@ from typing import Any
 
 from affectstream import __version__
 from engines.errors import UserError
-from service import cli_cluster, cli_studies, cli_training, logs
-
-EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
+from service import cli_cluster, cli_studies, cli_training, exit_codes, logs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(args.run(args) or 0)
     except UserError as error:
         logs.say(str(error))
-        return EXIT_BAD_INPUT
+        return exit_codes.BAD_INPUT
     except KeyboardInterrupt:
         logs.say("interrupted")
-        return 0 if args.command == "serve" else EXIT_INTERRUPTED
+        return 0 if args.command == "serve" else exit_codes.INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -63,10 +59,10 @@ def _serve(args: argparse.Namespace) -> int:
     from service.serve import serve
     from service.settings import read_settings
 
-    loaded = read_settings(args.config, _settings_of(args))
-    logs.set_form(loaded.settings.log_format)
-    loaded.warn()
-    code = serve(loaded.settings)
+    resolved = read_settings(args.config, _settings_of(args))
+    logs.set_form(resolved.settings.log_format)
+    resolved.warn()
+    code = serve(resolved.settings)
     # Sessions and sinks have ended. An ordinary exit of an interpreter with so many libraries would take up to two
     # seconds more and change nothing.
     logging.shutdown()
@@ -228,7 +224,7 @@ def _report_missing(sentences: Iterable[str]) -> int:
     code = 0
     for sentence in sentences:
         print(f"affectstream: {sentence}", file=sys.stderr)
-        code = EXIT_MISSING
+        code = exit_codes.MISSING
     return code
 
 
@@ -252,7 +248,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"affectstream {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands)
+    cli_studies.add_commands(commands, _add_model)
+    _add_watch(commands)
+    _add_weights(commands)
+    _add_engines(commands)
+    cli_training.add_commands(commands, _table)
+    cli_cluster.add_commands(commands, _add_model, _table)
+    _add_bench(commands)
+    return parser
 
+
+def _add_serve(commands: Any) -> None:
+    """Add the command that runs the service, and the one that checks or shows its settings."""
     serve = commands.add_parser("serve", help="watch sources and stream events over WebSocket and Redis")
     serve.set_defaults(run=_serve)
     cli_cluster.add_serve_options(serve, _add_model)
@@ -266,8 +274,9 @@ def _parser() -> argparse.ArgumentParser:
     config.set_defaults(run=_config)
     config.add_argument("action", choices=("check", "show"))
 
-    cli_studies.add_commands(commands, _add_model)
 
+def _add_watch(commands: Any) -> None:
+    """Add the command that prints the events of a running service."""
     watch = commands.add_parser("watch", help="print what a running service shows")
     watch.set_defaults(run=_watch, form="text")
     watch.add_argument("url", nargs="?", default="http://127.0.0.1:8000", help="its address (http://127.0.0.1:8000)")
@@ -277,6 +286,9 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", dest="form", action="store_const", const="json", help="whole events, one a line")
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="a row for each face")
 
+
+def _add_weights(commands: Any) -> None:
+    """Add the command for weight files."""
     weights = commands.add_parser("weights", help="list, pull, import or describe weight files")
     weights.set_defaults(run=_weights)
     weights.add_argument("action", choices=("list", "pull", "import", "card"))
@@ -289,6 +301,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     weights.add_argument("--json", action="store_true")
 
+
+def _add_engines(commands: Any) -> None:
+    """Add the command for what runs networks on this machine."""
     engines = commands.add_parser("engines", help="what this machine has to run networks with")
     engines.set_defaults(run=_engines)
     engines.add_argument("action", choices=("doctor", "list", "build", "verify"))
@@ -305,10 +320,9 @@ def _parser() -> argparse.ArgumentParser:
     engines.add_argument("--untrained", action="store_true", help="build: for a system that has no weights")
     engines.add_argument("--json", action="store_true")
 
-    cli_training.add_commands(commands, _table)
 
-    cli_cluster.add_commands(commands, _add_model, _table)
-
+def _add_bench(commands: Any) -> None:
+    """Add the command that measures this machine."""
     bench = commands.add_parser("bench", help="measure this machine")
     bench.set_defaults(run=_bench)
     bench.add_argument("what", choices=("live", "perception", "models", "engines", "streams", "gpu", "cluster", "soak"))
@@ -328,7 +342,6 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--clips", type=int, metavar="N", help="cluster: recordings of the archive (200)")
     bench.add_argument("--out", type=Path, metavar="FILE", help="a page (.md) with its figures as .json beside it")
     bench.add_argument("--json", action="store_true")
-    return parser
 
 
 def _share(text: str) -> float:

@@ -81,6 +81,18 @@ def add_serve_options(parser: argparse.ArgumentParser, add_model: Callable[[argp
     add_model(parser)
     parser.add_argument("--purpose", help="what sessions that read people are for; needed by every source but demo:")
     parser.add_argument("--contact", metavar="TEXT", help="who runs the service, for the people in view (/notice)")
+    _add_event_options(parser)
+    _add_web_options(parser)
+    _add_limit_options(parser)
+    parser.add_argument(
+        "--session-metrics", action=argparse.BooleanOptionalAction, default=None,
+        help="add figures of each session to /metrics, with its name (off)",
+    )  # fmt: skip
+    parser.add_argument("--log-format", choices=("text", "json"), help="form of each line of the log (text)")
+
+
+def _add_event_options(parser: argparse.ArgumentParser) -> None:
+    """Add where events go, where markers come from, and the rules that raise alerts."""
     parser.add_argument("--redis", metavar="URL", help="Redis that stores the events, such as redis://localhost:6379/0")
     parser.add_argument("--redis-file", type=Path, metavar="FILE", help="file that holds the URL")
     parser.add_argument(
@@ -107,6 +119,10 @@ def add_serve_options(parser: argparse.ArgumentParser, add_model: Callable[[argp
         "--rule", action="append", default=[], metavar="RULE",
         help="raises alerts: 'frown: AU04 > 0.7 for 2 s' or 'no_face for 5 s'; may be repeated",
     )  # fmt: skip
+
+
+def _add_web_options(parser: argparse.ArgumentParser) -> None:
+    """Add the address of the server, and who may use it: tokens, certificates, sources and web origins."""
     parser.add_argument("--host", help="address to bind (127.0.0.1); any other needs a token")
     parser.add_argument("--port", type=int, help="TCP port (8000)")
     parser.add_argument("--root-path", metavar="PATH", help="path that a proxy puts this under, such as /affect")
@@ -127,6 +143,10 @@ def add_serve_options(parser: argparse.ArgumentParser, add_model: Callable[[argp
         "--frame-ancestors", metavar="ORIGINS", help="web origins that may show the dashboard in a frame"
     )
     parser.add_argument("--ice-servers", metavar="URLS", help="STUN and TURN servers for WebRTC")
+
+
+def _add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Add how much the service does at once: processes, sessions, bytes, connections, pictures, models and faces."""
     parser.add_argument("--workers", type=int, metavar="N", help="processes that read faces (one a core, as needed)")
     parser.add_argument("--max-sessions", type=int, metavar="N")
     parser.add_argument("--max-subscribers", type=int, metavar="N")
@@ -155,8 +175,3 @@ def add_serve_options(parser: argparse.ArgumentParser, add_model: Callable[[argp
         metavar="MS",
         help="milliseconds that a batch may wait for faces of other sessions (20; GPU 0)",
     )
-    parser.add_argument(
-        "--session-metrics", action=argparse.BooleanOptionalAction, default=None,
-        help="add figures of each session to /metrics, with its name (off)",
-    )  # fmt: skip
-    parser.add_argument("--log-format", choices=("text", "json"), help="form of each line of the log (text)")

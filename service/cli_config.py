@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.redact import redact, redact_text
+from service.redact import MASK, redact, redact_text
 from service.settings import Settings, is_secret, read_settings
-
-_MASK = "***"
 
 
 def check(config: Path | None, options: Mapping[str, Any]) -> str:
@@ -18,25 +16,25 @@ def check(config: Path | None, options: Mapping[str, Any]) -> str:
     from service.serve import check_sources
     from service.web.app import create_app
 
-    loaded = read_settings(config, options)
-    loaded.warn()
-    create_app(loaded.settings)
-    check_sources(loaded.settings)
-    if loaded.file.path is None:
-        return f"the settings can be used: {len(loaded.origins)} are set; there is no settings file"
-    from_file = [*loaded.origins.values()].count(loaded.file.label)
-    return f"the settings can be used: {len(loaded.origins)} are set, {from_file} of them in {loaded.file.label}"
+    resolved = read_settings(config, options)
+    resolved.warn()
+    create_app(resolved.settings)
+    check_sources(resolved.settings)
+    if resolved.file.path is None:
+        return f"the settings can be used: {len(resolved.origins)} are set; there is no settings file"
+    from_file = [*resolved.origins.values()].count(resolved.file.label)
+    return f"the settings can be used: {len(resolved.origins)} are set, {from_file} of them in {resolved.file.label}"
 
 
 def rows(config: Path | None, options: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the settings as rows of name, value and origin; secrets are masked."""
-    loaded = read_settings(config, options)
-    loaded.warn()
+    resolved = read_settings(config, options)
+    resolved.warn()
     return [
         {
             "setting": name,
-            "value": _shown(name, getattr(loaded.settings, name)),
-            "from": loaded.origins.get(name) or loaded.origins.get(f"{name}_file", "default"),
+            "value": _shown(name, getattr(resolved.settings, name)),
+            "from": resolved.origins.get(name) or resolved.origins.get(f"{name}_file", "default"),
         }
         for name in Settings.model_fields
     ]
@@ -46,7 +44,7 @@ def _shown(name: str, value: object) -> str:
     if value is None or value in ([], ""):
         return ""
     if is_secret(name):
-        return _MASK
+        return MASK
     if isinstance(value, list):
         return ", ".join(redact(str(one)) for one in value)
     if isinstance(value, bool):

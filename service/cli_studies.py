@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import UserError
-
-EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT
+from service import exit_codes
 
 
 def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -153,7 +150,7 @@ def _analyze_one(args: argparse.Namespace) -> int:
         write(args.report, [collector.readings(name, made)], f"Affect in {name}")
     to = sys.stderr if out == STANDARD_OUTPUT else sys.stdout
     print(f"{printable(outcome.path)}: {outcome.events} events, {outcome.with_face} of them with a face", file=to)
-    return {"complete": 0, "interrupted": EXIT_INTERRUPTED, "failed": EXIT_BAD_INPUT}[outcome.ending]
+    return {"complete": 0, "interrupted": exit_codes.INTERRUPTED, "failed": exit_codes.BAD_INPUT}[outcome.ending]
 
 
 def _analyze_several(args: argparse.Namespace) -> int:
@@ -289,5 +286,5 @@ def _counted(summary: Any) -> str:
 
 def _code(summary: Any) -> int:
     if summary.interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_MISSING if summary.failed else 0
+        return exit_codes.INTERRUPTED
+    return exit_codes.MISSING if summary.failed else 0

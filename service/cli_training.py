@@ -16,6 +16,13 @@ Print = Callable[[list[dict[str, Any]], bool], None]
 
 def add_commands(commands: Any, table: Print) -> None:
     """Add the commands to the command line; `table` prints rows, as JSON if its second argument is true."""
+    _add_prepare(commands)
+    _add_train(commands, table)
+    _add_evaluate(commands, table)
+
+
+def _add_prepare(commands: Any) -> None:
+    """Add the command that makes training data of a data set."""
     prepare = commands.add_parser("prepare", help="aligned crops and mel columns of a data set, by the live perception")
     prepare.set_defaults(run=_prepare)
     prepare.add_argument(
@@ -33,6 +40,9 @@ def add_commands(commands: Any, table: Print) -> None:
         "--features", type=Path, metavar="CHECKPOINT", help="affwild2: also what ferplus-resnet50 sees, for mimamo"
     )
 
+
+def _add_train(commands: Any, table: Print) -> None:
+    """Add the command that trains a recipe; `table` prints the list of recipes."""
     train = commands.add_parser("train", help="train a recipe; goes on where it stopped")
     train.set_defaults(run=lambda args: _train(args, table))
     train.add_argument("recipe", help=f"{DEFAULT}, {VOICE}, a recipe's name, or a TOML file; `train list` lists them")
@@ -49,6 +59,9 @@ def add_commands(commands: Any, table: Print) -> None:
     train.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     train.add_argument("--json", action="store_true")
 
+
+def _add_evaluate(commands: Any, table: Print) -> None:
+    """Add the command that scores predictions; `table` prints the scores."""
     evaluate = commands.add_parser("evaluate", help="score predictions against annotations, or the default weights")
     evaluate.set_defaults(run=lambda args: _evaluate(args, table))
     evaluate.add_argument(

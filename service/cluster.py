@@ -81,8 +81,13 @@ def _check_reachable(address: str) -> None:
         raise _nothing_at(address, error) from None
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type's name; Ray's texts are pages with remote tracebacks."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _nothing_at(address: str, error: Exception) -> UserError:
-    why = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [type(error).__name__])[0]
+    why = getattr(error, "strerror", None) or first_line(error)
     return UserError(
         f"There is no Ray cluster at {address} ({why}); start one with `ray start --head`, or join one with "
         "`ray start --address HOST:PORT`."

@@ -37,10 +37,10 @@ def configuration(options: Mapping[str, Any], replicas: int, file: Path | None =
     It also holds the settings of the settings file (`service.config_file`) that no option replaces. Raise `UserError`
     for a setting that cannot be used, and for one that holds a secret.
     """
-    loaded = read_settings(file, {name: value for name, value in options.items() if value != []})
-    loaded.warn()
-    settings = loaded.settings
-    given = {**loaded.file.values, **{name: value for name, value in options.items() if value not in (None, [])}}
+    resolved = read_settings(file, {name: value for name, value in options.items() if value != []})
+    resolved.warn()
+    settings = resolved.settings
+    given = {**resolved.file.values, **{name: value for name, value in options.items() if value not in (None, [])}}
     check_purposes(settings)
     check_sources(settings)
     if replicas < 1:

@@ -2,15 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 
 from service import event_types
+from service.event_types import ROOT
 from service.events import event_schema
 from service.publish.table import AU_THRESHOLD, COLUMNS
 from service.settings import Settings, settings_table
 from service.web.app import create_app
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 OPENAPI = ROOT / "docs" / "openapi.json"

@@ -15,7 +15,7 @@ from typing import Any
 from engines.engine import Arrays
 from engines.errors import EngineError
 from service import metrics
-from service.adapters.adapter import Adapter, Estimate
+from service.adapters.adapter import Adapter, Estimate, Infer
 from service.aggregation.aggregate import Aggregator
 from service.aggregation.fusion import Fusion
 from service.aggregation.gaze import ReadGaze
@@ -38,7 +38,6 @@ _PERCEPTION, _INFERENCE, _AGGREGATION = map(metrics.STAGE_SECONDS.labels, ("perc
 _EVENTS = metrics.FRAMES.labels("event")
 _ROUNDING = 1e-6  # s; a time that is a whole number of samples but for rounding must not wait for one more
 
-Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
 Submit = Callable[[Arrays], Pending]  # inputs -> outputs to come
 
 
@@ -49,6 +48,36 @@ class _Awaited:
     t: float
     faces: list[Face]
     pending: Pending
+
+
+class _SoundOnly:
+    """Say when sound alone makes an event, because the source gives no pictures or has stopped giving them."""
+
+    def __init__(self, rate: float | None) -> None:
+        """Make an event every `SOUND_ONLY_PERIOD` seconds, or `rate` a second if that is slower."""
+        self.ahead = 0.0  # s, by which the sound is ahead of the pictures
+        self._period = max(SOUND_ONLY_PERIOD, 0.0 if rate is None else 1 / rate)
+        self._picture: float | None = None  # s, of the newest picture
+        self._first = True  # the next sound is the first one after the newest picture
+
+    def picture(self, t: float) -> None:
+        """Note a picture at `t` seconds."""
+        self._picture, self._first = t, True
+
+    def sound(self, t: float) -> None:
+        """Note sound that begins at `t` seconds.
+
+        Where the first sound after a picture is ahead of it, all is taken to be ahead: it would otherwise count as
+        sound without pictures, and stop the clock for late pictures.
+        """
+        if self._first:
+            ahead = t - self._picture if self._picture is not None else 0.0
+            self.ahead, self._first = ahead if ahead > SOUND_AHEAD else 0.0, False
+
+    def due(self, newest: float) -> float:
+        """Return the time on the sound's clock of the next event, if the newest one was at `newest` seconds."""
+        quiet_since = self._period if self._picture is None else self._picture + SOUND_ONLY_AFTER
+        return max(quiet_since, newest + self._period) + self.ahead
 
 
 class Pipeline:
@@ -115,15 +144,11 @@ class Pipeline:
         self._aggregator = Aggregator(smoothing)
         self._rate = rate
         self._due = 0.0  # s, of the next frame that is wanted
-        self._sound_only_period = max(SOUND_ONLY_PERIOD, 0.0 if rate is None else 1 / rate)
+        self._sound_only = _SoundOnly(rate)
         self._signals = Signals(gaze)
         self._seq = 0
         self._t = 0.0  # s, of the newest event
-        self._picture_t: float | None = None  # s, of the newest frame
         self._size: Size | None = None  # of the newest picture
-        # s, by which the first sound after the newest frame was ahead of it; None until it came. Stamps that run ahead
-        # of the pictures would otherwise count as sound without pictures, and stop the clock for late pictures.
-        self._sound_ahead: float | None = None
         self._state = State.CONNECTING
 
     def state(self, change: StateChange, file: str | None = None) -> Event:
@@ -149,12 +174,9 @@ class Pipeline:
         """
         events = []
         begin = 0  # samples
-        if self._sound_ahead is None:
-            ahead = sound.t - self._picture_t if self._picture_t is not None else 0.0
-            self._sound_ahead = ahead if ahead > SOUND_AHEAD else 0.0
+        self._sound_only.sound(sound.t)
         while begin < len(sound.samples):
-            quiet_since = self._picture_t + SOUND_ONLY_AFTER if self._picture_t is not None else self._sound_only_period
-            due = max(quiet_since, self._t + self._sound_only_period) + self._sound_ahead
+            due = self._sound_only.due(self._t)
             t = sound.t + begin / SAMPLE_RATE
             start = self._mel.end if abs(t - self._mel.end) <= MAX_JITTER else t
             count = max(1, math.ceil((due - start - _ROUNDING) * SAMPLE_RATE))
@@ -165,7 +187,7 @@ class Pipeline:
                 heard = self._speech.status(end)
                 if self._fusion is not None:
                     self._fusion.hear(end, heard, self._speech)
-                t = end - self._sound_ahead
+                t = end - self._sound_only.ahead
                 faces = self._signals.update(t, [], self._aggregator.update(t, [], {}), heard)
                 events.append(self._event(t, heard, faces=faces, reasons=["no_face"]))
         return events
@@ -176,18 +198,16 @@ class Pipeline:
 
     def skip(self, frame: Frame) -> None:
         """Note a picture that is not to be read, so that sound alone makes no event in its place."""
-        self._picture_t = max(frame.t, self._t)
-        self._sound_ahead = None
+        self._sound_only.picture(max(frame.t, self._t))
 
     def frame(self, frame: Frame, file: str | None = None) -> Event:
         """Read the faces of a frame and return its event; `file` names the picture, if it has a name."""
         t = max(self._t, frame.t)  # the session clock never goes back, and a time that is not a number changes nothing
-        self._picture_t = t
+        self._sound_only.picture(t)
         if self._rate is not None:
             self._due = (math.floor(t * self._rate + TICK_SLACK) + 1) / self._rate
         if frame.t != t:
             frame = replace(frame, t=t)
-        self._sound_ahead = None
         if self._step_asked:
             self._step_asked = False
             self._aggregator.begin_neutral_step(t)

@@ -104,7 +104,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{package: _version(package) for package in _PACKAGES},
+        **{package: package_version(package) for package in _PACKAGES},
     }
 
 
@@ -116,7 +116,8 @@ def cpu() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Return the version of a package that is installed, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

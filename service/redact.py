@@ -9,7 +9,7 @@ import traceback
 
 from models.errors import UserError
 
-_MASK = "***"
+MASK = "***"
 _LOCAL = frozenset({"file", "demo", "camera", "whip", "webrtc"})  # sources without a place for a secret
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _USER = r"(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*"
@@ -63,7 +63,7 @@ def redact(url: str) -> str:
     url = url.strip()
     match = _ADDRESS.fullmatch(url)
     if match is None or not match["host"] or _user_may_end_later(match):
-        return f"{scheme[1]}://{_MASK}"
+        return f"{scheme[1]}://{MASK}"
     return _shown(match)
 
 
@@ -72,7 +72,7 @@ def redact_setting(url: str) -> str:
 
     What was meant as an address and has no scheme may be a password from its first character on.
     """
-    return redact(url) if _ADDRESS.fullmatch(url.strip()) else _MASK
+    return redact(url) if _ADDRESS.fullmatch(url.strip()) else MASK
 
 
 def redact_text(text: str) -> str:
@@ -134,19 +134,19 @@ def _redacted_beginning(piece: str) -> str:
 
 
 def _shown(match: re.Match[str]) -> str:
-    user = f"{_MASK}@" if match["user"] is not None else ""
+    user = f"{MASK}@" if match["user"] is not None else ""
     port = "" if match["port"] is None else f":{match['port']}"
     *folders, last = (match["path"] or "").split("/")
     path = "/".join([*(_segment(folder) for folder in folders), last if _RECORDING.fullmatch(last) else _segment(last)])
     query = "" if match["query"] is None else "?" + "&".join(map(_pair, re.split("[&;]", match["query"])))
-    fragment = "" if match["fragment"] is None else f"#{_MASK}"
+    fragment = "" if match["fragment"] is None else f"#{MASK}"
     return f"{match['scheme']}://{user}{match['host']}{port}{path}{query}{fragment}"
 
 
 def _segment(segment: str) -> str:
     """Return a segment of a path if it is made of known words, short numbers and single separators; else the mask."""
     plain = len(segment) <= 48 and all(map(_is_plain, _PIECES.findall(segment)))
-    return segment if plain else _MASK
+    return segment if plain else MASK
 
 
 def _is_plain(piece: str) -> bool:
@@ -157,4 +157,4 @@ def _is_plain(piece: str) -> bool:
 
 def _pair(pair: str) -> str:
     name, equals, _ = pair.partition("=")
-    return f"{name}={_MASK}" if equals and re.fullmatch(r"[A-Za-z_-]{1,24}", name) else _MASK
+    return f"{name}={MASK}" if equals and re.fullmatch(r"[A-Za-z_-]{1,24}", name) else MASK

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from engines import weights
 from engines.cores import usable_cores
 from engines.engine import Arrays
-from engines.load import ON_GPU, Loaded, load, weights_of
+from engines.load import ON_GPU, LoadedEngine, load, weights_of
 from engines.openvino import threads_for
 from models.errors import UserError
 from service import metrics
@@ -21,7 +21,7 @@ from service.adapters.registry import make_adapter, rate_of, served_row
 from service.adapters.voice import MODEL as VOICE
 from service.adapters.voice import PERIOD
 from service.aggregation.fusion import Fusion, SoundBranch, load_sound_branch
-from service.calibrate import probe_of
+from service.calibrate import START_SAMPLES, probe_of
 from service.capture.media import Frame
 from service.fair_semaphore import FairSemaphore
 from service.inference import gpu_perception
@@ -48,7 +48,6 @@ ANSWER_WITHIN = 1.0  # s that a live event waits for the engine; after that it r
 MAX_WAIT = 0.02  # s that a batch waits for other sessions on a busy CPU; half of a frame's 33 ms is left to read it
 CLOSE_TIMEOUT = 0.5  # s; requests that still wait after it belong to an engine that hangs
 PERCEPTION_FILES = (FULL_RANGE, SHORT_RANGE, MESH)
-PROBE_SAMPLES = 16  # rows that a reduced precision is compared on at its first start; `engines build` takes more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +118,7 @@ class Runtime:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedEngine,
         networks: Networks,
         options: RuntimeOptions | None = None,
         *,
@@ -168,7 +167,7 @@ class Runtime:
         self._scheduler.start()
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedEngine:
         """Return the engine that runs, or that ran last, and its weights."""
         return self._standby.loaded
 
@@ -260,13 +259,13 @@ class Runtime:
         if self._perception is not None:
             self._perception.close(CLOSE_TIMEOUT)
 
-    def _run(self, model: str, loaded: Loaded, reload: Reload, rate: float) -> Standby:
+    def _run(self, model: str, loaded: LoadedEngine, reload: Reload, rate: float) -> Standby:
         """Run the requests for `model` on this engine, and on the next one where it fails; metrics say which.
 
         `rate` is the number of answers a second that a session wants.
         """
 
-        def use(loaded: Loaded) -> None:
+        def use(loaded: LoadedEngine) -> None:
             # The small network waits for other sessions' faces, because a batch of four costs half as much per face. A
             # large one is busy for so long that batches grow by themselves, and readings of voices seldom coincide.
             self._scheduler.register(model, loaded.engine, rate=rate, alone=model != DEFAULT_MODEL, failed=failed)
@@ -276,7 +275,7 @@ class Runtime:
             report(standby.loaded, 0)
             standby.failed(why)
 
-        def report(loaded: Loaded, runs: int) -> None:
+        def report(loaded: LoadedEngine, runs: int) -> None:
             engine = loaded.engine
             metrics.ENGINE_INFO.labels(model, loaded.weights.version, engine.name, engine.precision).set(runs)
 
@@ -389,9 +388,9 @@ def _compiler(options: RuntimeOptions) -> Reload:
     """Return what compiles and compares an engine of the model by the engine's name."""
     model, untrained = options.model, options.untrained
     threads = threads_for(len(usable_cores()), options.sessions, heavy=not served_row(model).waits)
-    probe = probe_of(model, samples=PROBE_SAMPLES)
+    probe = probe_of(model, samples=START_SAMPLES)
 
-    def compiled(name: str) -> Loaded:
+    def compiled(name: str) -> LoadedEngine:
         if model == multiterm.MODEL:  # several networks and sixty boosters, not one file that engines compile
             return multiterm.load(name, untrained=untrained)
         return load(model, name, probe=probe, threads=threads, untrained=untrained)
@@ -399,7 +398,7 @@ def _compiler(options: RuntimeOptions) -> Reload:
     return compiled
 
 
-def _sound(options: RuntimeOptions, loaded: Loaded) -> SoundBranch | None:
+def _sound(options: RuntimeOptions, loaded: LoadedEngine) -> SoundBranch | None:
     return load_sound_branch(loaded) if options.voice and options.model == DEFAULT_MODEL else None
 
 

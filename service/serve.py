@@ -14,8 +14,8 @@ from service.purpose import PurposeNeeded, decide
 from service.register import split_name
 from service.settings import LOOPBACK, Settings
 from service.workers.fleet import Fleet, workers_for
-from service.workers.local import LocalPlace
-from service.workers.place import Place
+from service.workers.launcher import Launcher
+from service.workers.local import LocalLauncher
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -79,7 +79,7 @@ def _alone(settings: Settings, listener: socket.socket) -> int:
 
 
 def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> int:
-    with closing(Fleet(_place(settings, workers))) as fleet:
+    with closing(Fleet(_launcher(settings, workers))) as fleet:
         fleet.start()  # the web application is imported meanwhile, which is half of the time until the first event
         check_sources(settings)
         from service.workers.assembly import application
@@ -90,13 +90,13 @@ def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> 
         return _run(server, app, listener)
 
 
-def _place(settings: Settings, workers: int) -> Place:
+def _launcher(settings: Settings, workers: int) -> Launcher:
     """Return where the workers run."""
     if settings.cluster is None:
-        return LocalPlace(settings, workers)
-    from service.workers.ray_place import RayPlace
+        return LocalLauncher(settings, workers)
+    from service.workers.ray_launcher import RayLauncher
 
-    return RayPlace(settings)
+    return RayLauncher(settings)
 
 
 def _address(settings: Settings, listener: socket.socket) -> str:

@@ -17,7 +17,6 @@ from service.capture.media import Frame, State, StateChange
 from service.capture.reader import SourceReader
 from service.capture.source import Source
 from service.events import Event
-from service.figures import Figures, Latency
 from service.history import Note, Past, SessionHistory
 from service.logs import SESSION
 from service.markers import Markers
@@ -26,6 +25,7 @@ from service.pipeline import Pipeline
 from service.purpose import name_of
 from service.register import SessionOver
 from service.rules import Rule, Rules, RuleState, parse_rules
+from service.session_figures import Latency, SessionFigures
 from service.session_options import SessionOptions
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Session:
         self._check_open("takes no markers any more")
         return self._markers.add(label, t, at)
 
-    def figures(self) -> Figures:
+    def figures(self) -> SessionFigures:
         """Return the live figures: rates per second, latencies in milliseconds, counts since the session's start."""
         done = list(self._done)
         now = time.monotonic()
@@ -158,7 +158,7 @@ class Session:
         age = min(RATE_OVER, max(now - since, 1e-3))
         latencies = np.array([event.latency for event in done]) * 1e3 if done else None
         p50, p95 = (np.percentile(latencies, [50, 95]).round(1).tolist()) if latencies is not None else (None, None)
-        return Figures(
+        return SessionFigures(
             fps=round(recent / age, 1),
             latency_ms=Latency(p50, p95),
             dropped={

@@ -24,29 +24,29 @@ _VOICE = "Whether the voice is read too (face-mt alone); the server's choice wit
 _SMOOTHING = "How strongly valence, arousal and expressions are smoothed; the server's choice without one"
 _RATE = "Events a second at most; without one the server's limit, and where it has none, one for each picture"
 
-AskedModel = Annotated[str | None, Field(max_length=64, description=_MODEL, examples=["face-mt"])]
-AskedVoice = Annotated[bool | None, Field(description=_VOICE)]
-AskedSmoothing = Annotated[Smoothing | None, Field(description=_SMOOTHING)]
-AskedRate = Annotated[
+RequestedModel = Annotated[str | None, Field(max_length=64, description=_MODEL, examples=["face-mt"])]
+RequestedVoice = Annotated[bool | None, Field(description=_VOICE)]
+RequestedSmoothing = Annotated[Smoothing | None, Field(description=_SMOOTHING)]
+RequestedRate = Annotated[
     float | None, Field(ge=SLOWEST, le=FASTEST, allow_inf_nan=False, description=_RATE, examples=[10])
 ]
 
 
-class Asked(BaseModel):
-    """Hold what a request asks of a session; None takes what the server was started with."""
+class RequestedOptions(BaseModel):
+    """Hold the options that a request sets for a session; None takes what the server was started with."""
 
     model_config = ConfigDict(extra="forbid")
 
     # JSON has truth values and numbers of its own; in an address they are text.
-    model: AskedModel = None
-    voice: Annotated[AskedVoice, Field(strict=True)] = None
-    smoothing: AskedSmoothing = None
-    rate: Annotated[AskedRate, Field(strict=True)] = None
+    model: RequestedModel = None
+    voice: Annotated[RequestedVoice, Field(strict=True)] = None
+    smoothing: RequestedSmoothing = None
+    rate: Annotated[RequestedRate, Field(strict=True)] = None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """Hold what a session got.
+    """Hold the options that a session has.
 
     Attributes:
         model: Name of the model that reads the faces.
@@ -60,7 +60,7 @@ class SessionOptions:
     smoothing: Smoothing = "normal"
     rate: float | None = None
 
-    def asked(self) -> dict[str, Any]:
+    def as_request(self) -> dict[str, Any]:
         """Return the options that are set as the fields of a request that asks for the same."""
         fields = {"model": self.model, "voice": self.voice, "smoothing": self.smoothing, "rate": self.rate}
         return {name: value for name, value in fields.items() if value is not None}
@@ -90,9 +90,9 @@ class Offer:
             partial(available, settings),
         )
 
-    def decide(self, asked: Asked | None) -> SessionOptions:
+    def decide(self, asked: RequestedOptions | None) -> SessionOptions:
         """Return the options of a session that asks for this. Raise `NotOffered` for what the server cannot give."""
-        asked = asked or Asked()
+        asked = asked or RequestedOptions()
         model = asked.model or self.given.model
         if model != self.given.model and model not in (known := self.models()):
             raise NotOffered(f"the model {model!r} is not available here; available are: {', '.join(known)}")

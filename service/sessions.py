@@ -20,7 +20,7 @@ from service.register import Register, UnknownSession
 from service.rules import Rule
 from service.runtime import Runtime, load_beside
 from service.session import Session
-from service.session_options import Asked, Offer
+from service.session_options import Offer, RequestedOptions
 from service.settings import Settings
 
 
@@ -60,7 +60,7 @@ class Sessions:
         purpose: str | None = None,
         incarnation: int | None = None,
         allowed: Sequence[str] | None = None,
-        asked: Asked | None = None,
+        asked: RequestedOptions | None = None,
         rules: Sequence[Rule] | None = None,
         earlier: Sequence[Note] = (),
     ) -> Session:
@@ -86,7 +86,7 @@ class Sessions:
         *,
         purpose: str | None = None,
         incarnation: int | None = None,
-        asked: Asked | None = None,
+        asked: RequestedOptions | None = None,
         rules: Sequence[Rule] | None = None,
         earlier: Sequence[Note] = (),
     ) -> Session:
@@ -114,7 +114,7 @@ class Sessions:
             release()
             raise
 
-    def check(self, name: str | None, purpose: str | None, asked: Asked | None = None) -> None:
+    def check(self, name: str | None, purpose: str | None, asked: RequestedOptions | None = None) -> None:
         """Raise what `adopt` would raise now for a peer of this name and purpose that asks for this."""
         decide(None, purpose, self._purpose)
         self._offer.decide(asked)

@@ -175,15 +175,10 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("token", mode="before")
-    @classmethod
-    def _no_empty_token(cls, value: object) -> object:
-        """Return None for an empty token, such as that of an empty variable, which would let everybody in."""
-        return (value.strip() or None) if isinstance(value, str) else value
-
-    @field_validator("purpose", "contact", mode="before")
+    @field_validator("token", "purpose", "contact", mode="before")
     @classmethod
     def _no_empty_text(cls, value: object) -> object:
+        """Return None for an empty text, such as that of an empty variable; an empty token would let everybody in."""
         return (value.strip() or None) if isinstance(value, str) else value
 
     @field_validator("purpose")
@@ -253,8 +248,8 @@ class Settings(BaseSettings):
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """Hold settings, and for each that is not a default where its value came from."""
+class ResolvedSettings:
+    """Hold the settings, and where the value of each that is not a default came from."""
 
     settings: Settings
     origins: Mapping[str, str]  # an option, a variable or the path of the settings file, by the setting's name
@@ -273,12 +268,12 @@ def load_settings(config: Path | None = None, **options: Any) -> Settings:
     Raise `UserError` with one sentence for the first bad value, for a variable that looks like a misspelt one, and for
     a settings file (`service.config_file.read_config`) that cannot be used.
     """
-    loaded = read_settings(config, options)
-    loaded.warn()
-    return loaded.settings
+    resolved = read_settings(config, options)
+    resolved.warn()
+    return resolved.settings
 
 
-def read_settings(config: Path | None, options: Mapping[str, Any]) -> Loaded:
+def read_settings(config: Path | None, options: Mapping[str, Any]) -> ResolvedSettings:
     """Return settings as `load_settings` does, with where each came from; log nothing."""
     unknown = _check_names(os.environ)
     file = read_config(config, Settings.model_fields)
@@ -293,7 +288,7 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> Loaded:
                 given[weaker] = Settings.model_fields[weaker].default
                 del origins[weaker]
     try:
-        return Loaded(_with_file(file)(**given), origins, file, unknown)
+        return ResolvedSettings(_with_file(file)(**given), origins, file, unknown)
     except ValidationError as error:
         raise UserError(_sentence(error, origins, file)) from None
 

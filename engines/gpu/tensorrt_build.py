@@ -8,7 +8,6 @@ built anew where one of them changes, and where TensorRT cannot read the plan.
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from engines.batches import Shapes
 from engines.cache import cache_dir
 from engines.errors import EngineError
 from engines.gpu.cuda import INSTALL, Gpu
@@ -30,8 +30,6 @@ MAJORS = (10, 11)  # major versions of TensorRT that this file is written for
 # Batch sizes (least, best, most) that kernels are chosen for: a few sessions, and many.
 PROFILES = ((1, 1, 4), (1, 16, 64))
 _WORKSPACE = 4 << 30  # bytes that a layer may use while it runs; less where less is free
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @cache

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.networks.phase import LUMA
+
 CROP = 112  # pixels, side of the aligned crop
 INPUT = 64  # pixels, side of what the network sees: an interocular distance of about 26 px, a little over FER+'s own
 WINDOW = (12.0, 22.0, 100.0, 110.0)  # x0, y0, x1, y1 of the crop: brows, eyes, nose, mouth, chin
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 STD_FLOOR = 8.0  # grey levels: a flat picture is not blown up to noise
 FACE_SIGMA = 0.25  # of the picture's side
 LIMIT = 4.0  # standard deviations

@@ -23,8 +23,9 @@ Floats = NDArray[np.float32]
 
 
 @cache
-def _hann() -> Floats:
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+def hann(samples: int) -> Floats:
+    """Return the periodic Hann window of so many samples."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples)).astype(np.float32)
 
 
 def complete(samples: int) -> int:
@@ -42,7 +43,7 @@ def power(samples: Floats) -> Floats:
     if not complete(len(samples)):
         return np.zeros((SIZE, 0), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
-    bins = np.fft.rfft(frames * _hann(), _N_FFT)[:, 1:]  # (columns, 1024) without the direct current
+    bins = np.fft.rfft(frames * hann(WINDOW), _N_FFT)[:, 1:]  # (columns, 1024) without the direct current
     spectrum = np.square(bins.real) + np.square(bins.imag)
     edges = np.arange(SIZE) * spectrum.shape[1] // SIZE
     widths = np.diff(edges, append=spectrum.shape[1])

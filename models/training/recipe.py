@@ -210,6 +210,15 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 def _wrong(recipe: Recipe) -> Iterator[str]:
     """Yield what is wrong with a recipe of the right types, as sentences without their end."""
+    yield from _wrong_values(recipe)
+    yield from _wrong_tasks(recipe)
+    yield from _wrong_lists(recipe)
+    yield from _wrong_folds(recipe)
+    yield from _wrong_for_network(recipe)
+
+
+def _wrong_values(recipe: Recipe) -> Iterator[str]:
+    """Yield which choices, numbers and weights are out of range, each looked at by itself."""
     for key, allowed in _CHOICES.items():
         if getattr(recipe, key) not in allowed:
             yield f"{key} {getattr(recipe, key)!r} is none of {', '.join(allowed)}"
@@ -232,6 +241,10 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
             yield f"batches gives some of the tasks {', '.join(recipe.tasks)} a whole number; not {task} = {size!r}"
     if not all(isinstance(folder, str) for folder in recipe.also):
         yield f"also is a list of folders, not {list(recipe.also)}"
+
+
+def _wrong_tasks(recipe: Recipe) -> Iterator[str]:
+    """Yield whether tasks are missing: all of them, or the one that the score is of."""
     if not recipe.tasks:
         yield f"tasks are some of {', '.join(TASKS)}; not none"
     needed = {"va": "va", "expression_2020": "expression", "au_2020": "au", "compound_diagonal": "compound"}.get(
@@ -239,18 +252,30 @@ def _wrong(recipe: Recipe) -> Iterator[str]:
     )
     if needed and needed not in recipe.tasks:
         yield f"score {recipe.score} needs the task {needed}"
+
+
+def _wrong_lists(recipe: Recipe) -> Iterator[str]:
+    """Yield which lists hold something else than numbers, or not as many as the network has outputs."""
     for key in ("milestones", "fold", "pos_weight", "class_weight"):
         if not all(isinstance(x, (int, float)) and x >= 0 for x in getattr(recipe, key)):
             yield f"{key} is a list of numbers of at least 0, not {list(getattr(recipe, key))}"
     for key, count in (("pos_weight", recipe.units), ("class_weight", recipe.expressions)):
         if getattr(recipe, key) and len(getattr(recipe, key)) != count:
             yield f"{key} has {len(getattr(recipe, key))} numbers, and {recipe.network} needs {count}"
+
+
+def _wrong_folds(recipe: Recipe) -> Iterator[str]:
+    """Yield which ways to choose the recordings to train on do not go together."""
     if recipe.fold and not (len(recipe.fold) == 2 and 0 <= recipe.fold[0] < recipe.fold[1]):
         yield f"fold is [i, k] with 0 <= i < k, not {list(recipe.fold)}"
     if recipe.folds and (recipe.folds < 2 or recipe.fold):
         yield f"folds is the number of folds to train, at least 2, and goes without fold; not {recipe.folds}"
     if recipe.final and (recipe.fold or recipe.folds):
         yield "final trains on all recordings and goes without fold or folds"
+
+
+def _wrong_for_network(recipe: Recipe) -> Iterator[str]:
+    """Yield what the recipe's network, its inputs or its tasks do not allow."""
     if recipe.sequences and recipe.sequence < 1:
         yield f"{recipe.network} reads sequences; give their length in frames as sequence"
     if (recipe.annotations == "2022") != recipe.network.startswith("descriptors"):

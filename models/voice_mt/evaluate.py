@@ -30,7 +30,7 @@ from models.voice_mt.descriptors import SPEECH, describe
 from models.voice_mt.export import calibrate, spread, unheard_corpus, unheard_speakers
 from models.voice_mt.functionals import NAMES
 from models.voice_mt.scores import HEARD, SEVEN, SIX, Answers, answers, guesses, mean_recall, served, seven, together
-from models.voice_mt.windows import Asked, Windows, after, in_order, window
+from models.voice_mt.windows import VoiceInputs, Windows, after, in_order, window
 
 _RESAMPLES = 1000
 _ALL = tuple(range(SEVEN))
@@ -226,7 +226,7 @@ def file_rows(file: File, data: Recordings, found: Windows) -> Rows:
     return table
 
 
-def _file_recall(file: File, data: Recordings, asked: Asked) -> float:
+def _file_recall(file: File, data: Recordings, asked: VoiceInputs) -> float:
     return mean_recall(seven(data.label[asked.row]), file(asked.inputs).argmax(1), _ALL)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.face_mt.scores import concordance, macro_f1, softmax
 from models.voice_mt.data import CALM, NEUTRAL, Floats, Recordings, affect_of
 from models.voice_mt.network import CLASSES, VoiceNetwork
-from models.voice_mt.windows import Asked
+from models.voice_mt.windows import VoiceInputs
 
 SEVEN = len(CLASSES) - 1
 SIX = tuple(CLASSES.index(c) for c in ("neutral", "anger", "fear", "happiness", "sadness", "surprise"))
@@ -27,7 +27,7 @@ class Answers:
 
 
 @torch.no_grad()
-def answers(network: VoiceNetwork, asked: Asked) -> Answers:
+def answers(network: VoiceNetwork, asked: VoiceInputs) -> Answers:
     """Return the predictions of `network` for the windows `asked`."""
     out = network.eval()(torch.from_numpy(asked.inputs)).double()
     return Answers(asked.row, out[:, : len(CLASSES)].numpy(), affect_of(out).numpy(), asked.seconds.astype(np.float64))

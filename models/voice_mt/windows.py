@@ -106,8 +106,8 @@ def windows(folder: Path, count: int, seed: int = 1) -> Windows:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Hold k inputs of the network with what they are of."""
+class VoiceInputs:
+    """Hold k inputs of the voice network, and the recording that each is of."""
 
     inputs: Floats  # (k, 4, F)
     row: NDArray[np.int64]  # (k,) recording
@@ -144,7 +144,7 @@ def _behind(
     return np.where(known, mean + centre, 0), variance, total[:, 0].astype(np.float32)
 
 
-def drawn(data: Recordings, found: Windows, among: NDArray[np.bool_], rng: np.random.Generator) -> Asked:
+def drawn(data: Recordings, found: Windows, among: NDArray[np.bool_], rng: np.random.Generator) -> VoiceInputs:
     """Return every window of recordings `among`, each with a baseline as a session might have it.
 
     A quarter have none, a fifth a few sentences, some more than that, and some one mood only.
@@ -161,7 +161,7 @@ def drawn(data: Recordings, found: Windows, among: NDArray[np.bool_], rng: np.ra
                 good = np.isfinite(asked).all(1)
                 inputs.append(_inputs(asked, *back)[good])
                 rows.append(here[good])
-    return Asked(np.concatenate(inputs), np.concatenate(rows))
+    return VoiceInputs(np.concatenate(inputs), np.concatenate(rows))
 
 
 def _histories(label: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -177,7 +177,9 @@ def _histories(label: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDAr
     return order, np.maximum(np.arange(n) - length, 0)
 
 
-def in_order(data: Recordings, found: Windows, among: NDArray[np.bool_], seed: int, *, known: bool = True) -> Asked:
+def in_order(
+    data: Recordings, found: Windows, among: NDArray[np.bool_], seed: int, *, known: bool = True
+) -> VoiceInputs:
     """Return the last window of each recording as it is, with the baseline of all that came before in a random order.
 
     Without `known` there is no baseline: the speaker was never heard.
@@ -189,10 +191,10 @@ def in_order(data: Recordings, found: Windows, among: NDArray[np.bool_], seed: i
         first = np.zeros(len(here), np.int64) if known else np.arange(len(here))
         inputs.append(_inputs(found.rows[0, 0, here], *_behind(found.rows[0, 0, here], found.seconds[0, here], first)))
         rows.append(here)
-    return Asked(np.concatenate(inputs), np.concatenate(rows))
+    return VoiceInputs(np.concatenate(inputs), np.concatenate(rows))
 
 
-def after(data: Recordings, found: Windows, among: NDArray[np.bool_], seed: int, count: int, mood: str) -> Asked:
+def after(data: Recordings, found: Windows, among: NDArray[np.bool_], seed: int, count: int, mood: str) -> VoiceInputs:
     """Return the last window of each recording with the baseline of `count` others of the speaker.
 
     `mood`: "same" as the recording's own, or "neutral".
@@ -208,4 +210,4 @@ def after(data: Recordings, found: Windows, among: NDArray[np.bool_], seed: int,
             back = _behind(found.rows[0, 0, chosen], found.seconds[0, chosen], np.zeros(len(chosen), np.int64))
             inputs.append(_inputs(found.rows[0, 0, chosen], *back)[-1:])
             rows.append(row)
-    return Asked(np.concatenate(inputs), np.array(rows))
+    return VoiceInputs(np.concatenate(inputs), np.array(rows))

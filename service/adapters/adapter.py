@@ -1,6 +1,6 @@
 """What an adapter is: the part of a model family that makes its network's inputs and reads its outputs, live."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from engines.engine import Arrays
 from service.perception.face import Face
 from service.perception.mel import MelStream
+
+Infer = Callable[[Arrays], tuple[Arrays, float]]  # inputs -> outputs and the seconds spent waiting for the engine
 
 
 @dataclass(frozen=True, slots=True)

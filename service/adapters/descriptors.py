@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Arrays
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
@@ -27,7 +27,7 @@ CONTEXT = 1.5  # sides of the face's box that the crop with its surroundings has
 class Descriptors:
     """Run one network on the aligned face, or the ensemble, whose other network sees the face with its surroundings."""
 
-    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+    def __init__(self, loaded: LoadedEngine, options: ModelOptions) -> None:
         """Begin a session; `rate` and `smoothing` are read from the `options`."""
         takes = loaded.engine.inputs
         self._context = "context" in takes

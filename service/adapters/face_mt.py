@@ -10,8 +10,8 @@ import numpy as np
 
 from engines.engine import Arrays
 from engines.errors import WeightsError
-from engines.load import Loaded
-from engines.openvino import core
+from engines.load import LoadedEngine
+from engines.openvino import metadata
 from models.labels import EXPRESSIONS
 from service.adapters import openface
 from service.adapters.adapter import Estimate
@@ -20,7 +20,6 @@ from service.perception.face import Face
 from service.perception.mel import MelStream
 
 MODEL = "face-mt"  # for --model
-_METADATA = "framework"  # where OpenVINO keeps an ONNX file's metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Names:
 def read_names(path: Path) -> Names:
     """Return the names in the ONNX file. Raise `WeightsError` if it has none or its first seven differ from ours."""
     try:
-        info = core().read_model(path).get_rt_info([_METADATA])
+        info = metadata(path)
         names = Names(*(tuple(json.loads(str(info[key]))) for key in ("expressions", "aus")))
     except (RuntimeError, KeyError, ValueError) as e:
         raise WeightsError(
@@ -49,7 +48,7 @@ def read_names(path: Path) -> Names:
 class FaceMT:
     """Read each face from its own crop; keep state only for OpenFace's intensities, where they were imported."""
 
-    def __init__(self, loaded: Loaded, options: ModelOptions | None = None) -> None:
+    def __init__(self, loaded: LoadedEngine, options: ModelOptions | None = None) -> None:
         """Read the outputs' names from the weight file; none of the `options` concerns this model."""
         self._names = read_names(loaded.weights.location)
         self._beside = openface.imported()

@@ -82,7 +82,7 @@ class _Person:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _BodyRequest:
     """Hold whose body the last request is about, and in which region; None for the whole picture."""
 
     track: int | None
@@ -105,7 +105,7 @@ class FrameFeatures:
         self._pacer = Pacer(rate)
         self._people: dict[int, _Person] = {}
         self._irises = self._bodies = -1  # last periods in which they were read
-        self._asked = _Asked(None, None)
+        self._body_request = _BodyRequest(None, None)
 
     @property
     def tracks(self) -> tuple[int, ...]:
@@ -121,7 +121,7 @@ class FrameFeatures:
             return None
         slot = slot_of(t)
         given: Arrays = {"face": np.stack([face.crop for face in faces])}
-        self._asked = _Asked(None, None)
+        self._body_request = _BodyRequest(None, None)
         if any(face.image is None for face in faces):
             return given
         if "gaze" in self._wanted and slot // IRIS_PERIOD != self._irises:
@@ -161,7 +161,7 @@ class FrameFeatures:
         person.searched = slot
         image = _image(face)
         region = person.region_in((image.shape[1], image.shape[0]))
-        self._asked = _Asked(face.track, region)
+        self._body_request = _BodyRequest(face.track, region)
         name, picture = "scene", body.scene(image)
         if region is not None:
             name, picture = "person", body.person_crop(image, region)
@@ -177,15 +177,15 @@ class FrameFeatures:
         if "irises" in outputs:
             centres = iris.iris_centres(outputs["irises"][i].astype(np.float64), face.mesh)
             row["gaze"] = iris.gaze(centres, face.mesh, pose)
-        if self._asked.track != face.track:
+        if self._body_request.track != face.track:
             return row
         person.size = (width, height)
-        if self._asked.region is None:
+        if self._body_request.region is None:
             boxes, logits = (outputs[name][i].astype(np.float64) for name in ("boxes", "logits"))
             person.region = body.find_person(boxes, logits, width, height, face.box)
         else:
             landmarks, presence = outputs["landmarks"][i].astype(np.float64), float(outputs["presence"][i])
-            found, person.region = body.body_25(landmarks, presence, self._asked.region, face.box, width, height)
+            found, person.region = body.body_25(landmarks, presence, self._body_request.region, face.box, width, height)
             if found is not None:
                 row["pose"] = found.ravel()
         return row

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Arrays
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from models.networks import phase, steerable_pyramid
 from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
@@ -47,7 +47,7 @@ class MIMAMO:
     there is one here, so that each frame is read alone.
     """
 
-    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+    def __init__(self, loaded: LoadedEngine, options: ModelOptions) -> None:
         """Begin a session; `rate`, `phase`, `unwrap` and `legacy_axis` are read from the `options`."""
         self._lag = LAG if options.phase == "delayed" else 0
         self._pacer = Pacer(options.rate or RATE)

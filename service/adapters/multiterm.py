@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError, WeightsError
-from engines.load import Loaded, parse_engine
+from engines.load import LoadedEngine, parse_engine
 from engines.papers import boosted
 from models.multiterm.live_windows import BlockWindows
 from models.multiterm.system import MultiTerm
@@ -28,12 +28,12 @@ from service.adapters.options import ModelOptions
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
-MODEL = "multiterm"  # for --model
+MODEL = boosted.MODEL
 ENGINE = row(MODEL).engine
 RATE = float(FPS)  # of the features
 
 
-def load(engine: str, *, untrained: bool) -> Loaded:
+def load(engine: str, *, untrained: bool) -> LoadedEngine:
     """Return the feature networks as an engine, and the boosters' file as its weights.
 
     Raise `WeightsError` if there are no boosters and `untrained` is false, or if LightGBM is missing, and `EngineError`
@@ -45,7 +45,7 @@ def load(engine: str, *, untrained: bool) -> Loaded:
     if find_spec("lightgbm") is None:
         raise WeightsError(f"{MODEL} needs LightGBM; install it: pip install 'affectstream[multiterm]'.")
     networks = FeatureEngine(weights.path)
-    return Loaded(networks, boosted.system(networks.width, untrained=untrained), None)
+    return LoadedEngine(networks, boosted.system(networks.width, untrained=untrained), None)
 
 
 @cache
@@ -57,7 +57,7 @@ def system_at(path: Path) -> MultiTerm:
 class Multiterm:
     """Read features 30 times a second, and estimate at a face's first frame and every 0.2 s after it."""
 
-    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+    def __init__(self, loaded: LoadedEngine, options: ModelOptions) -> None:
         """Begin a session; `rate` is the only one of the `options` that is read."""
         self._system = system_at(loaded.weights.location)
         units = read_names(weights.path(FACE)).aus

@@ -1,7 +1,7 @@
 """The adapter and the rate of each model that can be served, from the model's row in `models.registry`."""
 
 from engines.errors import EngineError
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from models import registry
 from models.registry import ModelRow
 from service.adapters.adapter import Adapter
@@ -16,7 +16,7 @@ def served_row(model: str) -> ModelRow:
     return registry.row(model)
 
 
-def make_adapter(model: str, loaded: Loaded, options: ModelOptions) -> Adapter:
+def make_adapter(model: str, loaded: LoadedEngine, options: ModelOptions) -> Adapter:
     """Return a new adapter of `model` for one session. Raise `EngineError` if there is no such model.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import SOUND_EMBEDDING, Arrays, KeepsSound
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from service.adapters.adapter import Estimate
 from service.adapters.face_ring import FaceRing
 from service.adapters.options import ModelOptions
@@ -74,7 +74,7 @@ class TSAV:
     other requests of that half second. Which requests these are depends on the session clock alone.
     """
 
-    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+    def __init__(self, loaded: LoadedEngine, options: ModelOptions) -> None:
         """Begin a session; `rate`, `sound` and `sound_rate` are read from the `options`."""
         self._mode = options.sound
         self._delay = DELAY if self._mode == "delayed" else 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Arrays
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from models.networks import spectrogram
 from service.adapters.adapter import Estimate
 from service.adapters.medians import TrackMedians
@@ -31,7 +31,7 @@ MEDIANS = ("cnn-", "fusion-")  # models whose paper takes medians over time
 class VGG:
     """Run any network of the family; which inputs it has beside the face is read from its engine."""
 
-    def __init__(self, loaded: Loaded, options: ModelOptions) -> None:
+    def __init__(self, loaded: LoadedEngine, options: ModelOptions) -> None:
         """Begin a session; `rate`, `state` and `smoothing` are read from the `options`."""
         takes = loaded.engine.inputs
         self._landmarks = "landmarks" in takes

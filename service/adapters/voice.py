@@ -6,7 +6,6 @@ it.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,21 +14,19 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.openvino import core
+from engines.openvino import metadata
 from models.voice_mt.baseline import Baseline, RunningBaseline
 from models.voice_mt.descriptors import BLOCK, COLUMN, HOP, MARGIN, NAMES, RATE, SPEECH, DescriptorStream
 from models.voice_mt.functionals import WINDOW, functionals
+from service.adapters.adapter import Infer
 from service.perception.speech import AudioStatus, SpeechDetector
 
 MODEL = "voice-mt"
 PERIOD = 0.3  # s of the session clock between two readings
 MIN_SPEECH = 0.8  # s of speech within the window; the network learned from no less
 HOLD = 1.0  # s for which a reading is recent
-_METADATA = "framework"  # where OpenVINO keeps an ONNX file's metadata
 
-Infer = Callable[[Arrays], tuple[Arrays, float]]
 Floats = NDArray[np.float32]
 
 
@@ -63,7 +60,7 @@ class Voice:
 def read_trust(path: Path) -> Trust | None:
     """Return the validation scores in the metadata of an ONNX file, or None if there are none."""
     try:
-        info = core().read_model(path).get_rt_info([_METADATA])
+        info = metadata(path)
         return Trust(*(float(x) for x in json.loads(str(info["validation"]))))
     except (RuntimeError, KeyError, ValueError, TypeError):
         return None

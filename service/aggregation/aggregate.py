@@ -31,7 +31,7 @@ GATE_MEMORY = 10.0
 WINDOW_NAMES = tuple(f"{seconds:g}s" for seconds in WINDOW_SECONDS)
 _NEUTRAL = EXPRESSIONS.index("neutral")
 _AFFECT = 2  # columns of valence and arousal in the windows; those of the expressions follow
-_DIGITS = 4  # of affect: finer than any estimate, and seven rounded probabilities still sum to 1 within 0.001
+DIGITS = 4  # of affect: finer than any estimate, and seven rounded probabilities still sum to 1 within 0.001
 
 Entry = dict[str, Any]
 _UNKNOWN: Entry = {"valence": None, "arousal": None}
@@ -278,14 +278,14 @@ def _read(track: _Track, estimate: Estimate) -> None:
         "from_baseline": _pair(*map(_difference, smooth, rest)),
         "baseline": track.baseline.entry(),
         "expression": expression,
-        "aus": {name: round(min(max(p, 0.0), 1.0), _DIGITS) + 0.0 for name, p in estimate.aus.items()},
+        "aus": {name: round(min(max(p, 0.0), 1.0), DIGITS) + 0.0 for name, p in estimate.aus.items()},
         "intensities": {name: round(min(max(x, 0.0), 5.0), 2) + 0.0 for name, x in estimate.intensities.items()},
         "intensity_std": {name: round(x, 2) + 0.0 for name, x in estimate.intensity_std.items()},
         "occluded": _part(estimate.occluded),
         "windows": _windows(track, estimate.t),
     }
     if estimate.compound is not None:
-        scores = (np.round(estimate.compound.astype(float), _DIGITS) + 0.0).tolist()
+        scores = (np.round(estimate.compound.astype(float), DIGITS) + 0.0).tolist()
         track.values["compound"] = dict(zip(COMPOUND_EXPRESSIONS, scores, strict=True))
     if estimate.openface is not None:
         track.values["openface"] = {name: round(x, 2) + 0.0 for name, x in estimate.openface.items()}
@@ -305,7 +305,7 @@ def _windows(track: _Track, t: float) -> Entry:
         return dict.fromkeys(WINDOW_NAMES)
     found = track.windows.statistics()
     shown = np.stack([found.mean, found.std, found.range, found.slope], axis=-1)[:, :_AFFECT]
-    numbers = (np.round(shown, _DIGITS) + 0.0).tolist()  # windows, columns, statistics
+    numbers = (np.round(shown, DIGITS) + 0.0).tolist()  # windows, columns, statistics
     counts = found.count.tolist()
     windows: Entry = {}
     for w, (name, seconds) in enumerate(zip(WINDOW_NAMES, WINDOW_SECONDS, strict=True)):
@@ -322,13 +322,13 @@ def _windows(track: _Track, t: float) -> Entry:
 
 
 def _expression(probabilities: NDArray[np.float64], other: float | None) -> Entry:
-    values = (np.round(probabilities, _DIGITS) + 0.0).tolist()
+    values = (np.round(probabilities, DIGITS) + 0.0).tolist()
     entry: Entry = {
         "label": EXPRESSIONS[int(probabilities.argmax())],
         "probabilities": dict(zip(EXPRESSIONS, values, strict=True)),
     }
     if other is not None:
-        entry["other"] = _rounded(min(max(other, 0.0), 1.0), _DIGITS)
+        entry["other"] = _rounded(min(max(other, 0.0), 1.0), DIGITS)
     return entry
 
 
@@ -371,11 +371,11 @@ def _pair(valence: float | None, arousal: float | None) -> Entry:
 
 
 def _part(x: float | None) -> float | None:
-    return None if x is None else _rounded(min(max(x, 0.0), 1.0), _DIGITS)
+    return None if x is None else _rounded(min(max(x, 0.0), 1.0), DIGITS)
 
 
 def _number(x: float | None) -> float | None:
-    return None if x is None else _rounded(x, _DIGITS)
+    return None if x is None else _rounded(x, DIGITS)
 
 
 def _rounded(x: float, digits: int) -> float:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from engines.errors import UserError, WeightsError
-from engines.load import Loaded, load
+from engines.load import LoadedEngine, load
 from models.labels import EXPRESSIONS
-from service.adapters.adapter import Estimate
-from service.adapters.voice import HOLD, MODEL, Infer, Trust, Voice, VoiceReader, read_trust
+from service.adapters.adapter import Estimate, Infer
+from service.adapters.voice import HOLD, MODEL, Trust, Voice, VoiceReader, read_trust
+from service.aggregation.aggregate import DIGITS
 from service.perception.face import Face
 from service.perception.speech import AudioStatus, SpeechDetector
 
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 # Scores of a face network whose file holds none: face-mt-1 on FER+'s test faces.
 FACE_TRUST = Trust(valence=0.877, arousal=0.878, expression=0.666)
 ENGINE = "openvino:fp32"  # a fifth of a millisecond for a second of sound: fewer bits would save nothing
-_DIGITS = 4
 _NONE = Trust(0.0, 0.0, 0.0)
 
 
@@ -108,26 +108,26 @@ class Fusion:
         voice = self._voice
         if voice is None or t - voice.t > HOLD:
             return None
-        values = (np.round(voice.expression.astype(float), _DIGITS) + 0.0).tolist()
+        values = (np.round(voice.expression.astype(float), DIGITS) + 0.0).tolist()
         return {
             "age_ms": max(0, round((t - voice.t) * 1e3)),
-            "valence": round(voice.valence, _DIGITS) + 0.0,
-            "arousal": round(voice.arousal, _DIGITS) + 0.0,
-            "std": {"valence": round(voice.std[0], _DIGITS), "arousal": round(voice.std[1], _DIGITS)},
+            "valence": round(voice.valence, DIGITS) + 0.0,
+            "arousal": round(voice.arousal, DIGITS) + 0.0,
+            "std": {"valence": round(voice.std[0], DIGITS), "arousal": round(voice.std[1], DIGITS)},
             "expression": {
                 "label": EXPRESSIONS[int(voice.expression.argmax())],
                 "probabilities": dict(zip(EXPRESSIONS, values, strict=True)),
             },
-            "no_speech": round(voice.no_speech, _DIGITS),
+            "no_speech": round(voice.no_speech, DIGITS),
             "baseline": {
                 "speech_s": round(voice.baseline, 1),
                 "age_ms": None if voice.baseline_t is None else max(0, round((t - voice.baseline_t) * 1e3)),
             },
             "fused_into": self._fused_into,
             "share": {
-                "valence": round(self._shares.valence, _DIGITS),
-                "arousal": round(self._shares.arousal, _DIGITS),
-                "expression": round(self._shares.expression, _DIGITS),
+                "valence": round(self._shares.valence, DIGITS),
+                "arousal": round(self._shares.arousal, DIGITS),
+                "expression": round(self._shares.expression, DIGITS),
             },
         }
 
@@ -142,7 +142,7 @@ def _std(face: Estimate, column: int) -> float | None:
     return None if face.std is None else face.std[column]
 
 
-def load_voice(engine: str = ENGINE) -> Loaded:
+def load_voice(engine: str = ENGINE) -> LoadedEngine:
     """Return the compiled voice network. Raise `EngineError` or `WeightsError`."""
     return load(MODEL, engine, threads=1)
 
@@ -158,17 +158,17 @@ class SoundBranch:
         reload: Compiles an engine of the voice network by its name.
     """
 
-    loaded: Loaded
+    loaded: LoadedEngine
     of_face: Trust
     of_voice: Trust
-    reload: Callable[[str], Loaded] = load_voice
+    reload: Callable[[str], LoadedEngine] = load_voice
 
     def fusion(self, infer: Infer, weight: float = 1.0) -> Fusion:
         """Return the fusion of a new session, whose readings come by `infer`; `weight` as in `Fusion`."""
         return Fusion(VoiceReader(infer), self.of_face, self.of_voice, weight)
 
 
-def load_sound_branch(face: Loaded) -> SoundBranch | None:
+def load_sound_branch(face: LoadedEngine) -> SoundBranch | None:
     """Return the sound branch that goes with this face network.
 
     Return None, with the reason in the log, where its file is missing, altered or without validation scores;

@@ -3,16 +3,13 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from engines.cores import usable_cores
 from service.archive.reader import Reader
-from service.archive.task import Reading, Task
-
-Answer = tuple[Task, dict[str, Any]]
+from service.archive.task import Finished, Reading, Task
 
 
-def read_all(tasks: Sequence[Task], reading: Reading, jobs: int) -> Iterator[Answer]:
+def read_all(tasks: Sequence[Task], reading: Reading, jobs: int) -> Iterator[Finished]:
     """Yield each task with what came of it (see `task.read_one`), in the order in which they are done.
 
     `jobs` processes read at once; all end with the iterator. Raise `UserError` if the model cannot be loaded.
@@ -23,7 +20,7 @@ def read_all(tasks: Sequence[Task], reading: Reading, jobs: int) -> Iterator[Ans
     waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
-    done: queue.SimpleQueue[Answer | BaseException] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Finished | BaseException] = queue.SimpleQueue()
     try:
         readers[0].start()  # alone, so that weights are fetched and networks compiled once
         for reader in readers:
@@ -46,7 +43,7 @@ def read_all(tasks: Sequence[Task], reading: Reading, jobs: int) -> Iterator[Ans
             reader.end()
 
 
-def _work(reader: Reader, waiting: queue.SimpleQueue[Task], done: queue.SimpleQueue[Answer | BaseException]) -> None:
+def _work(reader: Reader, waiting: queue.SimpleQueue[Task], done: queue.SimpleQueue[Finished | BaseException]) -> None:
     """Read recordings until none waits."""
     while True:
         try:

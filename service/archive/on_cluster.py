@@ -15,9 +15,7 @@ from models.errors import UserError
 from service.archive import storage
 from service.archive.inputs import is_source
 from service.archive.reader import Reader
-from service.archive.task import Reading, Task
-
-Answer = tuple[Task, dict[str, Any]]
+from service.archive.task import Finished, Reading, Task
 
 
 class ClusterReader:
@@ -36,7 +34,7 @@ class ClusterReader:
             return {"task": row["task"], "answer": "", "refused": str(error)}
 
 
-def read_all(tasks: Sequence[Task], reading: Reading, address: str, jobs: int | None) -> Iterator[Answer]:
+def read_all(tasks: Sequence[Task], reading: Reading, address: str, jobs: int | None) -> Iterator[Finished]:
     """Yield each task with what came of it (see `task.read_one`), in the order in which they are done.
 
     `jobs` recordings are read at once, each on a CPU of its own; None takes all CPUs that the cluster has now. Raise

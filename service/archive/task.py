@@ -96,6 +96,9 @@ class Task:
         return storage.join(self.other.rpartition("/")[0] or ".", name)
 
 
+Finished = tuple[Task, dict[str, Any]]  # a recording that was read, and the facts in the file beside its result
+
+
 def check_names(tasks: Iterable[Task], reading: Reading) -> None:
     """Raise `UserError` for a recording whose name the format of `reading` does not allow."""
     if reading.form is not None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from engines.batches import SIZES
 from engines.errors import EngineError
-from engines.load import ON_GPU, Loaded, load
+from engines.load import ON_GPU, LoadedEngine, load
 from engines.probe import faces
 from service.adapters.options import ModelOptions
 from service.adapters.registry import make_adapter
@@ -81,7 +81,7 @@ def streams(model: str, engine: str, sessions: int, processes: int, seconds: flo
     }  # fmt: skip
 
 
-_loaded: Loaded  # of this process
+_loaded: LoadedEngine  # of this process
 _model: str
 
 

@@ -13,7 +13,7 @@ from engines import weights
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.papers import imported
-from engines.verify import Figures
+from engines.verify import Comparison
 from models import registry
 
 
@@ -52,7 +52,7 @@ def alternate(lanes: Sequence[Lane], *, warm_up: int, fewest: int, most: int, se
             lane.spent.append((time.perf_counter() - started) * 1e3)
 
 
-def facts_of(figures: Figures) -> dict[str, Any]:
+def facts_of(figures: Comparison) -> dict[str, Any]:
     """Return what a row holds of a comparison with the reference."""
     errors = {key: float(f"{value:.4g}") for key, value in figures.values.items()}
     return {"verified": figures.excess is None, "errors": errors, "samples": figures.samples}

@@ -3,10 +3,9 @@
 import os
 import platform
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from service.provenance import cpu
+from service.provenance import cpu, package_version
 
 
 def facts(packages: Iterable[str]) -> dict[str, Any]:
@@ -19,13 +18,5 @@ def facts(packages: Iterable[str]) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{package: _version(package) for package in packages},
+        **{package: package_version(package) or "not installed" for package in packages},
     }
-
-
-def _version(package: str) -> str:
-    """Return the version of a package, or that it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

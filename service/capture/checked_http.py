@@ -16,10 +16,9 @@ import av
 import httpx
 
 from models.errors import UserError
-from service.capture.source import Check, Timeouts
+from service.capture.source import MOST_REDIRECTS, Check, Timeouts
 
 _DIGITS = 15  # of a size in bytes; longer ones are no sizes
-MOST_REDIRECTS = 8  # as FFmpeg follows
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every address, and those may hold passwords
 _ERRORS: dict[int, type[av.error.FFmpegError]] = {
     400: av.error.HTTPBadRequestError,

@@ -19,9 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 import av
 
 from models.errors import UserError
-from service.capture.source import Check
+from service.capture.source import MOST_REDIRECTS, Check
 
-MOST_REDIRECTS = 8
 _PORTS = {"rtsp": 554, "rtsps": 322}
 _CHUNK = 65_536  # bytes
 _LONGEST_HEAD = 65_536  # bytes

@@ -43,7 +43,6 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
     as `av.error.FFmpegError`. A recording is given up after 100 damaged packets in a row; a `live` stream never is,
     and yields `NoKeyFrame` for each packet before its first picture.
     """
-    streams = [stream for stream in (media.video, media.audio) if stream is not None]
     sound = SoundTrack()
     in_a_row = 0
     seen = not live  # whether a picture was decoded
@@ -87,12 +86,8 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
         yield from _usable(media, frames, sound)
     else:
         media.damage.gave_up = media.damage.last
-    if broken is not None:  # the decoders still hold what came before
-        for stream in streams:
-            rest = av.Packet()
-            rest.stream, rest.time_base = stream, stream.time_base or Fraction(1, av.time_base)
-            with contextlib.suppress(av.error.FFmpegError):
-                yield from _usable(media, rest.decode(), sound)
+    if broken is not None:
+        yield from _held_by_decoders(media, sound)
     for whole in media.deinterlacer.flush():
         yield _picture(media, whole)
     yield from sound.flush()
@@ -100,11 +95,24 @@ def decode(media: Media, *, live: bool = False) -> Iterator[Picture | Samples | 
         raise broken
 
 
+def _held_by_decoders(media: Media, sound: SoundTrack) -> Iterator[Picture | Samples]:
+    """Yield what the decoders still hold of the packets before a connection broke."""
+    for stream in _streams(media):
+        rest = av.Packet()
+        rest.stream, rest.time_base = stream, stream.time_base or Fraction(1, av.time_base)
+        with contextlib.suppress(av.error.FFmpegError):
+            yield from _usable(media, rest.decode(), sound)
+
+
+def _streams(media: Media) -> list[av.VideoStream | av.AudioStream]:
+    """Return the streams of the container that are in use."""
+    return [stream for stream in (media.video, media.audio) if stream is not None]
+
+
 def _packets(media: Media) -> Iterator["av.Packet[Any]"]:
     """Yield the packets of the streams in use. Raises `av.error.FFmpegError` for trouble of any kind."""
-    streams = [stream for stream in (media.video, media.audio) if stream is not None]
     try:
-        yield from media.container.demux(streams)
+        yield from media.container.demux(_streams(media))
     except IndexError as error:  # of the binding, where a damaged container changes its streams
         raise av.error.EOFError(0, "the streams of the container changed") from error
 

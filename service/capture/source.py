@@ -7,6 +7,7 @@ from typing import Protocol
 
 from service.capture.media import Item
 
+MOST_REDIRECTS = 8  # that an address may lead through, as FFmpeg follows
 Check = Callable[[str], None]
 """A function that raises `UserError` for an address that may not be contacted."""
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -100,65 +101,80 @@ class UrlSource:
     def _produce(self, give: Callable[[Item], bool], gone: threading.Event) -> None:
         """Connect, play, and connect again, until there is nothing more to come or `gone` is set."""
         clock, backoff, began = SessionClock(), Backoff(), time.monotonic()
-        ever_live, said = False, ""
+        contact = _Contact()
         give(StateChange(State.CONNECTING, f"Connecting to {self.label}"))
         while not gone.is_set():
-            opened, tried = None, time.monotonic()
+            contact.since, tried = None, time.monotonic()
             try:
-                with self._open() as container:
-                    media = choose_streams(container, self._rotate)
-                    recorded = self._recorded(media)
-                    if recorded:
-                        clock.begin(clock.end, media.start)
-                    else:
-                        clock.begin(time.monotonic() - began)
-                    delivery, clean = _Delivery(), True
-                    announced: tuple[object, ...] | None = None
-                    try:
-                        for item in self._items(media, clock, began, gone, delivery):
-                            if opened is None and not isinstance(item, StateChange):
-                                opened, ever_live, said = time.monotonic(), True, ""
-                            if not isinstance(item, StateChange) and media.version != announced:
-                                announced, self.treatment = media.version, media.treatment
-                                give(StateChange(State.LIVE, media.description))
-                            if not give(item):
-                                return
-                    except av.error.FFmpegError:
-                        clean = False
-                        if opened is None or not self._is_over(media, clock, delivery, clean):
-                            raise
-                    if gone.is_set():
-                        return
-                    if opened is not None and (recorded or self._is_over(media, clock, delivery, clean)):
-                        give(StateChange(State.ENDED, ending(media, clock)))
-                        return
-                    if recorded:
-                        reason = f"Nothing at {self.label} can be decoded: {_undecodable(media)}"
-                        give(StateChange(State.FAILED, reason))
-                        return
-                reason = "the stream ended" if opened is not None else "nothing came that can be decoded"
+                reason = self._play(give, gone, clock, began, contact)
             except UserError as error:
                 give(StateChange(State.FAILED, f"{self.label} {error}"))
                 return
             except av.error.FFmpegError as error:
-                reason = self._reason(error, time.monotonic() - tried, opened is not None)
-                if not ever_live and (
+                reason = self._reason(error, time.monotonic() - tried, contact.since is not None)
+                if not contact.ever and (
                     isinstance(error, _HOPELESS) or (isinstance(error, av.error.InvalidDataError) and not self._rtsp)
                 ):
                     give(StateChange(State.FAILED, f"{self.label} cannot be opened: {reason}"))
                     return
-            if opened is not None:
-                backoff.lasted(time.monotonic() - opened)
-            if ever_live:
+            if reason is None:
+                return
+            if contact.since is not None:
+                backoff.lasted(time.monotonic() - contact.since)
+            if contact.ever:
                 metrics.RECONNECTS.labels("source").inc()
             wait = backoff.next()
             log.info("source %s: %s; trying again in %.1f s", self.label, reason, wait)
             # One outage is one change of state, whatever its further attempts run into; those are in the log.
-            if not said or (not ever_live and reason != said):
-                said = reason
-                state = State.RECONNECTING if ever_live else State.CONNECTING
+            if not contact.told or (not contact.ever and reason != contact.told):
+                contact.told = reason
+                state = State.RECONNECTING if contact.ever else State.CONNECTING
                 give(StateChange(state, f"{self.label}: {reason}; trying again"))
             gone.wait(wait)
+
+    def _play(
+        self,
+        give: Callable[[Item], bool],
+        gone: threading.Event,
+        clock: SessionClock,
+        began: float,
+        contact: "_Contact",
+    ) -> str | None:
+        """Connect once and give what comes; return why it ended, or None if nothing more is to come.
+
+        Raise `UserError` or `av.error.FFmpegError` if the address cannot be opened or the connection breaks.
+        """
+        with self._open() as container:
+            media = choose_streams(container, self._rotate)
+            recorded = self._recorded(media)
+            if recorded:
+                clock.begin(clock.end, media.start)
+            else:
+                clock.begin(time.monotonic() - began)
+            delivery, clean = _Delivery(), True
+            announced: tuple[object, ...] | None = None
+            try:
+                for item in self._items(media, clock, began, gone, delivery):
+                    if contact.since is None and not isinstance(item, StateChange):
+                        contact.begin()
+                    if not isinstance(item, StateChange) and media.version != announced:
+                        announced, self.treatment = media.version, media.treatment
+                        give(StateChange(State.LIVE, media.description))
+                    if not give(item):
+                        return None
+            except av.error.FFmpegError:
+                clean = False
+                if contact.since is None or not self._is_over(media, clock, delivery, clean):
+                    raise
+            if gone.is_set():
+                return None
+            if contact.since is not None and (recorded or self._is_over(media, clock, delivery, clean)):
+                give(StateChange(State.ENDED, ending(media, clock)))
+                return None
+            if recorded:
+                give(StateChange(State.FAILED, f"Nothing at {self.label} can be decoded: {_undecodable(media)}"))
+                return None
+        return "the stream ended" if contact.since is not None else "nothing came that can be decoded"
 
     def _open(self) -> av.container.InputContainer:
         if self._rtsp:
@@ -296,6 +312,25 @@ class UrlSource:
             return bool(socket.getaddrinfo(urlsplit(self._url).hostname, None))
         except OSError:
             return False
+
+
+@dataclass(slots=True)
+class _Contact:
+    """Remember what an address gave over all attempts to reach it.
+
+    Attributes:
+        ever: Whether it ever gave a picture or sound.
+        since: When the present connection gave its first one (s, monotonic); None before that.
+        told: Why the present outage began, as its change of state says; "" without an outage.
+    """
+
+    ever: bool = False
+    since: float | None = None
+    told: str = ""
+
+    def begin(self) -> None:
+        """Note that the present connection gives pictures or sound, which ends an outage."""
+        self.ever, self.since, self.told = True, time.monotonic(), ""
 
 
 class _Delivery:

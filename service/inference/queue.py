@@ -11,7 +11,8 @@ its session.
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
@@ -89,6 +90,11 @@ class Request:
     def rows(self) -> int:
         """Return the number of rows."""
         return int(next(iter(self.inputs.values())).shape[0])
+
+    def fail(self, error: EngineError) -> None:
+        """Give the session an error in place of outputs, unless it was answered, or has cancelled the request."""
+        with suppress(InvalidStateError):
+            self.pending.set_exception(error)
 
     @property
     def deadline(self) -> tuple[float, int, float]:

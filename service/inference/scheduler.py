@@ -181,14 +181,14 @@ class Scheduler:
             if self._closing:
                 raise EngineError("The service is shutting down and takes no more requests.")
             if self._models[model].engine is None:
-                _fail(request, EngineError(self._models[model].why))
+                request.fail(EngineError(self._models[model].why))
                 return request.pending
             old = self._queue.add(request)
             metrics.QUEUE.set(len(self._queue))
             self._changed.notify_all()
         if old is not None:
             metrics.SKIPPED.labels("newer").inc()
-            _fail(old, Superseded(f"A newer request of the same session for {model!r} took this one's place.", "newer"))
+            old.fail(Superseded(f"A newer request of the same session for {model!r} took this one's place.", "newer"))
         return request.pending
 
     def step(self, timeout: float = 0.0) -> None:
@@ -218,7 +218,7 @@ class Scheduler:
             self._call = None
             metrics.QUEUE.set(0)
         for request in left:
-            _fail(request, EngineError(f"The service shut down before a request for {request.model!r} was run."))
+            request.fail(EngineError(f"The service shut down before a request for {request.model!r} was run."))
 
     def _start_worker(self) -> None:
         self._worker = threading.Thread(target=self._work, name="scheduler", daemon=True)
@@ -297,7 +297,7 @@ class Scheduler:
             log.error("%s", error)
             with self._changed:
                 self._queue.discard(request)
-            _fail(request, error)
+            request.fail(error)
             return error
         request.parts.append(result)
         if share.stop == request.rows:
@@ -311,14 +311,14 @@ class Scheduler:
         for request in expired:
             metrics.SKIPPED.labels("late").inc()
             waited = self._clock() - request.arrived
-            _fail(request, Superseded(f"A request for {request.model!r} waited {waited:.2f} s, past its use."))
+            request.fail(Superseded(f"A request for {request.model!r} waited {waited:.2f} s, past its use."))
 
     def _fail_all(self, call: _Call, error: EngineError) -> None:
         with self._changed:
             for share in call.shares:
                 self._queue.discard(share.request)
         for share in call.shares:
-            _fail(share.request, error)
+            share.request.fail(error)
 
     def _watch(self) -> None:
         seen: _Call | None = None
@@ -375,12 +375,7 @@ class Scheduler:
 
         def report() -> None:
             for request in left:
-                _fail(request, EngineError(why))
+                request.fail(EngineError(why))
             model.failed(why)
 
         return report
-
-
-def _fail(request: Request, error: EngineError) -> None:
-    with suppress(InvalidStateError):  # cancelled or answered already
-        request.pending.set_exception(error)

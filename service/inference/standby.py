@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from engines.engine import Engine
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from models.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ FINER = ("int8", "bf16", "fp16", "fp32")  # each computes more exactly what the 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 600.0  # s
 MOST_STUCK = 4  # calls that still hang: each holds a compiled network, and a further one might exhaust the memory
 
-Reload = Callable[[str], Loaded]  # compiles the engine BACKEND:PRECISION; raises `UserError`
+Reload = Callable[[str], LoadedEngine]  # compiles the engine BACKEND:PRECISION; raises `UserError`
 
 
 class Standby:
@@ -28,9 +28,9 @@ class Standby:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedEngine,
         reload: Reload,
-        use: Callable[[Loaded], None],
+        use: Callable[[LoadedEngine], None],
         stuck: Callable[[], int],
         first_wait: float = FIRST_WAIT,
     ) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.networks.spectrogram import hann
 from service.capture.media import SAMPLE_RATE, Sound
 
 HOP = 441  # samples, 10 ms
@@ -54,11 +55,6 @@ def mel_filters() -> NDArray[np.float32]:
 
 
 @cache
-def _hann() -> NDArray[np.float32]:
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
-
-
-@cache
 def _slopes() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
     """Return the first bin between two corners (65,) and each bin's weight (513,) in its rising and falling triangle.
 
@@ -76,7 +72,7 @@ def _slopes() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32
 
 def _power(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mel power (64, n) of frames (n, 882); where the window lies in its 1024 points changes phases only."""
-    bins = np.fft.rfft(frames * _hann(), N_FFT)
+    bins = np.fft.rfft(frames * hann(WINDOW), N_FFT)
     spectrum = (np.square(bins.real) + np.square(bins.imag)).astype(np.float32, copy=False)
     starts, up, down = _slopes()
     mel = np.add.reduceat(spectrum * up, starts, axis=1)[:, :-1]

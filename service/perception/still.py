@@ -13,9 +13,9 @@ from service.perception.assemble import assemble
 from service.perception.face import Face
 from service.perception.mesh import Roi, find_mesh, roi_from_mesh
 from service.perception.networks import Networks
+from service.perception.perceive import MIN_PRESENCE
 from service.perception.scan import close_rois
 
-MIN_PRESENCE = 0.5
 _MIN_SIDE = 192  # pixels; smaller pictures are enlarged, so that the networks and the aligned crop see smooth edges
 
 

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from engines.weights import verified
 from models.errors import UserError
 from service import metrics
-from service.cluster import NAMESPACE, check_guarded, connect
+from service.cluster import NAMESPACE, check_guarded, connect, first_line
 from service.inference.queue import Pending, Request, Superseded
 from service.inference.scheduler import DROP_AFTER, HUNG_AFTER
-from service.pool.messages import Answer, Asked, Facts, PoolStatus, Spec
+from service.pool.messages import Answer, Facts, PoolRequest, PoolStatus, Spec
 from service.pool.options import PoolOptions
 from service.pool.pictures import FORGET, Packed, Sent
 from service.pool.routing import Routes
@@ -66,10 +66,10 @@ class PooledSoundEngine(PooledEngine):
         self.kept = kept
 
 
-def described(facts: Facts) -> Loaded:
+def described(facts: Facts) -> LoadedEngine:
     """Return a description of the pool's engine and its weights, for adapters and events."""
     engine = PooledEngine(facts) if facts.kept is None else PooledSoundEngine(facts, facts.kept)
-    return Loaded(engine, facts.weights, facts.figures)
+    return LoadedEngine(engine, facts.weights, facts.figures)
 
 
 @dataclass(eq=False, slots=True)
@@ -120,7 +120,7 @@ class Pool:
         self._heard = time.monotonic()  # s, when the supervisor answered last
         self._status = PoolStatus()  # the newest
         self._closing = threading.Event()
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedEngine | None = None
         self._problem: str | None = None
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
@@ -138,7 +138,7 @@ class Pool:
             try:
                 status = self._ask()
             except RayError as error:  # the supervisor is being started
-                problem = f"The pool at {self._options.address} does not answer: {_first(error)}"
+                problem = f"The pool at {self._options.address} does not answer: {first_line(error)}"
             else:
                 self._note(status)
                 if self._loaded is None and status.problem:
@@ -150,7 +150,7 @@ class Pool:
             thread.start()
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedEngine:
         """Return the engine and the weights of the pool."""
         assert self._loaded is not None  # after `open`
         return self._loaded
@@ -176,7 +176,7 @@ class Pool:
             if self._closing.is_set():
                 raise EngineError("The service is shutting down and takes no more requests.")
             if self._problem is not None and not patient:
-                _fail(request, EngineError(self._problem))
+                request.fail(EngineError(self._problem))
                 return request.pending
             old = self._outbox.pop(session, None)
             self._outbox[session] = request
@@ -194,7 +194,7 @@ class Pool:
             self._outbox.clear()
             self._changed.notify_all()
         for request in left:
-            _fail(request, EngineError("The service shut down before a request was answered."))
+            request.fail(EngineError("The service shut down before a request was answered."))
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(CLOSES_WITHIN)  # Ray ends a thread that still asks when the connection is closed
@@ -245,7 +245,7 @@ class Pool:
     def _send(self, call: _Call) -> None:
         now = time.monotonic()
         asked = [
-            Asked(f"{self._service}/{r.session}", self._packed(call.replica, r), now - r.arrived, r.patient)
+            PoolRequest(f"{self._service}/{r.session}", self._packed(call.replica, r), now - r.arrived, r.patient)
             for r in call.requests
         ]
         try:
@@ -288,7 +288,7 @@ class Pool:
                 self._skip(request, answer.skipped, answer.error)
             elif not answer.incomplete:
                 metrics.ENGINE_FAILURES.labels(self._spec.model, "error").inc()
-                _fail(request, EngineError(answer.error))
+                request.fail(EngineError(answer.error))
         if rows:
             metrics.PREDICTIONS.labels(self._spec.model).inc(rows)
             metrics.BATCH_SIZE.observe(rows)
@@ -300,13 +300,13 @@ class Pool:
             for request in requests:
                 self._pictures.pop(request.session, None)
                 if self._outbox.setdefault(request.session, request) is not request:
-                    _fail(request, Superseded("A newer request of the same session took this one's place.", "newer"))
+                    request.fail(Superseded("A newer request of the same session took this one's place.", "newer"))
             self._changed.notify_all()
 
     def _failed(self, call: _Call, error: BaseException) -> None:
         """Send a recording's requests again, and fail those of live sessions, because of a call that failed."""
         if not self._closing.is_set():
-            log.error("replica %s did not answer: %s", call.replica.name, _first(error))
+            log.error("replica %s did not answer: %s", call.replica.name, first_line(error))
         metrics.ENGINE_FAILURES.labels(self._spec.model, "error").inc()
         again: list[Request] = []
         with self._changed:
@@ -321,7 +321,7 @@ class Pool:
                     self._outbox.setdefault(request.session, request)
         for request in call.requests:
             if request not in again:
-                _fail(request, EngineError("The replica that read the face ended; another one goes on."))
+                request.fail(EngineError("The replica that read the face ended; another one goes on."))
 
     def _sent(self) -> list[Request]:
         return [r for one in self._replicas.values() for call in one.calls for r in call.requests]
@@ -355,7 +355,7 @@ class Pool:
         if left:
             metrics.ENGINE_FAILURES.labels(self._spec.model, "hung").inc()
         for request in left:
-            _fail(request, EngineError(f"A replica of the pool gave nothing for {HUNG_AFTER:g} s."))
+            request.fail(EngineError(f"A replica of the pool gave nothing for {HUNG_AFTER:g} s."))
 
     def _ask(self) -> PoolStatus:
         import ray
@@ -402,7 +402,7 @@ class Pool:
                 log.error("no replica of %s takes requests: %s", self._spec.model, reason)
             self._problem = f"No replica of the pool of {self._spec.model} takes requests: {reason}"
             for session in [s for s, r in self._outbox.items() if not r.patient]:
-                _fail(self._outbox.pop(session), EngineError(self._problem))
+                self._outbox.pop(session).fail(EngineError(self._problem))
         weights, engine = self._loaded.weights, self._loaded.engine
         runs = metrics.ENGINE_INFO.labels(self._spec.model, weights.version, engine.name, engine.precision)
         runs.set(self._problem is None)
@@ -423,7 +423,7 @@ class Pool:
         """Note that the supervisor does not answer; after a while, make the connection anew."""
         import ray
 
-        log.warning("the supervisor of %s does not answer: %s", self._spec.name, _first(error))
+        log.warning("the supervisor of %s does not answer: %s", self._spec.name, first_line(error))
         if isinstance(error, ray.exceptions.ActorDiedError):
             self._supervisor = None  # the pool has ended, as one does that no service has used
         silent = time.monotonic() - self._heard
@@ -438,20 +438,11 @@ class Pool:
             self._update_problem(f"the Ray cluster at {self._options.address} has been away for {silent:.0f} s")
         for request in sent:
             if not request.patient:
-                _fail(request, EngineError("The cluster that reads the faces cannot be reached."))
+                request.fail(EngineError("The cluster that reads the faces cannot be reached."))
         with self._connection:
             self._supervisor = None
             ray.shutdown()  # a cluster that begins anew at the same address is another one
 
     def _skip(self, request: Request, reason: str, sentence: str) -> None:
         metrics.SKIPPED.labels(reason).inc()
-        _fail(request, Superseded(sentence, reason))
-
-
-def _fail(request: Request, error: EngineError) -> None:
-    with suppress(InvalidStateError):  # answered, cancelled or given up already
-        request.pending.set_exception(error)
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        request.fail(Superseded(sentence, reason))

@@ -9,7 +9,7 @@ from typing import Any
 
 from affectstream import __version__
 from engines.engine import Arrays
-from engines.verify import Figures
+from engines.verify import Comparison
 from engines.weights import Weights
 from service import logs
 from service.pool.pictures import Packed
@@ -61,8 +61,8 @@ class Spec:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Hold one request of a session.
+class PoolRequest:
+    """Hold one request of a session as it travels from a service to a replica.
 
     Attributes:
         session: Name of the session, and of its service, so that two services may use the same names.
@@ -114,7 +114,7 @@ class Facts:
     inputs: dict[str, tuple[int, ...]]
     kept: int | None
     weights: Weights
-    figures: Figures | None
+    figures: Comparison | None
 
 
 @dataclass(frozen=True, slots=True)

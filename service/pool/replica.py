@@ -28,15 +28,13 @@ from models.files import sha256, written_whole
 from service import logs
 from service.inference.queue import Pending, Superseded
 from service.inference.scheduler import Scheduler
-from service.pool.messages import Answer, Asked, Counts, Facts, Spec
+from service.pool.messages import Answer, Counts, Facts, PoolRequest, Spec
 from service.pool.pictures import Kept
 
 if TYPE_CHECKING:
-    from engines.load import Loaded
+    from engines.load import LoadedEngine
 
 log = logging.getLogger(__name__)
-
-PROBE_SAMPLES = 16  # rows that a reduced precision is compared on when a node first has it
 
 
 class Replica:
@@ -74,7 +72,7 @@ class Replica:
             return f"The engine of {spec.model} cannot be compiled: {error}"
         return self.serve(spec, loaded)
 
-    def serve(self, spec: Spec, loaded: "Loaded") -> Facts:
+    def serve(self, spec: Spec, loaded: "LoadedEngine") -> Facts:
         """Run requests on the engine of `loaded` from now on, and return the facts about it."""
         self._model, self._engine = spec.model, _Counting(loaded.engine)
         self._scheduler = Scheduler(spec.max_batch)
@@ -86,14 +84,14 @@ class Replica:
         self._facts = Facts(engine.name, engine.precision, dict(engine.inputs), kept, spec.weights, loaded.figures)
         return self._facts
 
-    async def run(self, asked: Sequence[Asked]) -> list[Answer]:
+    async def run(self, requests: Sequence[PoolRequest]) -> list[Answer]:
         """Return what became of each request of one call, in order, when all have been run or dropped."""
         scheduler = self._scheduler
         if scheduler is None:
-            return [Answer(None, error="The replica has no engine yet.")] * len(asked)
+            return [Answer(None, error="The replica has no engine yet.")] * len(requests)
         now = time.monotonic()
         begun: list[Pending | Answer] = []
-        for one in asked:  # all, before anything is waited for: what follows names the pictures of what came before
+        for one in requests:  # all, before anything is waited for: what follows names the pictures of what came before
             inputs = self._pictures.unpacked(one.session, one.inputs, now)
             if inputs is None:
                 begun.append(Answer(None, incomplete=True))
@@ -152,7 +150,7 @@ class _Counting:
         return outputs
 
 
-def compiled(spec: Spec, content: bytes) -> "Loaded":
+def compiled(spec: Spec, content: bytes) -> "LoadedEngine":
     """Return the engine of `spec` on this node, made of the file's `content`.
 
     Raise `UserError` for another version of Affectstream here, and for an engine that cannot be had.
@@ -163,11 +161,11 @@ def compiled(spec: Spec, content: bytes) -> "Loaded":
         )
     # Here, so that an actor answers before the libraries of engines are imported.
     from engines.load import load
-    from service.calibrate import probe_of
+    from service.calibrate import START_SAMPLES, probe_of
 
     file = _written(spec, content)
     reference = replace(spec.weights, sources=(Source(path=str(file)),))
-    probe = probe_of(spec.model, samples=PROBE_SAMPLES)
+    probe = probe_of(spec.model, samples=START_SAMPLES)
     return load(spec.model, spec.engine, probe=probe, threads=max(1, int(spec.cpus)), reference=reference)
 
 

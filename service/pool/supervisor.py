@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from service import logs
-from service.cluster import NAMESPACE
+from service.cluster import NAMESPACE, first_line
 from service.pool.messages import Counts, Facts, Load, PoolStatus, Spec
 from service.pool.scaling import Scaling, load_between
 
@@ -171,7 +171,7 @@ class Supervisor:
                 self._note_no_room(time.monotonic() - one.started)
             return
         except RayError as error:
-            log.error("replica %s has ended: %s", one.name, _first(error))
+            log.error("replica %s has ended: %s", one.name, first_line(error))
             self._drop(one)
             return
         one.heard, one.placed = time.monotonic(), True
@@ -214,7 +214,7 @@ class Supervisor:
             except ActorUnavailableError:  # for a while; `_ask` finds out whether it has ended
                 await asyncio.sleep(LOOK_EVERY)
             except RayError as error:
-                facts = f"A replica ended while it was started: {_first(error)}"
+                facts = f"A replica ended while it was started: {first_line(error)}"
         if self._members.get(one.name) is not one:
             return
         if isinstance(facts, Facts):
@@ -257,7 +257,3 @@ def _kill(handle: Any) -> None:
     import ray
 
     ray.kill(handle)
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

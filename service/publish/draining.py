@@ -6,6 +6,7 @@ from typing import Any
 from service import metrics
 from service.publish.hub import Subscription
 
+DRAIN_TIMEOUT = 0.5  # s that closing a sink waits for what it still has
 _CANCEL_EVERY = 0.1  # s
 
 

@@ -16,7 +16,7 @@ from models.errors import UserError
 from models.labels import ACTION_UNITS, EXPRESSIONS
 from service import metrics
 from service.events import Event
-from service.publish.draining import drain
+from service.publish.draining import DRAIN_TIMEOUT, drain
 from service.publish.hub import Hub
 from service.publish.lsl_clock import LslClock
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 SINK = "lsl"
 BATCH = 64  # events that are handed to the thread at once
-DRAIN_TIMEOUT = 0.5  # s that closing waits
 MOST_FACES = 64  # outlets of faces at once; the one that was used longest ago is closed first
 SOURCE = "affectstream"  # what the source ids of all outlets begin with
 _READ = ("ok", "warming_up")

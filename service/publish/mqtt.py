@@ -19,7 +19,7 @@ from affectstream import __version__
 from models.errors import UserError
 from service import metrics
 from service.events import Event
-from service.publish.draining import drain
+from service.publish.draining import DRAIN_TIMEOUT, drain
 from service.publish.hub import Hub
 from service.redact import check_address, redact, redact_setting
 from service.register import Unavailable
@@ -32,7 +32,6 @@ BUFFER = 1024  # events that wait at most while the broker is away
 BATCH = 64  # events that are taken from the queue at once
 TIMEOUT = 5.0  # s for an answer of the broker
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0  # s between attempts, doubling, with jitter
-DRAIN_TIMEOUT = 0.5  # s that closing waits
 FACE_EVERY = 1.0  # s between two messages of the largest face
 DISCOVERY = "homeassistant"  # where Home Assistant looks for announcements
 REASONS = ("unreachable", "password", "refused")

@@ -15,13 +15,12 @@ from models.errors import UserError
 from service import metrics
 from service.events import Event
 from service.publish.arkit import blend_shapes
-from service.publish.draining import drain
+from service.publish.draining import DRAIN_TIMEOUT, drain
 from service.publish.hub import Hub
 
 SINK = "osc"
 BATCH = 64  # events that are sent before others may run
 LARGEST = 1400  # bytes of a datagram, so that networks do not cut it
-DRAIN_TIMEOUT = 0.5  # s
 FLOAT_BYTES = 4
 _READ = ("ok", "warming_up")
 

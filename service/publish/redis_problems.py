@@ -30,14 +30,14 @@ _NOT_SAVING = "MISCONF"  # how Redis begins the refusal of writes when it cannot
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RedisProblem:
     """Say why events do not reach Redis: one of `REASONS`, and a sentence without credentials."""
 
     reason: str
     sentence: str
 
 
-def problem_of(error: Exception, label: str, timeout: float) -> Problem:
+def problem_of(error: Exception, label: str, timeout: float) -> RedisProblem:
     """Return what an error of a whole command or connection means.
 
     Args:
@@ -48,31 +48,35 @@ def problem_of(error: Exception, label: str, timeout: float) -> Problem:
     if isinstance(error, NoPermissionError) or (
         isinstance(error, ResponseError) and (_NO_PERMISSION in str(error) or NO_MULTI in str(error))
     ):
-        return Problem("permission", f"{label} does not let this user {_refused(error)}; allow {COMMANDS}")
+        return RedisProblem("permission", f"{label} does not let this user {_refused(error)}; allow {COMMANDS}")
     match error:
         case AuthenticationError() | AuthorizationError():
-            return Problem("password", f"{label} refuses the user name or password; correct those in --redis")
+            return RedisProblem("password", f"{label} refuses the user name or password; correct those in --redis")
         case OutOfMemoryError():
-            return Problem("memory", f"{label} is full (maxmemory is reached); raise maxmemory or remove keys")
+            return RedisProblem("memory", f"{label} is full (maxmemory is reached); raise maxmemory or remove keys")
         case ReadOnlyError():
-            return Problem("read_only", f"{label} is a read-only replica; give --redis the address of the primary")
+            return RedisProblem("read_only", f"{label} is a read-only replica; give --redis the address of the primary")
         case BusyLoadingError():
-            return Problem("loading", f"{label} is still loading its data; events wait until it has")
+            return RedisProblem("loading", f"{label} is still loading its data; events wait until it has")
         case MovedError() | AskError() | ClusterDownError():
-            return Problem(
+            return RedisProblem(
                 "cluster",
                 f"{label} is a node of a Redis Cluster that does not hold this stream; give --redis a single server, "
                 "or a cluster whose one node holds all slots",
             )
         case RedisTimeout() | TimeoutError():
-            return Problem("timeout", f"{label} does not answer within {timeout:g} s; check its load and the network")
+            return RedisProblem(
+                "timeout", f"{label} does not answer within {timeout:g} s; check its load and the network"
+            )
         case ResponseError():
             said = str(error).rpartition("caused error: ")[2]  # redis-py puts the whole command, and the event, before
             if said.startswith(_NOT_SAVING):
-                return Problem("not_saving", f"{label} refuses writes because it cannot save to its disk; see its log")
-            return Problem("refused", f"{label} refuses events: {said}")
+                return RedisProblem(
+                    "not_saving", f"{label} refuses writes because it cannot save to its disk; see its log"
+                )
+            return RedisProblem("refused", f"{label} refuses events: {said}")
         case _:
-            return Problem("unreachable", f"{label} does not answer: {error}")
+            return RedisProblem("unreachable", f"{label} does not answer: {error}")
 
 
 def _refused(error: Exception) -> str:
@@ -83,11 +87,11 @@ def _refused(error: Exception) -> str:
     return f"run {command[1].upper()}" if command else "use the keys affect:*"
 
 
-def wrong_type(label: str, streams: list[str]) -> Problem:
+def wrong_type(label: str, streams: list[str]) -> RedisProblem:
     """Return the problem that the keys `streams` hold something else than a stream."""
     named = ", ".join(streams[:3]) + (f" and {len(streams) - 3} more" if len(streams) > 3 else "")
     keys, have = ("key", "holds") if len(streams) == 1 else ("keys", "hold")
-    return Problem(
+    return RedisProblem(
         "wrong_type",
         f"the {keys} {named} of {label} {have} something else than a stream, and events for them are lost; "
         "remove or rename them",

@@ -26,7 +26,7 @@ from service import metrics
 from service.events import Event
 from service.publish.draining import end
 from service.publish.hub import Hub
-from service.publish.redis_problems import NO_MULTI, REASONS, Problem, problem_of, wrong_type
+from service.publish.redis_problems import NO_MULTI, REASONS, RedisProblem, problem_of, wrong_type
 from service.redact import check_address, redact, redact_setting
 from service.register import Unavailable
 
@@ -62,7 +62,7 @@ class RedisSink:
         self._redis: Any = open_client(url)  # redis-py's types differ between its releases
         self._ttl = ttl
         self._subscription = hub.subscribe(maxlen=buffer, sink=SINK)
-        self._problem: Problem | None = Problem("unreachable", f"{self.label} has not answered yet")
+        self._problem: RedisProblem | None = RedisProblem("unreachable", f"{self.label} has not answered yet")
         self._blocked: set[str] = set()  # streams whose key holds something else
         self._renewed: dict[str, float] = {}  # stream -> s, monotonic, when its time to live was set
         self._transactions = True  # Redis lets this user run MULTI
@@ -264,7 +264,7 @@ class RedisSink:
         metrics.SINK_PROBLEM.labels(SINK, problem.reason).set(1)
         self._problem = problem
 
-    def _problem_of(self, error: Exception) -> Problem:
+    def _problem_of(self, error: Exception) -> RedisProblem:
         return problem_of(error, self.label, TIMEOUT)
 
     async def _pause(self, delay: float) -> None:

@@ -215,9 +215,9 @@ def _face(face: Mapping[str, Any]) -> Row:
         "success": int(face["status"] in ("ok", "warming_up")),  # read from this very frame
         # OpenFace turns about axes that point right, down and away from the camera: up and to the image's right are
         # negative there.
-        "pose_Rx": _radians(-pose["pitch"]),
-        "pose_Ry": _radians(-pose["yaw"]),
-        "pose_Rz": _radians(pose["roll"]),
+        "pose_Rx": to_radians(-pose["pitch"]),
+        "pose_Ry": to_radians(-pose["yaw"]),
+        "pose_Rz": to_radians(pose["roll"]),
         "status": face["status"],
         "reasons": ";".join(face["reasons"]),
         "age_ms": face["age_ms"],
@@ -275,5 +275,6 @@ def _signals(face: Mapping[str, Any]) -> Row:
     return row
 
 
-def _radians(degrees: float) -> float:
+def to_radians(degrees: float) -> float:
+    """Return an angle as a cell of the table has it: in radians, with four digits."""
     return round(radians(degrees), 4) + 0.0  # no -0.0

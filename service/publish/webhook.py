@@ -19,7 +19,7 @@ import httpx
 from models.errors import UserError
 from service import metrics
 from service.events import Event
-from service.publish.draining import drain
+from service.publish.draining import DRAIN_TIMEOUT, drain
 from service.publish.hub import Hub
 from service.redact import check_address, redact, redact_setting
 
@@ -28,7 +28,6 @@ BUFFER = 256  # alerts that wait at most
 ANSWER_WITHIN = 5.0  # s
 ATTEMPTS = 6  # for one alert
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # s between them, doubling, with jitter
-DRAIN_TIMEOUT = 0.5  # s that closing waits
 REASONS = ("unreachable", "timeout", "refused")
 _MAY_PASS = frozenset({408, 425, 429})  # statuses below 500 that another attempt may change
 _KEY_PREFIX = "whsec_"  # before a key in Base64, as Standard Webhooks writes it

@@ -14,7 +14,7 @@ from service.report.svg import clock, element, path, picture, runs, text, time_a
 WIDTH = 960.0
 LEFT, RIGHT = 150.0, 12.0  # for names; the rest is time
 _TICKS = ((1, "+1"), (0, "0"), (-1, "−1"))
-_AXIS = 20.0  # of height for labels of time
+AXIS = 20.0  # of height for labels of time
 _LANE = 104.0  # of height for valence or arousal
 _ROW = 13.0  # of height for an action unit
 _LEVELS = 10  # of grey in the heat map
@@ -34,7 +34,7 @@ def time_course(readings: Readings, bins: Bins) -> str:
     parts += [_stimulus(one, x, top, below, begin, end) for one in readings.stimuli]
     for name in ("valence", "arousal"):
         parts.append(_lane(readings, bins, name, x, y))
-        y += _LANE + (_AXIS if name == "arousal" else 14.0)
+        y += _LANE + (AXIS if name == "arousal" else 14.0)
     parts.append(_reading_strip(readings, bins, x, y))
     y += 22.0
     parts.append(_ribbon(readings, bins, x, y))
@@ -44,8 +44,8 @@ def time_course(readings: Readings, bins: Bins) -> str:
         parts.append(_heat_map(readings, bins, units, x, y))
         y += _ROW * len(units)
     parts.append(time_axis(begin, end, x, y, y, labels=True))
-    y += _AXIS
-    parts += marker_lines(markers, x, top, y - _AXIS)
+    y += AXIS
+    parts += marker_lines(markers, x, top, y - AXIS)
     label = f"Time course of {readings.name}, from {clock(begin)} to {clock(end)}"
     return picture(WIDTH, y + 2, label, *parts)
 

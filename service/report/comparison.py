@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from models.labels import ACTION_UNITS, EXPRESSIONS
+from service.report.charts import WIDTH
 from service.report.summary import Condition
 from service.report.svg import element, picture, text
 
-WIDTH = 960.0
 _LEFT = 150.0
 _ROW = 34.0
 _BAR = 22.0

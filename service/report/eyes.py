@@ -3,7 +3,7 @@
 import numpy as np
 
 from service.report.bins import Bins
-from service.report.charts import LEFT, RIGHT, WIDTH, X, marker_lines, scale_of_time
+from service.report.charts import AXIS, LEFT, RIGHT, WIDTH, X, marker_lines, scale_of_time
 from service.report.readings import Readings
 from service.report.summary import period
 from service.report.svg import clock, element, path, picture, runs, text, time_axis
@@ -11,7 +11,6 @@ from service.report.svg import clock, element, path, picture, runs, text, time_a
 _LANE = 54.0  # of height
 _BLINKS = 16.0  # of height, for the ticks of blinks
 _GAP = 14.0
-_AXIS = 20.0  # of height for labels of time
 _TOP = 8.0
 _FARTHEST = 45.0  # degrees that a lane of gaze shows; what is farther lies on its edge
 _LANES = {
@@ -40,7 +39,7 @@ def eyes_and_gaze(readings: Readings, bins: Bins) -> str:
     parts.append(time_axis(begin, end, x, y, y, labels=True))
     parts += marker_lines([(t, "") for t, _ in readings.markers()], x, _TOP, y)
     label = f"Eyes and gaze of {readings.name}, from {clock(begin)} to {clock(end)}"
-    return picture(WIDTH, y + _AXIS + 2, label, *parts)
+    return picture(WIDTH, y + AXIS + 2, label, *parts)
 
 
 def blinks(readings: Readings) -> int | None:

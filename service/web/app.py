@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from affectstream import __version__
 from models.errors import UserError
 from service import tracing
 from service.capture.sdp import ice_servers
@@ -73,7 +73,7 @@ def create_app(
 
     app = FastAPI(
         title="Affectstream",
-        version=version("affectstream"),
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads scripts from another site
         redoc_url=None,
@@ -88,7 +88,15 @@ def create_app(
     app.add_exception_handler(RequestValidationError, answer_malformed)
     app.add_exception_handler(ClientDisconnect, answer_nobody)
     app.add_exception_handler(HTTPException, answer_http_error)
-    rooms = (
+    for router in [*routers, *_own_routers(settings)]:
+        app.include_router(router)
+    _guard(app, settings, tickets)
+    return app
+
+
+def _own_routers(settings: Settings) -> list[APIRouter]:
+    """Return the routes of the application itself, in the order in which a request is matched with them."""
+    modules = (
         routes_sessions,
         routes_history,
         routes_report,
@@ -104,10 +112,14 @@ def create_app(
         websocket,
         whip,
     )
-    for router in [*routers, *(room.router for room in rooms), pages(settings)]:
-        app.include_router(router)
+    return [*(module.router for module in modules), pages(settings)]
 
-    # The last one added sees a request first.
+
+def _guard(app: FastAPI, settings: Settings, tickets: Tickets) -> None:
+    """Add what every request passes before a route sees it; the last one added sees it first.
+
+    Raise `UserError` for a malformed allowed origin or frame ancestor.
+    """
     app.add_middleware(BodyLimit, limit=settings.max_request_bytes)
     app.add_middleware(TokenGuard, settings=settings)
     if settings.allowed_origins:
@@ -124,7 +136,6 @@ def create_app(
     OriginGuard(app, settings)  # raises now for an allowed origin that is malformed
     for ancestor in settings.frame_ancestors:
         origin_of(ancestor, "frame ancestor")
-    return app
 
 
 async def drain(app: FastAPI) -> None:

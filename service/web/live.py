@@ -15,7 +15,6 @@ from starlette.requests import HTTPConnection
 
 from models.errors import UserError
 from service.capture.media import Frame, State
-from service.figures import Figures
 from service.history import Past
 from service.loaded_model import LoadedModel
 from service.neutral import NeutralStep
@@ -24,7 +23,8 @@ from service.publish.sinks import Keeper, Sink
 from service.register import OpenElsewhere, split_name
 from service.rules import RuleState, parse_rules
 from service.runtime import Runtime, RuntimeOptions, load_runtime
-from service.session_options import Asked, Offer, SessionOptions
+from service.session_figures import SessionFigures
+from service.session_options import Offer, RequestedOptions, SessionOptions
 from service.sessions import Sessions
 from service.settings import Settings
 
@@ -69,7 +69,7 @@ class Watched(Protocol):
     def node(self) -> str | None:
         """Return the name of the cluster's node that reads it; None without a cluster."""
 
-    def figures(self) -> Figures:
+    def figures(self) -> SessionFigures:
         """Return the live figures."""
 
     def reset_baseline(self) -> None:
@@ -107,7 +107,7 @@ class Registry(Protocol):
         *,
         purpose: str | None = None,
         allowed: Sequence[str] | None = None,
-        asked: Asked | None = None,
+        asked: RequestedOptions | None = None,
     ) -> Watched:
         """Open a source. Redirects and playlists may lead to the prefixes `allowed` only; anywhere if that is None."""
 

@@ -25,7 +25,7 @@ class Assembly:
 
     def sessions(self, settings: Settings, fleet: Any, hub: Hub) -> RemoteSessions:
         """Return the sessions of the service; with a cluster and Redis, they are shared with other services."""
-        leases = self._fleet.place.leases
+        leases = self._fleet.launcher.leases
         if settings.cluster is None or settings.redis is None:
             self._sessions = RemoteSessions(self._fleet, hub, settings, leases=leases)
         else:

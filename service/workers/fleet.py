@@ -24,7 +24,7 @@ from service.register import Unavailable
 from service.settings import DEFAULT_ENGINE, DEFAULT_MODEL, Settings
 from service.workers.handle import Worker
 from service.workers.heartbeat import HUNG_AFTER, STARTING, Beat
-from service.workers.place import Place
+from service.workers.launcher import Launcher
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +78,11 @@ class Breaks:
 
 
 class Fleet:
-    """Run worker processes, as many as their place allows, in place of a `service.runtime.Runtime`. Thread-safe."""
+    """Run worker processes, as many as their launcher allows, instead of a `service.runtime.Runtime`. Thread-safe."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, launcher: Launcher) -> None:
         """Start nothing yet."""
-        self.place = place
+        self.launcher = launcher
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
         self._departed: list[tuple[Labels, str]] = []  # of workers that broke: their last metrics, as text
@@ -105,12 +105,12 @@ class Fleet:
         node of that name count. Raise `Unavailable` once the fleet is closing.
         """
         with self._lock:
-            able = [worker for worker in self._workers if worker.usable and node in (None, worker.host.node)]
+            able = [worker for worker in self._workers if worker.usable and node in (None, worker.process.node)]
             ready = [worker for worker in able if worker.alive or not worker.in_reserve]
             least = min(ready, key=load, default=None)
             if least is None or load(least) > MANY:
                 least = min(able, key=load, default=None)
-            full = len(self._workers) >= self.place.most() or not self.place.has_room()
+            full = len(self._workers) >= self.launcher.most() or not self.launcher.has_room()
             if least is None or (load(least) >= enough and not full):
                 least = self._start_one(node)
         return least
@@ -146,7 +146,7 @@ class Fleet:
 
         def drained(node: str) -> None:
             for worker in self.workers:
-                if worker.host.node == node:
+                if worker.process.node == node:
                     loop.call_soon_threadsafe(leave, worker)
 
         async def listen(worker: Worker) -> None:
@@ -175,7 +175,7 @@ class Fleet:
             self._begin_listening = lambda worker: loop.call_soon_threadsafe(begin, worker)
             for worker in self._workers:
                 begin(worker)
-        self.place.watch(drained)
+        self.launcher.watch(drained)
 
     @property
     def workers(self) -> list[Worker]:
@@ -237,7 +237,7 @@ class Fleet:
             ender.join()
         with self._lock:
             self._workers.clear()
-        self.place.close()
+        self.launcher.close()
 
     def dismiss(self, worker: Worker) -> None:
         """End a worker that has no sessions any more, and start none in its place. Blocks."""
@@ -291,7 +291,7 @@ class Fleet:
             raise Unavailable("the service is shutting down and opens no session any more")
         taken = {worker.number for worker in self._workers}
         number = next(n for n in range(len(taken) + 1) if n not in taken)
-        worker = Worker(self.place.start(self._started, node), number)
+        worker = Worker(self.launcher.start(self._started, node), number)
         self._started += 1
         self._workers.append(worker)
         metrics.WORKERS.set(len(self._workers))

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 
 from service.capture.media import Frame, State
-from service.figures import Figures
 from service.history import Past
 from service.neutral import NeutralStep, read_step
 from service.rules import RuleState
+from service.session_figures import SessionFigures
 from service.session_options import SessionOptions
 from service.web.routes.sessions import SessionInfo
 from service.workers.http_peer import ANSWER_WITHIN, HttpPeer
@@ -63,7 +63,7 @@ class ForeignSession:
         """Return whether the session has ended or failed for good."""
         return self.state in (State.ENDED, State.FAILED)
 
-    def figures(self) -> Figures:
+    def figures(self) -> SessionFigures:
         """Return the live figures as of a second ago at most."""
         return self.info.figures
 

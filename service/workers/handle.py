@@ -17,7 +17,7 @@ from service.register import Unavailable
 from service.settings import Settings
 from service.workers.heartbeat import BUSY_HUNG_AFTER, HUNG_AFTER, STARTING, Beat, is_beat, unpack_beat
 from service.workers.http_peer import ANSWER_WITHIN, HttpPeer
-from service.workers.place import HERE, Host
+from service.workers.launcher import HERE, WorkerProcess
 from service.workers.relay import LEAVING, next_message, unpack
 
 # The settings that a worker gets from the service in front of it, and those that are set for every worker, because
@@ -49,9 +49,9 @@ def passed_settings(settings: Settings) -> dict[str, Any]:
 class Worker(HttpPeer):
     """Hold a worker, from its start to its end."""
 
-    def __init__(self, host: Host, number: int) -> None:
-        """Wait in a thread for the program that `host` has started; no other that runs now has its `number`."""
-        self.host = host
+    def __init__(self, process: WorkerProcess, number: int) -> None:
+        """Wait in a thread for the program that `process` runs; no other that runs now has its `number`."""
+        self.process = process
         self.number = number
         self.since = time.monotonic()
         self.heard_at = self.since  # s, monotonic: when its last message came
@@ -70,7 +70,7 @@ class Worker(HttpPeer):
     @property
     def labels(self) -> dict[str, str]:
         """Return the labels that its metrics get: node and number on a cluster, none on one machine."""
-        return {"node": self.host.node, "worker": str(self.number)} if self.host.node != HERE else {}
+        return {"node": self.process.node, "worker": str(self.number)} if self.process.node != HERE else {}
 
     def wait(self) -> None:
         """Return when the program takes sessions. Raise `UserError` if it cannot."""
@@ -101,7 +101,7 @@ class Worker(HttpPeer):
     @property
     def running(self) -> bool:
         """Return whether the process has not ended."""
-        return self.host.running
+        return self.process.running
 
     async def fetch_metrics(self, within: float) -> None:
         """Bring `metrics` up to date; they stay as they are if the worker does not answer within so many seconds."""
@@ -122,7 +122,7 @@ class Worker(HttpPeer):
         """
         await asyncio.wrap_future(self._ready)
         try:
-            async with self.host.messages() as reader:
+            async with self.process.messages() as reader:
                 self.heard_at, self._heard = time.monotonic(), True
                 while (body := await next_message(reader)) is not None:
                     self.heard_at = time.monotonic()
@@ -137,7 +137,7 @@ class Worker(HttpPeer):
 
     def how_it_ended(self) -> str:
         """Return how the program ended, for people. Blocks until it has."""
-        how = self.host.how_it_ended()
+        how = self.process.how_it_ended()
         return f"no sign of life for {HUNG_AFTER:g} s" if self.hung else how
 
     @property
@@ -149,9 +149,9 @@ class Worker(HttpPeer):
         run. A busy one is killed after `BUSY_HUNG_AFTER` seconds of silence.
         """
         now, silence = time.monotonic(), self.silence
-        if self.host.node == HERE:  # of a process on another machine nothing but its silence is known
+        if self.process.node == HERE:  # of a process on another machine nothing but its silence is known
             with contextlib.suppress(psutil.Error):
-                process = psutil.Process(self.host.pid)
+                process = psutil.Process(self.process.pid)
                 times = process.cpu_times()
                 used = times.user + times.system
                 if used > self._cpu_seconds or process.status() == psutil.STATUS_RUNNING:
@@ -163,27 +163,27 @@ class Worker(HttpPeer):
     def kill_hung(self) -> None:
         """Kill the program, which gives no sign of life."""
         self.hung = True
-        self.host.kill()
+        self.process.kill()
 
     def ask_to_end(self) -> None:
         """Ask the program to end; only once, because a second signal would end it at once."""
         if self.asked_to_end:
             return
         self.asked_to_end = True
-        self.host.ask_to_end()
+        self.process.ask_to_end()
 
     def end(self, timeout: float) -> None:
         """End the program, by force after `timeout` seconds. Blocks."""
         self.ask_to_end()
-        self.host.end(timeout)
+        self.process.end(timeout)
         if "_client" in self.__dict__:
             self._client.close()
 
     def _make_client(self) -> httpx.Client:
-        return self.host.client(ANSWER_WITHIN)
+        return self.process.client(ANSWER_WITHIN)
 
     def _make_async_client(self) -> httpx.AsyncClient:
-        return self.host.async_client(ANSWER_WITHIN)
+        return self.process.async_client(ANSWER_WITHIN)
 
     def _check_running(self) -> None:
         if not self.running:
@@ -193,7 +193,7 @@ class Worker(HttpPeer):
         def heard(body: bytes) -> None:
             self.beat = unpack_beat(body)
 
-        why = self.host.wait_ready(heard)
+        why = self.process.wait_ready(heard)
         if why is None:
             self.heard_at = time.monotonic()
             self._ready.set_result(None)

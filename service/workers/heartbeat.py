@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from service.figures import Figures
 from service.loaded_model import LoadedModel
+from service.session_figures import SessionFigures
 
 EVERY = 0.5  # s between beats
 HUNG_AFTER = 2.0  # s of silence of a running worker, after which it is killed and another one started
@@ -34,7 +34,7 @@ class Beat:
     `beside` are the models in memory besides the service's own.
     """
 
-    figures: dict[str, Figures]
+    figures: dict[str, SessionFigures]
     problems: list[str]
     model: dict[str, Any]
     licences: list[str]

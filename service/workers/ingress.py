@@ -52,10 +52,10 @@ class FrontEnd:
     async def _start(self, settings: Settings) -> None:
         from service.workers.assembly import application
         from service.workers.fleet import Fleet
-        from service.workers.ray_place import RayPlace
+        from service.workers.ray_launcher import RayLauncher
 
         listener = self._stack.enter_context(_listener(settings))
-        fleet = Fleet(await asyncio.to_thread(RayPlace, settings))
+        fleet = Fleet(await asyncio.to_thread(RayLauncher, settings))
         self._stack.push_async_callback(asyncio.to_thread, fleet.close)
         fleet.start()
         host, port = listener.getsockname()[:2]

@@ -88,7 +88,7 @@ async def connected(host: str, port: int, key: str) -> AsyncIterator[asyncio.Str
 
 
 class Line:
-    """Hold a worker's side of the line: an `Outlet` of its messages. Used in the loop, except for `write`."""
+    """Hold a worker's side of the line: a `NonBlockingWriter` of its messages. Used in the loop, except for `write`."""
 
     def __init__(self, connection: socket.socket, lost: Callable[[], None]) -> None:
         """Take a connection that has proved that it knows the key; `lost` is called when it is closed or silent."""

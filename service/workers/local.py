@@ -20,8 +20,8 @@ from engines.cores import usable_cores
 from service.settings import Settings
 from service.workers.handle import passed_settings
 from service.workers.heartbeat import START_SILENCE, is_beat
+from service.workers.launcher import HERE
 from service.workers.leases import Leases, NoLeases
-from service.workers.place import HERE
 from service.workers.relay import READY, read_message
 
 _FOLDER = "affectstream"  # how the names of the folders with the workers' sockets begin
@@ -108,8 +108,8 @@ class Program:
             self._input.close()
 
 
-class LocalHost:
-    """Run a worker program on this machine; see `service.workers.place.Host`."""
+class LocalWorkerProcess:
+    """Run a worker program on this machine; see `service.workers.launcher.WorkerProcess`."""
 
     node = HERE
 
@@ -179,8 +179,8 @@ class LocalHost:
             self._program.output.close()
 
 
-class LocalPlace:
-    """Start workers on this machine; see `service.workers.place.Place`."""
+class LocalLauncher:
+    """Start workers on this machine; see `service.workers.launcher.Launcher`."""
 
     def __init__(self, settings: Settings, most: int) -> None:
         """Allow `most` workers at once. Start nothing yet."""
@@ -188,17 +188,17 @@ class LocalPlace:
         self._settings = settings
         self._most = most
         self._cores = usable_cores()
-        self._hosts: list[LocalHost] = []
+        self._processes: list[LocalWorkerProcess] = []
         self._folder = _folder_for_sockets()
 
-    def start(self, number: int, node: str | None) -> LocalHost:
+    def start(self, number: int, node: str | None) -> LocalWorkerProcess:
         """Start a worker on a core that no other has, if there is one."""
-        in_use = {host.core for host in self._hosts if host.running}
+        in_use = {process.core for process in self._processes if process.running}
         free = [core for core in self._cores if core not in in_use]
         core = free[0] if free else self._cores[number % len(self._cores)]
-        host = LocalHost(self._settings, number, core, self._folder / str(number))
-        self._hosts = [*(one for one in self._hosts if one.running), host]
-        return host
+        process = LocalWorkerProcess(self._settings, number, core, self._folder / str(number))
+        self._processes = [*(one for one in self._processes if one.running), process]
+        return process
 
     def most(self) -> int:
         """Return how many workers may run at once."""

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from service import tracing
 from service.register import NameTaken, TooMany, Unavailable
-from service.session_options import Asked
+from service.session_options import RequestedOptions
 from service.web.live import Live, Running
 from service.web.routes import whip
 from service.workers.handle import OPENED_IN
@@ -49,7 +49,7 @@ async def _publish(
         return await _ask(found.worker, request, _path(request), body)
     placed = await _place(sessions, session, purpose, asked)
     try:
-        query: dict[str, Any] = {"incarnation": placed.incarnation, "rotate": rotate} | placed.options.asked()
+        query: dict[str, Any] = {"incarnation": placed.incarnation, "rotate": rotate} | placed.options.as_request()
         query |= {} if placed.purpose is None else {"purpose": placed.purpose}
         path = f"/worker/whip/{placed.name}"
         answer = await _ask(placed.worker, request, path, body, query, within=OPENED_IN)  # it may load a model first
@@ -106,7 +106,7 @@ async def preview(id: str, request: Request, live: Running) -> Response:
     return StreamingResponse(_parts(answer, live), headers=_passed_on(answer))
 
 
-async def _place(sessions: RemoteSessions, name: str, purpose: str | None, asked: Asked) -> RemoteSession:
+async def _place(sessions: RemoteSessions, name: str, purpose: str | None, asked: RequestedOptions) -> RemoteSession:
     """Register the session of a new peer; one of the same name whose peer is silent is ended for it."""
     try:
         return await asyncio.to_thread(sessions.place, name, None, purpose=purpose, asked=asked)

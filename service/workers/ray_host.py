@@ -1,6 +1,6 @@
 """What runs inside a Ray cluster: the actor that starts a worker on its node, and the registrar of the cluster.
 
-This module is imported on the nodes; the service in front uses `service.workers.ray_place`.
+This module is imported on the nodes; the service in front uses `service.workers.ray_launcher`.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Messages from a worker process to the service in front of it, through a pipe or a connection (`Outlet`).
+"""Messages from a worker process to the service in front of it, through a pipe or a connection (`NonBlockingWriter`).
 
 Each message is its length in four bytes, big endian, and as many bytes. The first one that is not a beat
 (`service.workers.heartbeat`) says whether the worker is ready, or why it cannot be; all later ones are beats and
@@ -30,8 +30,8 @@ _POINTS, _FLOAT = (68, 2), np.dtype("<f4")  # of a face
 _POINTS_BYTES = 68 * 2 * 4
 
 
-class Outlet(Protocol):
-    """Describe what messages are written to."""
+class NonBlockingWriter(Protocol):
+    """Describe what takes bytes without waiting: a pipe, or a connection."""
 
     def fileno(self) -> int:
         """Return the file that the loop can wait for."""
@@ -44,7 +44,7 @@ class Outlet(Protocol):
 
 
 class Pipe:
-    """Present a pipe as an `Outlet`."""
+    """Present a pipe as a `NonBlockingWriter`."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         """Write to `pipe` without waiting from now on."""
@@ -61,20 +61,20 @@ class Pipe:
 
 
 class RelaySink:
-    """Write a worker's messages to an outlet, each in the thread that has it, until closed.
+    """Write a worker's messages to a writer, each in the thread that has it, until closed.
 
     Waking the event loop for every event would cost more than the write. The loop writes only what did not fit into
-    the outlet, so that no session waits for it.
+    the writer, so that no session waits for it.
     """
 
     problem = None  # the service in front reports its workers' problems itself
 
-    def __init__(self, outlet: Outlet | None, hub: Hub) -> None:
-        """Write all events of `hub` to `outlet` from now on; keep them until `connect` where there is none yet.
+    def __init__(self, writer: NonBlockingWriter | None, hub: Hub) -> None:
+        """Write all events of `hub` to `writer` from now on; keep them until `connect` where there is none yet.
 
         Made and closed on the hub's loop.
         """
-        self._outlet = outlet
+        self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()  # held for as long as it takes to write what the pipe has room for
         self._waiting: deque[bytes] = deque()  # the first may be the rest of a message
@@ -85,16 +85,16 @@ class RelaySink:
 
     @property
     def connected(self) -> bool:
-        """Return whether there is an outlet that neither `close` nor a failed write has ended."""
-        return self._outlet is not None and not self._closed
+        """Return whether there is a writer that neither `close` nor a failed write has ended."""
+        return self._writer is not None and not self._closed
 
-    def connect(self, outlet: Outlet) -> None:
-        """Write to `outlet` from now on, beginning with what was kept. In the loop."""
+    def connect(self, writer: NonBlockingWriter) -> None:
+        """Write to `writer` from now on, beginning with what was kept. In the loop."""
         with self._lock:
-            self._outlet = outlet
+            self._writer = writer
             if not self._write():
                 self._written.clear()
-                self._loop.add_writer(outlet.fileno(), self._go_on)
+                self._loop.add_writer(writer.fileno(), self._go_on)
 
     async def close(self) -> None:
         """Write what is buffered, if it is read within `DRAIN_TIMEOUT`."""
@@ -103,11 +103,11 @@ class RelaySink:
         with self._lock:
             self._closed = True
             self._waiting.clear()
-        if self._outlet is not None and self._outlet.fileno() >= 0:  # a line that was lost is closed already
-            self._loop.remove_writer(self._outlet.fileno())
+        if self._writer is not None and self._writer.fileno() >= 0:  # a line that was lost is closed already
+            self._loop.remove_writer(self._writer.fileno())
 
     def send(self, body: bytes) -> None:
-        """Write a message, or keep it until there is room in the outlet; never waits. Thread-safe."""
+        """Write a message, or keep it until there is room in the writer; never waits. Thread-safe."""
         packed = message(body)
         with self._lock:
             if self._closed:
@@ -116,27 +116,27 @@ class RelaySink:
                 del self._waiting[1]  # the oldest that was not begun
                 metrics.EVENTS_DROPPED.labels(SINK).inc()
             self._waiting.append(packed)
-            outlet = self._outlet
-            if outlet is None or not self._written.is_set() or self._write():
+            writer = self._writer
+            if writer is None or not self._written.is_set() or self._write():
                 return
             self._written.clear()
         with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is about to end
-            self._loop.call_soon_threadsafe(self._loop.add_writer, outlet.fileno(), self._go_on)
+            self._loop.call_soon_threadsafe(self._loop.add_writer, writer.fileno(), self._go_on)
 
     def _go_on(self) -> None:
-        """Write the rest, now that there is room in the outlet again."""
+        """Write the rest, now that there is room in the writer again."""
         with self._lock:
             if self._closed or self._write():
                 self._written.set()
-                if self._outlet is not None:
-                    self._loop.remove_writer(self._outlet.fileno())
+                if self._writer is not None:
+                    self._loop.remove_writer(self._writer.fileno())
 
     def _write(self) -> bool:
-        """Write until nothing waits, and return True, or until the outlet is full, and return False."""
-        assert self._outlet is not None
+        """Write until nothing waits, and return True, or until the writer is full, and return False."""
+        assert self._writer is not None
         try:
             while self._waiting:
-                rest = self._waiting[0][self._outlet.write(self._waiting[0]) :]
+                rest = self._waiting[0][self._writer.write(self._waiting[0]) :]
                 if rest:
                     self._waiting[0] = rest
                 else:

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from service import audit
 from service.capture.media import Frame, State
 from service.events import Event
-from service.figures import Figures
 from service.history import NOTES, Note, Past
 from service.neutral import NeutralStep, read_step
 from service.purpose import name_of
 from service.register import UnknownSession
 from service.rules import RuleState
+from service.session_figures import SessionFigures
 from service.session_options import SessionOptions
 from service.workers.fleet import Breaks
 from service.workers.handle import Worker
@@ -67,7 +67,7 @@ class RemoteSession:
     @property
     def node(self) -> str | None:
         """Return the name of the cluster's node that reads it; None without a cluster."""
-        return self.worker.host.node or None
+        return self.worker.process.node or None
 
     def note(self, event: Event) -> None:
         """Keep what `event` says of the session."""
@@ -126,9 +126,9 @@ class RemoteSession:
             return 0
         return erased["history"]
 
-    def figures(self) -> Figures:
+    def figures(self) -> SessionFigures:
         """Return the live figures as of the worker's last sign of life, at most half a second ago where it lives."""
-        return self.worker.beat.figures.get(self.name, Figures())
+        return self.worker.beat.figures.get(self.name, SessionFigures())
 
     def reset_baseline(self) -> None:
         """Start the neutral baseline anew with the next frame. Blocks; raise `Unavailable` without a worker."""

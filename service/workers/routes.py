@@ -17,7 +17,7 @@ from service import metrics, tracing
 from service.history import Note
 from service.register import NameTaken, UnknownSession
 from service.rules import parse_rules
-from service.session_options import Asked
+from service.session_options import RequestedOptions
 from service.sessions import Sessions, close_if_open
 from service.web.live import Live, Running
 from service.web.routes import whip
@@ -43,7 +43,7 @@ class Opening(BaseModel):
     purpose: str | None
     incarnation: int
     allowed: list[str] | None = None
-    asked: Asked | None = None
+    asked: RequestedOptions | None = None
     rules: list[str] | None = None  # in place of those of the settings
     earlier: list[Note] = []
 

@@ -17,7 +17,7 @@ from service.models_beside import too_many
 from service.publish.hub import Hub
 from service.purpose import decide
 from service.register import Register, Unavailable, UnknownSession
-from service.session_options import Asked, Offer
+from service.session_options import Offer, RequestedOptions
 from service.settings import Settings
 from service.workers.fleet import MANY, QUICK_RESTARTS, Fleet, pause_after
 from service.workers.handle import OPENED_IN, UNDO_WITHIN, Worker
@@ -58,7 +58,7 @@ class RemoteSessions:
         *,
         purpose: str | None = None,
         allowed: Sequence[str] | None = None,
-        asked: Asked | None = None,
+        asked: RequestedOptions | None = None,
     ) -> RemoteSession:
         """Open `source` in a worker. Blocks; raise `UserError` for a bad source or name, or if it was closed meanwhile.
 
@@ -81,7 +81,7 @@ class RemoteSessions:
         *,
         purpose: str | None,
         incarnation: int | None = None,
-        asked: Asked | None = None,
+        asked: RequestedOptions | None = None,
     ) -> RemoteSession:
         """Register a session that is not open yet and return it once its worker is ready. Blocks.
 
@@ -89,7 +89,7 @@ class RemoteSessions:
         """
         purpose = decide(source, purpose, self._purpose)
         options = self._offer.decide(asked)
-        node = None if source is None else self.fleet.place.node_of(source)[1]
+        node = None if source is None else self.fleet.launcher.node_of(source)[1]
         with self._placing:  # one at a time, so that each sees where the one before it went
             self._register.check(name)
             self._check_memory(options.model)
@@ -199,8 +199,8 @@ class RemoteSessions:
         else has the lease.
         """
         since = time.monotonic() if cut_off is None else cut_off.heard_at
-        holder, before = session.worker.host.id, self._held_by.get(session.name, "")
-        if cut_off is not None and before == cut_off.host.id:
+        holder, before = session.worker.process.id, self._held_by.get(session.name, "")
+        if cut_off is not None and before == cut_off.process.id:
             before = ""  # it may still read the session
         while not self._closing.is_set():
             late = cut_off is None or time.monotonic() - since > LEASE
@@ -218,12 +218,12 @@ class RemoteSessions:
 
     def _open_in_worker(self, session: RemoteSession) -> None:
         opening = {
-            "source": None if session.source is None else self.fleet.place.node_of(session.source)[0],
+            "source": None if session.source is None else self.fleet.launcher.node_of(session.source)[0],
             "name": session.name,
             "purpose": session.purpose,
             "incarnation": session.incarnation,
             "allowed": session.allowed,
-            "asked": session.options.asked(),
+            "asked": session.options.as_request(),
             "rules": session.own_rules,
             "earlier": [asdict(note) for note in session.notes],
         }
@@ -269,7 +269,7 @@ class RemoteSessions:
 
     def _leaves(self, worker: Worker) -> None:
         """Move the sessions of a worker whose node is about to leave; end those of peers, which connect again."""
-        log.info("a worker on node %s is about to leave; its sessions are moved", worker.host.node)
+        log.info("a worker on node %s is about to leave; its sessions are moved", worker.process.node)
 
         def leave() -> None:
             moving = [self._begin_reopening(session, 0, None) for session in of_worker if session.source is not None]
@@ -298,7 +298,7 @@ class RemoteSessions:
         reason = ""
         while not self._closing.wait(pause_after(breaks)) and self._register.holds(session.name, session):
             try:
-                node = self.fleet.place.node_of(session.source or "")[1]
+                node = self.fleet.launcher.node_of(session.source or "")[1]
                 with self._placing:
                     if session.reopening is not attempt:
                         return

@@ -26,7 +26,7 @@ from service.history import NOTES, Note
 from service.publish.hub import Hub
 from service.register import NameTaken, OpenElsewhere, Unavailable, UnknownSession
 from service.roles import Role
-from service.session_options import Asked
+from service.session_options import RequestedOptions
 from service.settings import Settings
 from service.web.routes.sessions import SessionInfo, info_of
 from service.workers.fleet import Fleet
@@ -101,7 +101,7 @@ class SharedSessions(RemoteSessions):
         *,
         purpose: str | None,
         incarnation: int | None = None,
-        asked: Asked | None = None,
+        asked: RequestedOptions | None = None,
     ) -> RemoteSession:
         """See `RemoteSessions.place`; raise `OpenElsewhere` for a name that another service's session has, or had."""
         session = None
@@ -354,7 +354,7 @@ class SharedSessions(RemoteSessions):
 
     def _record_of(self, session: RemoteSession) -> dict[str, Any]:
         names = ("source", "purpose", "incarnation", "over", "allowed")
-        own: dict[str, Any] = {"rules": session.own_rules, "options": session.options.asked()}
+        own: dict[str, Any] = {"rules": session.own_rules, "options": session.options.as_request()}
         return self._record(**{name: getattr(session, name) for name in names}, **own)
 
     def _record(self, *, incarnation: int = 0, over: bool = False, **more: Any) -> dict[str, Any]:
@@ -410,7 +410,7 @@ class SharedSessions(RemoteSessions):
         """Open a session of a service that has ended, once its worker cannot read it any more."""
         log.info("a session of a service that has ended is opened anew")
         place, incarnation = super().place, record["incarnation"] + 1
-        asked = Asked(**record.get("options", {}))
+        asked = RequestedOptions(**record.get("options", {}))
         while not self._closing.is_set():
             try:
                 self._heritage[name] = record, self._notes_of(name)

@@ -32,7 +32,7 @@ def once(probe: load.Probe | None) -> load.Probe:
     """Return a probe that gives the inputs of its first call again: recording them takes seconds."""
     recorded: list[Arrays] = []
 
-    def inputs(reference: load.Loaded) -> Arrays:
+    def inputs(reference: load.LoadedEngine) -> Arrays:
         if not recorded:
             truth = reference.engine
             assert isinstance(truth, OpenVinoEngine)
@@ -93,7 +93,7 @@ def test_a_probe_of_another_form_of_the_network_is_a_sentence(tmp_path: Path) ->
     probe = probe_of("tsav", samples=SAMPLES)
     assert probe is not None
 
-    def of_the_parts(reference: load.Loaded) -> Arrays:
+    def of_the_parts(reference: load.LoadedEngine) -> Arrays:
         given = probe(reference)
         return given | {SOUND_EMBEDDING: np.zeros((len(given["clip"]), 512), np.float32)}
 

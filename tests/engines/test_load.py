@@ -18,14 +18,14 @@ from engines import load as loading
 from engines.cache import cache_dir
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.load import Loaded, build, expected, load, models, parse_engine, table, verify
+from engines.load import LoadedEngine, build, expected, load, models, parse_engine, table, verify
 from engines.probe import faces, probe
 from engines.verify import compare, concordance
 
 CROPS = {"crop": np.random.default_rng(0).standard_normal((32, 4)).astype(np.float32)}
 
 
-def crops(reference: Loaded) -> Arrays:
+def crops(reference: LoadedEngine) -> Arrays:
     """A probe."""
     return CROPS
 

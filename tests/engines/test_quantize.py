@@ -13,10 +13,10 @@ from engines import quantize, weights
 from engines.cache import cache_dir
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.load import Loaded, build, load
+from engines.load import LoadedEngine, build, load
 from engines.openvino import OpenVinoEngine
 from engines.quantize import Scheme
-from engines.verify import Figures
+from engines.verify import Comparison
 
 NAMES = '["neutral"]'
 
@@ -60,7 +60,7 @@ _BLOCKS = np.random.default_rng(1).integers(0, 256, (32, 4, 4, 3), np.uint8)
 FACES: Arrays = {"face": _BLOCKS.repeat(4, 1).repeat(4, 2)}
 
 
-def faces(reference: Loaded) -> Arrays:
+def faces(reference: LoadedEngine) -> Arrays:
     """A probe."""
     return FACES
 
@@ -95,8 +95,8 @@ def store(source: weights.Weights, content: bytes) -> Path:
     return file
 
 
-GOOD = Figures(16, {}, None)
-BAD = Figures(16, {"valence CCC": 0.5}, "valence CCC 0.5, at least 0.99 is allowed")
+GOOD = Comparison(16, {}, None)
+BAD = Comparison(16, {"valence CCC": 0.5}, "valence CCC 0.5, at least 0.99 is allowed")
 
 
 def eight_bit(file: Path) -> set[str]:
@@ -160,7 +160,7 @@ def test_one_scheme_leaves_the_files_of_the_other_alone(source: weights.Weights,
 def test_where_the_limits_break_the_edges_stay_in_floating_point(source: weights.Weights) -> None:
     tried: list[set[str]] = []
 
-    def judge(file: Path) -> Figures:
+    def judge(file: Path) -> Comparison:
         tried.append(eight_bit(file))
         return GOOD if len(tried) == 3 else BAD
 
@@ -181,7 +181,7 @@ def test_what_no_attempt_makes_good_is_refused_and_not_kept(source: weights.Weig
 def test_an_interrupt_leaves_what_was_there(source: weights.Weights, small: bytes) -> None:
     file = store(source, small)
 
-    def interrupted(file: Path) -> Figures:
+    def interrupted(file: Path) -> Comparison:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

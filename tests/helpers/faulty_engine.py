@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engines.engine import Arrays, Engine
 from engines.errors import EngineError
-from engines.load import Loaded
+from engines.load import LoadedEngine
 
 FAULTS = ("hangs", "raises", "nan")
 
@@ -39,7 +39,7 @@ class Faulty:
 class Compiler:
     """Compiles engines of the three precisions, of which some have a fault, or none at all."""
 
-    def __init__(self, sound: Loaded, **faults: str) -> None:
+    def __init__(self, sound: LoadedEngine, **faults: str) -> None:
         self.sound = sound
         self.faults = faults
         self.made: list[str] = []
@@ -47,7 +47,7 @@ class Compiler:
         self.allowed = threading.Event()
         self.allowed.set()
 
-    def __call__(self, name: str) -> Loaded:
+    def __call__(self, name: str) -> LoadedEngine:
         self.allowed.wait(110)
         precision = name.partition(":")[2]
         self.made.append(name)

@@ -11,7 +11,7 @@ from helpers.sources import demo_items
 
 import models
 from engines import openvino_split
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from engines.papers import export
 from engines.papers.live_networks import LiveNetwork, live_network
 from engines.weights import Weights
@@ -60,14 +60,14 @@ def live_of(name: str) -> LiveNetwork:
 
 
 @cache
-def loaded(name: str) -> Loaded:
+def loaded(name: str) -> LoadedEngine:
     """The same, exported and compiled in float32."""
     path = Path(mkdtemp(prefix="affectstream-test-")) / f"{name}.onnx"
     export.write(live_of(name), path)
     engine = openvino_split.opened(path, precision="fp32", threads=1, caching=False)
     weights = Weights(name, path.name, "", "", False, "", "", 0, (), model=name, version="test", trained=False)
     path.unlink()
-    return Loaded(engine, weights, None)
+    return LoadedEngine(engine, weights, None)
 
 
 def adapter(name: str, *options: str) -> Adapter:

@@ -16,7 +16,6 @@ from engines.errors import UserError
 from service import loaded_model
 from service.capture.media import Frame, State
 from service.events import Event
-from service.figures import Figures, Latency
 from service.history import Past
 from service.neutral import ASKED, NeutralStep
 from service.publish.hub import Hub
@@ -24,7 +23,8 @@ from service.purpose import decide
 from service.register import NameTaken, TooMany, UnknownSession
 from service.rules import RuleState
 from service.runtime import Runtime
-from service.session_options import Asked, Offer, SessionOptions
+from service.session_figures import Latency, SessionFigures
+from service.session_options import Offer, RequestedOptions, SessionOptions
 from service.sessions import Sessions
 from service.settings import Settings
 from service.web.app import create_app, drain
@@ -77,8 +77,8 @@ class DrivenSession:
         image[..., 0] = 255  # red
         self.frame = Frame(image, t)
 
-    def figures(self) -> Figures:
-        return Figures(
+    def figures(self) -> SessionFigures:
+        return SessionFigures(
             fps=30.0, latency_ms=Latency(9.0, 14.0), dropped={"late": 2}, faces=1, events=self._seq, uptime_s=3.0
         )
 
@@ -119,7 +119,7 @@ class DrivenSessions:
         *,
         purpose: str | None = None,
         allowed: Any = None,
-        asked: Asked | None = None,
+        asked: RequestedOptions | None = None,
     ) -> DrivenSession:
         self.gate.wait()
         options = Offer.of(Settings.model_construct()).decide(asked)
@@ -158,7 +158,7 @@ class DrivenSessions:
             self.close(session.name)
 
 
-class LoadedModel:
+class FakeRuntime:
     """What the application uses of `Runtime`."""
 
     info = MODEL
@@ -205,7 +205,7 @@ def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
 
 def driven_app(settings: Settings) -> FastAPI:
     """The application with such sessions and no network."""
-    return create_app(settings, runtime_factory=lambda _: cast(Runtime, LoadedModel()), sessions_factory=registry)
+    return create_app(settings, runtime_factory=lambda _: cast(Runtime, FakeRuntime()), sessions_factory=registry)
 
 
 class _Server(uvicorn.Server):

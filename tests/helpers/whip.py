@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any, cast
 
-from helpers.live_server import MODEL, PURPOSE, LiveServer, LoadedModel
+from helpers.live_server import MODEL, PURPOSE, FakeRuntime, LiveServer
 from websockets.asyncio.client import connect
 
 from service.pipeline import Pipeline
@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.web.app import create_app
 
 
-class SeesNobody(LoadedModel):
+class SeesNobody(FakeRuntime):
     """A runtime whose pipelines find no face, so that no network is needed."""
 
     model = MODEL["name"]

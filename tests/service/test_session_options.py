@@ -23,7 +23,7 @@ from service.capture.media import Frame, Sound
 from service.models_beside import Models
 from service.register import TooMany
 from service.runtime import Runtime, RuntimeOptions
-from service.session_options import Asked, NotOffered, Offer, SessionOptions
+from service.session_options import NotOffered, Offer, RequestedOptions, SessionOptions
 from service.settings import Settings
 
 OTHER = "mt-vgg"  # a small random network stands in for its weights
@@ -111,17 +111,17 @@ def test_weights_that_are_here_can_be_had(fresh_cache: Any) -> None:
     assert Offer.of(Settings(untrained=True, max_models=1)).models() == ("face-mt",)
     offer = Offer.of(Settings(model="tsav"))
     assert offer.models() == ("tsav", "face-mt")  # the latter's weights ship
-    assert offer.decide(Asked(model="face-mt")) == SessionOptions("face-mt", True)
+    assert offer.decide(RequestedOptions(model="face-mt")) == SessionOptions("face-mt", True)
 
 
 def test_voice_is_refused_where_it_would_not_be_true() -> None:
     with pytest.raises(NotOffered, match="--no-voice"):
-        Offer.of(Settings(voice=False)).decide(Asked(voice=True))
+        Offer.of(Settings(voice=False)).decide(RequestedOptions(voice=True))
     assert Offer.of(Settings(voice=False)).decide(None).voice is False
     offer = Offer.of(Settings(untrained=True))
-    assert offer.decide(Asked(model="tsav")).voice is None
+    assert offer.decide(RequestedOptions(model="tsav")).voice is None
     with pytest.raises(NotOffered, match="takes sound by itself"):
-        offer.decide(Asked(model="tsav", voice=False))
+        offer.decide(RequestedOptions(model="tsav", voice=False))
 
 
 def test_others_go_on_while_a_model_is_loaded(runtime: Runtime) -> None:
@@ -218,5 +218,5 @@ def test_a_rate_holds_for_sound_alone(runtime: Runtime) -> None:
 @pytest.mark.parametrize("asked", [{"voice": 0}, {"voice": "true"}, {"rate": "10"}, {"rate": True}])
 def test_text_and_numbers_are_no_truth_values_and_the_reverse(asked: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Asked.model_validate(asked)
-    assert Asked(voice=True, rate=10).rate == 10.0
+        RequestedOptions.model_validate(asked)
+    assert RequestedOptions(voice=True, rate=10).rate == 10.0

@@ -61,12 +61,12 @@ class WaitingReplica(Replica):
 
     async def load(self, spec: Spec, content: bytes) -> Facts | str:
         """Return the facts about the engine; see `Replica.load`."""
-        return self.serve(spec, _Loaded(Waiting(), spec.weights))  # type: ignore[arg-type]
+        return self.serve(spec, _LoadedEngine(Waiting(), spec.weights))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """Stand for `engines.load.Loaded`, which would import the libraries of all engines into every replica."""
+class _LoadedEngine:
+    """Stand for `engines.load.LoadedEngine`, which would import the libraries of all engines into every replica."""
 
     engine: Waiting
     weights: Weights

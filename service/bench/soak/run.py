@@ -50,6 +50,31 @@ class Seen:
     wrong: list[str] = field(default_factory=list)  # sentences
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Hold the watchers of a soak at its end, and what was measured beside them.
+
+    Attributes:
+        listener: The subscriber to events.
+        asker: Asks the routes.
+        counts: Reads the metrics.
+        resources: Reads memory, descriptors and threads of the processes.
+        warm_up: Seconds after which the resources are compared.
+        spent: Seconds that the faults took, without the last.
+        quiet: Longest time without an event of any session (s).
+        grown: Growth in descriptors and threads since warm-up, by process.
+    """
+
+    listener: Listener
+    asker: Asker
+    counts: Counts
+    resources: Resources
+    warm_up: float
+    spent: float
+    quiet: float
+    grown: dict[str, list[int]]
+
+
 def soak(minutes: float = 60.0, fault_every: float = 30.0) -> dict[str, Any]:
     """Return the report on a service that runs for so many `minutes` with a fault every `fault_every` seconds.
 
@@ -89,9 +114,23 @@ def soak(minutes: float = 60.0, fault_every: float = 30.0) -> dict[str, Any]:
 
 def _watched(around: Surroundings, seconds: float, every: float) -> dict[str, Any]:
     """Do the faults for so many seconds, and return the report."""
+    seen = Seen()
+    watch = _run(around, seen, seconds, every)
+    return {
+        "machine": machine.facts(PACKAGES),
+        "every": every,
+        "rows": [*_rows_of_service(around, seen, watch), *_rows_of_processes(watch)],
+        "faults": _fault_rows(seen.outcomes),
+        "missed": seen.wrong,
+        "memory": {name: watch.resources.by_minute(name) for name in watch.grown},
+        "log": around.service.log[-200:],
+    }
+
+
+def _run(around: Surroundings, seen: Seen, seconds: float, every: float) -> Watch:
+    """Do a fault every `every` seconds, at last the death of all workers, and return what was watched meanwhile."""
     host = around.service.host
     listener, asker, counts = Listener(host), Asker(host), Counts(host)
-    seen = Seen()
     with contextlib.ExitStack() as stack:
         for watcher in (listener, around.reader):
             watcher.start()
@@ -102,16 +141,9 @@ def _watched(around: Surroundings, seconds: float, every: float) -> dict[str, An
         for other in (asker, counts, resources):
             other.start()
             stack.callback(other.end)
-        began, warm_up, held = time.monotonic(), min(LONGEST_WARM_UP, seconds / 5), resources.held()
-        number = 0
-        with tqdm(total=round(seconds), desc="soak", unit="s", disable=None) as bar:
-            while (now := time.monotonic() - began) < seconds - every / 2:
-                bar.update(round(now) - bar.n)
-                if now <= warm_up:
-                    held = resources.held()
-                _do(faults.FAULTS[number % len(faults.FAULTS)], around, listener, seen)
-                number += 1
-                time.sleep(max(0.0, min(number * every, seconds) - (time.monotonic() - began)))
+        warm_up = min(LONGEST_WARM_UP, seconds / 5)
+        began = time.monotonic()
+        held = _do_in_turn(around, listener, seen, resources, seconds, every, warm_up)
         resources.end()
         grown = {
             name: [b - a for a, b in zip(held[name], after, strict=True)]
@@ -124,11 +156,40 @@ def _watched(around: Surroundings, seconds: float, every: float) -> dict[str, An
         _do(workers_all_killed, around, listener, seen)
         counts.look()
         around.reader.look()
+    return Watch(listener, asker, counts, resources, warm_up, spent, quiet, grown)
+
+
+def _do_in_turn(
+    around: Surroundings,
+    listener: Listener,
+    seen: Seen,
+    resources: Resources,
+    seconds: float,
+    every: float,
+    warm_up: float,
+) -> dict[str, tuple[int, int]]:
+    """Do the faults one after the other for so many seconds; return what each process held after `warm_up` seconds."""
+    began, held = time.monotonic(), resources.held()
+    number = 0
+    with tqdm(total=round(seconds), desc="soak", unit="s", disable=None) as bar:
+        while (now := time.monotonic() - began) < seconds - every / 2:
+            bar.update(round(now) - bar.n)
+            if now <= warm_up:
+                held = resources.held()
+            _do(faults.FAULTS[number % len(faults.FAULTS)], around, listener, seen)
+            number += 1
+            time.sleep(max(0.0, min(number * every, seconds) - (time.monotonic() - began)))
+    return held
+
+
+def _rows_of_service(around: Surroundings, seen: Seen, watch: Watch) -> list[dict[str, Any]]:
+    """Return the rows on what subscribers, Redis and those who ask got, and on how fast the service recovered."""
+    listener, asker, counts = watch.listener, watch.asker, watch.counts
     worst = {name: max(one.recovered) for name, one in seen.outcomes.items() if one.recovered}
     lines = [count for one in seen.outcomes.values() for count in one.lines]
     uncounted = around.reader.sequences.lost - counts.dropped("redis")
-    rows = [
-        _row("length", spent / 60, "min", ""),
+    return [
+        _row("length", watch.spent / 60, "min", ""),
         _row("faults", sum(len(one.lines) for one in seen.outcomes.values()), "", ""),
         _row("sessions that did not come back", len(seen.lost), "", "0"),
         _row("events that a subscriber received", listener.sequences.events, "", ""),
@@ -136,7 +197,7 @@ def _watched(around: Surroundings, seconds: float, every: float) -> dict[str, An
         _row("events that it missed beyond those counted as lost",
              max(0.0, listener.sequences.lost - counts.dropped("websocket")), "", "0"),
         _row("times that its subscription ended", listener.connections - 1, "", "0"),
-        _row("longest time without an event of any session", quiet, "s", ""),
+        _row("longest time without an event of any session", watch.quiet, "s", ""),
         _row("events read from Redis", around.reader.sequences.events, "", ""),
         _row("events missing in Redis beyond those counted as lost", max(0.0, uncounted), "", "0"),
         _row("events counted as lost by Redis", counts.dropped("redis"), "", ""),
@@ -149,27 +210,24 @@ def _watched(around: Surroundings, seconds: float, every: float) -> dict[str, An
         _row("one worker's death or halt: recovered within", _worst_of_workers(worst), "s", f"<= {WORKERS_BACK:g}"),
         _row("death of all workers: recovered within", worst.get("workers_all_killed"), "s",
              f"<= {WORKERS_BACK:g}"),
-        _row("processes that ended without a fault", len(resources.gone), "", "0"),
+        _row("processes that ended without a fault", len(watch.resources.gone), "", "0"),
         _row("log lines of a fault without INFO, most", max(lines, default=0), "", f"<= {LOG_LINES}"),
         _row("tracebacks in the log", around.service.tracebacks, "", "0"),
     ]  # fmt: skip
-    for name, (descriptors, threads) in grown.items():
-        slope = resources.slope(name, warm_up)
+
+
+def _rows_of_processes(watch: Watch) -> list[dict[str, Any]]:
+    """Return the rows on memory, descriptors and threads of each process that ran from warm-up to the end."""
+    rows = []
+    for name, (descriptors, threads) in watch.grown.items():
+        slope = watch.resources.slope(name, watch.warm_up)
         rows += [
-            _row(f"memory of the {name} at the end", resources.rss[name][-1][1], "MB", ""),
-            _row(f"memory of the {name}: slope after {warm_up / 60:.0f} min", slope, "MB/h", f"<= {SLOPE:g}"),
+            _row(f"memory of the {name} at the end", watch.resources.rss[name][-1][1], "MB", ""),
+            _row(f"memory of the {name}: slope after {watch.warm_up / 60:.0f} min", slope, "MB/h", f"<= {SLOPE:g}"),
             _row(f"descriptors of the {name}: growth", descriptors, "", f"<= {DESCRIPTORS}"),
             _row(f"threads of the {name}: growth", threads, "", f"<= {DESCRIPTORS}"),
         ]
-    return {
-        "machine": machine.facts(PACKAGES),
-        "every": every,
-        "rows": rows,
-        "faults": _fault_rows(seen.outcomes),
-        "missed": seen.wrong,
-        "memory": {name: resources.by_minute(name) for name in grown},
-        "log": around.service.log[-200:],
-    }
+    return rows
 
 
 def _do(fault: Callable[[Surroundings], None], around: Surroundings, listener: Listener, seen: Seen) -> None:

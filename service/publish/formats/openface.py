@@ -6,18 +6,17 @@ length). Eye landmarks, 3D landmarks and the parameters of OpenFace's own shape 
 """
 
 from collections.abc import Mapping
-from math import radians
 from pathlib import Path
 from typing import Any
 
 from service.publish import table
 from service.publish.formats.format import Making, Writer
 from service.publish.formats.rows import RowsOfFaces
-from service.publish.table import Row
+from service.publish.table import Row, to_radians
 
 INTENSITIES = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 PRESENCES = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
-_POINTS = 68
+POINTS = 68  # of a face
 _COPIED = ("frame", "face_id", "timestamp", "confidence", "success", "pose_Rx", "pose_Ry", "pose_Rz")
 _AUS = (*(f"AU{unit:02}_r" for unit in INTENSITIES), *(f"AU{unit:02}_c" for unit in PRESENCES))
 COLUMNS = (
@@ -25,8 +24,8 @@ COLUMNS = (
     *(f"gaze_{eye}_{axis}" for eye in (0, 1) for axis in "xyz"),
     *("gaze_angle_x", "gaze_angle_y"),
     *("pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"),
-    *(f"x_{n}" for n in range(_POINTS)),
-    *(f"y_{n}" for n in range(_POINTS)),
+    *(f"x_{n}" for n in range(POINTS)),
+    *(f"y_{n}" for n in range(POINTS)),
     *_AUS,
 )
 
@@ -46,8 +45,9 @@ def _row(row: Row, face: Mapping[str, Any]) -> Row:
     made: Row = {name: row.get(name) for name in (*_COPIED, *_AUS)}
     gaze = face.get("gaze") or {}
     # OpenFace's axes point right, down and away from the camera, so that looking up is negative.
-    made["gaze_angle_x"] = _radians(gaze.get("yaw"), 1.0)
-    made["gaze_angle_y"] = _radians(gaze.get("pitch"), -1.0)
+    yaw, pitch = gaze.get("yaw"), gaze.get("pitch")
+    made["gaze_angle_x"] = None if yaw is None else to_radians(yaw)
+    made["gaze_angle_y"] = None if pitch is None else to_radians(-pitch)
     return made | points(face)
 
 
@@ -55,7 +55,3 @@ def points(face: Mapping[str, Any]) -> Row:
     """Return the 68 points of a face as the cells x_0 to x_67 and y_0 to y_67; none where it has none."""
     found = face.get("landmarks") or []
     return {f"{axis}_{n}": point[place] for place, axis in enumerate("xy") for n, point in enumerate(found)}
-
-
-def _radians(degrees: float | None, sign: float) -> float | None:
-    return None if degrees is None else round(radians(sign * degrees), 4) + 0.0  # no -0.0

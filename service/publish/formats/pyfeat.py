@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from service.publish.formats.format import Making, Writer
-from service.publish.formats.openface import points
+from service.publish.formats.openface import POINTS, points
 from service.publish.formats.rows import RowsOfFaces
 from service.publish.table import Row
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43)
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 _BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
-_POINTS = 68
 COLUMNS = (
     *_BOX,
     "FaceScore",
-    *(f"x_{n}" for n in range(_POINTS)),
-    *(f"y_{n}" for n in range(_POINTS)),
+    *(f"x_{n}" for n in range(POINTS)),
+    *(f"y_{n}" for n in range(POINTS)),
     *("Pitch", "Roll", "Yaw", "X", "Y", "Z"),
     *(f"AU{unit:02}" for unit in ACTION_UNITS),
     *EMOTIONS,

@@ -39,10 +39,17 @@ _LOGIN_BODY = {
 def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
     """Return the routes of the pages; `dist` is the folder of the built dashboard, served where it exists."""
     router = APIRouter(tags=["pages"])
-    holders = Holders(settings)
-    built = dist / "index.html"
+    _add_dashboard(router, dist)
+    _add_login(router, settings)
+    _add_logout(router)
+    if (dist / "index.html").is_file():
+        _serve_files(router, dist)
+    return router
 
-    tries = Tries(settings.max_logins_per_minute)
+
+def _add_dashboard(router: APIRouter, dist: Path) -> None:
+    """Add the dashboard and the description of the API, which lie in `dist` where they were built."""
+    built = dist / "index.html"
 
     @router.head("/", include_in_schema=False)
     @router.get("/", summary="Dashboard", response_class=HTMLResponse, responses=problems(401, 403))
@@ -63,6 +70,11 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
         if not page.is_file():
             raise HTTPException(404, "this page was not built; run `make dashboard`, or read /openapi.json")
         return FileResponse(page, media_type="text/html")
+
+
+def _add_login(router: APIRouter, settings: Settings) -> None:
+    """Add the login page, and the exchange of a token for a cookie."""
+    holders, tries = Holders(settings), Tries(settings.max_logins_per_minute)
 
     @router.head("/login", include_in_schema=False)
     @router.get(
@@ -109,6 +121,10 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
             answer.set_cookie(COOKIE, holder.key, httponly=True, samesite="strict", secure=secure)
         return answer
 
+
+def _add_logout(router: APIRouter) -> None:
+    """Add the route that clears the cookie."""
+
     @router.post(
         "/logout",
         status_code=204,
@@ -121,10 +137,6 @@ def pages(settings: Settings, dist: Path = _PAGES / "dist") -> APIRouter:
         answer = Response(status_code=204)
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
-
-    if built.is_file():
-        _serve_files(router, dist)
-    return router
 
 
 def _serve_files(router: APIRouter, dist: Path) -> None:

@@ -6,10 +6,10 @@ from pydantic import BaseModel, Field
 from service import audit, tracing
 from service.capture.allowed_sources import check_source
 from service.events import StateName
-from service.figures import Figures
 from service.neutral import NeutralStep
 from service.purpose import PURPOSES
-from service.session_options import Asked
+from service.session_figures import SessionFigures
+from service.session_options import RequestedOptions
 from service.settings import Smoothing
 from service.web.live import Running, Watched
 from service.web.problem import problems
@@ -18,7 +18,7 @@ from service.web.strict_json import StrictJsonRoute
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictJsonRoute)
 
 
-class SessionRequest(Asked):
+class SessionRequest(RequestedOptions):
     """Say what to open, under which name, and how it is to be read."""
 
     source: str = Field(min_length=1, max_length=2048, description="Such as demo: or camera:0", examples=["demo:"])
@@ -49,7 +49,7 @@ class SessionInfo(BaseModel):
     rate: float | None = Field(description="Events a second at most; null: one for each picture")
     incarnation: int = Field(description="Counts from 1; grows when the session is opened anew under its name")
     node: str | None = Field(description="Node of the cluster that reads it; null without a cluster")
-    figures: Figures
+    figures: SessionFigures
 
 
 class SessionList(BaseModel):

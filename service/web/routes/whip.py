@@ -26,7 +26,7 @@ from service.capture.sdp import NotAcceptable, answer_offer, ice_servers, ice_us
 from service.capture.webrtc import WebRtcSource
 from service.register import NameTaken
 from service.session import Session
-from service.session_options import Asked, AskedModel, AskedRate, AskedSmoothing, AskedVoice
+from service.session_options import RequestedModel, RequestedOptions, RequestedRate, RequestedSmoothing, RequestedVoice
 from service.web.problem import Problem, problems
 
 SDP = "application/sdp"
@@ -64,17 +64,17 @@ Rotate = Annotated[
 ]
 
 
-def asked_in_query(
-    model: Annotated[AskedModel, Query()] = None,
-    voice: Annotated[AskedVoice, Query()] = None,
-    smoothing: Annotated[AskedSmoothing, Query()] = None,
-    rate: Annotated[AskedRate, Query()] = None,
-) -> Asked:
+def options_in_query(
+    model: Annotated[RequestedModel, Query()] = None,
+    voice: Annotated[RequestedVoice, Query()] = None,
+    smoothing: Annotated[RequestedSmoothing, Query()] = None,
+    rate: Annotated[RequestedRate, Query()] = None,
+) -> RequestedOptions:
     """Return what the query asks of a session."""
-    return Asked(model=model, voice=voice, smoothing=smoothing, rate=rate)
+    return RequestedOptions(model=model, voice=voice, smoothing=smoothing, rate=rate)
 
 
-InQuery = Annotated[Asked, Depends(asked_in_query)]
+InQuery = Annotated[RequestedOptions, Depends(options_in_query)]
 router = APIRouter(prefix="/whip", tags=["whip"], lifespan=_lifespan)
 
 
@@ -103,7 +103,12 @@ async def publish(
 
 
 async def accept(
-    session: str, request: Request, purpose: str | None, rotate: int, asked: Asked, incarnation: int | None = None
+    session: str,
+    request: Request,
+    purpose: str | None,
+    rotate: int,
+    asked: RequestedOptions,
+    incarnation: int | None = None,
 ) -> Response:
     """Answer an SDP offer with 201 and run a session on it; `incarnation` is the register's next one if None."""
     offer = _without_end_of_candidates(await _body(request, SDP))

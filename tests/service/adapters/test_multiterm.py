@@ -9,7 +9,7 @@ from helpers.sources import demo_items
 
 from engines import weights
 from engines.errors import EngineError, UserError, WeightsError
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from engines.papers import boosted
 from models.multiterm import system as boosters
 from models.multiterm.live_windows import slot_of
@@ -158,7 +158,7 @@ def test_deep_features_of_other_weights_are_not_taken_for_its_own(loaded, seen, 
     path = tmp_path / "other.json"
     replace(system, extractor="face-mt-0").save(path)
     source = weights.Source(path=str(path))
-    other = Loaded(loaded.engine, replace(loaded.weights, sources=(source,)), None)
+    other = LoadedEngine(loaded.engine, replace(loaded.weights, sources=(source,)), None)
     assert all("deep" in estimate.missing for estimate in run(other, seen[:10]).values())
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.faulty_engine import FAULTS, Compiler, Faulty, until
 from helpers.sources import demo_items
 
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from service import metrics
 from service.capture.media import Frame
 from service.inference.standby import Standby, following
@@ -156,7 +156,7 @@ def test_where_no_engine_is_left_the_first_is_tried_again_and_again(
 def test_many_calls_that_hang_are_not_joined_by_more(runtime: Runtime) -> None:
     """Each holds a compiled network in memory."""
     compiler, stuck = Compiler(runtime.loaded), [4]
-    used: list[Loaded] = []
+    used: list[LoadedEngine] = []
     standby = Standby(runtime.loaded, compiler, used.append, lambda: stuck[0], first_wait=0.001)
     standby._left = []
     standby.failed("it hung")

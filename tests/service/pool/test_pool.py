@@ -29,7 +29,7 @@ from service.events import Event
 from service.inference.queue import Superseded
 from service.pool import client
 from service.pool.client import Pool
-from service.pool.messages import Asked
+from service.pool.messages import PoolRequest
 from service.runtime import Runtime, RuntimeOptions
 from service.session import Session
 
@@ -158,7 +158,7 @@ def test_what_comes_too_late_is_dropped_on_the_replica_and_counted_at_metrics(po
     before = late()
     handle = next(iter(members(pool).values()))
     old, patient = ray.get(
-        handle.run.remote([Asked("late", inputs(1), 60.0, False), Asked("p", inputs(1), 60.0, True)])
+        handle.run.remote([PoolRequest("late", inputs(1), 60.0, False), PoolRequest("p", inputs(1), 60.0, True)])
     )
     assert (old.outputs, old.skipped) == (None, "late")
     assert patient.outputs is not None

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.engine import Arrays
-from engines.load import Loaded
+from engines.load import LoadedEngine
 from engines.weights import Weights
 from models.errors import UserError
-from service.pool.messages import Asked, Spec
+from service.pool.messages import PoolRequest, Spec
 from service.pool.replica import Replica, compiled
 
 WEIGHTS = Weights("w", "w.onnx", "", "", False, "", "ab" * 32, 1, (), model="double")
@@ -41,13 +41,13 @@ class Doubling:
         return {"y": np.asarray(inputs["x"]) * 2}
 
 
-def asked(session: str, *values: float, age: float = 0.0, patient: bool = False) -> Asked:
-    return Asked(session, {"x": np.array([[v] for v in values], np.float32)}, age, patient)
+def asked(session: str, *values: float, age: float = 0.0, patient: bool = False) -> PoolRequest:
+    return PoolRequest(session, {"x": np.array([[v] for v in values], np.float32)}, age, patient)
 
 
 def served() -> tuple[Replica, Doubling]:
     engine, replica = Doubling(), Replica()
-    replica.serve(SPEC, Loaded(engine, WEIGHTS, None))
+    replica.serve(SPEC, LoadedEngine(engine, WEIGHTS, None))
     return replica, engine
 
 

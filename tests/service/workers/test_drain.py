@@ -11,19 +11,19 @@ from service.publish.hub import Hub, Subscription
 from service.settings import load_settings
 from service.workers.fleet import Fleet
 from service.workers.leases import LeaseTable
-from service.workers.local import LocalHost, LocalPlace
+from service.workers.local import LocalLauncher, LocalWorkerProcess
 from service.workers.sessions import RemoteSessions
 
 
-class Nodes(LocalPlace):
+class Nodes(LocalLauncher):
     """Two processes of this machine that pass for workers on two nodes."""
 
     drained: Callable[[str], None]
 
-    def start(self, number: int, node: str | None) -> LocalHost:
-        host = super().start(number, node)
-        host.node = f"node-{number}"
-        return host
+    def start(self, number: int, node: str | None) -> LocalWorkerProcess:
+        process = super().start(number, node)
+        process.node = f"node-{number}"
+        return process
 
     def watch(self, drained: Callable[[str], None]) -> None:
         self.drained = drained
@@ -39,7 +39,7 @@ async def following(subscription: Subscription, wanted: Callable[[Event], bool])
 
 
 def test_a_session_moves_before_its_node_leaves() -> None:
-    async def run(place: Nodes, fleet: Fleet) -> None:
+    async def run(launcher: Nodes, fleet: Fleet) -> None:
         hub = Hub(asyncio.get_running_loop())
         leases = LeaseTable(lambda: 0.0)  # none ends by itself: nobody renews them here
         sessions = RemoteSessions(fleet, hub, leases=leases)
@@ -49,7 +49,7 @@ def test_a_session_moves_before_its_node_leaves() -> None:
         with hub.subscribe("one", maxlen=10_000) as subscription:
             await following(subscription, lambda event: event.state == "live")
             old = first.worker
-            place.drained("node-0")
+            launcher.drained("node-0")
             events = await following(subscription, lambda event: (event.incarnation, event.state) == (2, "live"))
         assert [event.incarnation for event in events] == sorted(event.incarnation for event in events)
         assert "ended" not in [event.state for event in events]
@@ -57,10 +57,10 @@ def test_a_session_moves_before_its_node_leaves() -> None:
         await asyncio.to_thread(until, lambda: old not in fleet.workers)  # it has nothing left to do
         third = await asyncio.to_thread(sessions.open, "demo:", "three")
         assert third.node != "node-0"
-        assert leases.renew(["one"], old.host.id) == ["one"]
+        assert leases.renew(["one"], old.process.id) == ["one"]
         await asyncio.to_thread(sessions.close_all)
 
-    place = Nodes(load_settings(workers=2), 2)
-    with closing(Fleet(place)) as fleet:
+    launcher = Nodes(load_settings(workers=2), 2)
+    with closing(Fleet(launcher)) as fleet:
         fleet.start()
-        asyncio.run(run(place, fleet))
+        asyncio.run(run(launcher, fleet))

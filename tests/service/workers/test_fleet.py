@@ -24,7 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 from engines.errors import UserError
 from service.settings import load_settings
 from service.workers.fleet import Fleet, workers_for
-from service.workers.local import LocalPlace
+from service.workers.local import LocalLauncher
 from service.workers.metrics import merged
 
 
@@ -293,7 +293,7 @@ def test_no_worker_outlives_the_service(number: int, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_start_gets_its_own_sentence() -> None:
-    with closing(Fleet(LocalPlace(load_settings(model="tsav", workers=2), 2))) as fleet:
+    with closing(Fleet(LocalLauncher(load_settings(model="tsav", workers=2), 2))) as fleet:
         fleet.start()
         with pytest.raises(UserError, match="weights import tsav"):
             fleet.wait_for()

@@ -5,19 +5,19 @@ from contextlib import closing
 
 import pytest
 
-from service.figures import Figures, Latency
 from service.loaded_model import LoadedModel
 from service.register import Unavailable, UnknownSession
+from service.session_figures import Latency, SessionFigures
 from service.settings import load_settings
 from service.workers.fleet import Fleet, pause_after
 from service.workers.handle import Worker
 from service.workers.heartbeat import Beat, is_beat, pack_beat, unpack_beat
-from service.workers.local import LocalPlace
+from service.workers.local import LocalLauncher
 
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
-    with closing(Fleet(LocalPlace(load_settings(workers=1), 1))) as fleet:
+    with closing(Fleet(LocalLauncher(load_settings(workers=1), 1))) as fleet:
         fleet.start()
         fleet.wait_for()
         yield fleet.workers[0]
@@ -51,7 +51,7 @@ def test_the_end_of_an_older_incarnation_leaves_the_newer_one_alone(worker: Work
 
 
 def test_a_worker_that_was_ended_answers_with_a_sentence() -> None:
-    with closing(Fleet(LocalPlace(load_settings(workers=1), 1))) as fleet:
+    with closing(Fleet(LocalLauncher(load_settings(workers=1), 1))) as fleet:
         fleet.start()
         fleet.wait_for()
         ended = fleet.workers[0]
@@ -62,7 +62,7 @@ def test_a_worker_that_was_ended_answers_with_a_sentence() -> None:
 
 def test_a_beat_comes_out_as_it_went_in() -> None:
     beat = Beat(
-        {"desk": Figures(fps=29.9, latency_ms=Latency(9.0, 14.0), events=7)},
+        {"desk": SessionFigures(fps=29.9, latency_ms=Latency(9.0, 14.0), events=7)},
         ["No."],
         {"name": "face-mt"},
         ["face-mt-1: Apache-2.0"],

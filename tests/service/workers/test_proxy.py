@@ -9,7 +9,7 @@ import pytest
 from fastapi import Request
 
 from service.register import Unavailable
-from service.session_options import Asked, SessionOptions
+from service.session_options import RequestedOptions, SessionOptions
 from service.web.live import Live
 from service.workers import proxy
 from service.workers.handle import Worker
@@ -64,7 +64,7 @@ def offer(sessions: RemoteSessions) -> Any:
         "raw_path": b"/whip/desk", "path": "/whip/desk",
     }  # fmt: skip
     live = cast(Live, SimpleNamespace(sessions=sessions))
-    return asyncio.run(proxy._publish("desk", Request(scope, receive), live, None, 0, Asked(model="tsav")))
+    return asyncio.run(proxy._publish("desk", Request(scope, receive), live, None, 0, RequestedOptions(model="tsav")))
 
 
 def test_an_offer_waits_for_a_worker_that_loads_a_large_model_first() -> None:

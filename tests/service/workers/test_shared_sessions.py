@@ -16,7 +16,7 @@ from service.register import NameTaken, OpenElsewhere, Unavailable
 from service.settings import Settings, load_settings
 from service.workers.fleet import Fleet
 from service.workers.leases import NoLeases
-from service.workers.local import LocalPlace
+from service.workers.local import LocalLauncher
 from service.workers.remote_session import RemoteSession
 from service.workers.shared import ForeignSession, SharedSessions
 
@@ -137,7 +137,7 @@ def test_a_session_whose_new_worker_does_not_answer_at_first_is_inherited_all_th
 
 def with_two_fleets(run: Callable[[Settings, Fleet, Fleet], Coroutine[Any, Any, None]], server: RedisServer) -> None:
     settings = load_settings(redis=server.url, workers=1, cluster="auto")
-    with closing(Fleet(LocalPlace(settings, 1))) as first, closing(Fleet(LocalPlace(settings, 1))) as second:
+    with closing(Fleet(LocalLauncher(settings, 1))) as first, closing(Fleet(LocalLauncher(settings, 1))) as second:
         first.start()
         second.start()
         asyncio.run(run(settings, first, second))

@@ -1,8 +1,8 @@
-"""Where worker programs run: the interface between `service.workers.fleet` and a machine, or a cluster of them.
+"""The interface through which `service.workers.fleet` starts worker processes on a machine, or on a cluster.
 
-The program is the same everywhere (`service.workers.main`). A place starts it and gives a `Host`, through which the
-front process reads its messages, sends it requests and ends it. `service.workers.local` runs it as a child process,
-`service.workers.ray_place` in an actor on a node of a Ray cluster.
+The program is the same everywhere (`service.workers.main`). A `Launcher` starts it and returns a `WorkerProcess`,
+through which the front process reads its messages, sends it requests and ends it. `service.workers.local` runs it as a
+child process, `service.workers.ray_launcher` in an actor on a node of a Ray cluster.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from service.workers.leases import Leases
 HERE = ""  # the node of a worker that runs on this machine, without a cluster
 
 
-class Host(Protocol):
-    """Describe one worker program that was started."""
+class WorkerProcess(Protocol):
+    """Describe one worker program that was started, on this machine or another."""
 
     id: str
     node: str  # name of the node that it runs on; "" where that is not known yet, or there is no cluster
@@ -57,12 +57,12 @@ class Host(Protocol):
         """End the program, by force after `timeout` seconds, and free what this process holds of it. Blocks."""
 
 
-class Place(Protocol):
-    """Describe where worker programs can be started. Thread-safe."""
+class Launcher(Protocol):
+    """Describe what starts worker programs, on one machine or on the nodes of a cluster. Thread-safe."""
 
-    leases: Leases  # what keeps the leases of sessions that are read there
+    leases: Leases  # what keeps the leases of the sessions that its workers read
 
-    def start(self, number: int, node: str | None) -> Host:
+    def start(self, number: int, node: str | None) -> WorkerProcess:
         """Start the program, on the node of that name if one is given. Does not block."""
 
     def most(self) -> int:
@@ -81,4 +81,4 @@ class Place(Protocol):
         """Call `drained` with the name of each node that is about to leave, from another thread, from now on."""
 
     def close(self) -> None:
-        """Free what this process holds of the place."""
+        """Free what this process holds for its workers."""

@@ -1,4 +1,4 @@
-"""A Ray cluster as the place where workers run: each in an actor on one of its nodes."""
+"""Starts workers on a Ray cluster: each in an actor on one of its nodes."""
 
 import asyncio
 import contextlib
@@ -26,8 +26,8 @@ END_WITHIN = 5.0  # s that the question how a worker ended may take
 _BOUND = ("camera", "file")  # kinds of sources that only their own node can open
 
 
-class RayHost:
-    """Run a worker program on a node of the cluster; see `service.workers.place.Host`."""
+class RayWorkerProcess:
+    """Run a worker program on a node of the cluster; see `service.workers.launcher.WorkerProcess`."""
 
     def __init__(
         self, ray: Any, actor: Any, id: str, node: str | None, key: str, calls: list[threading.Thread]
@@ -141,8 +141,8 @@ class RayHost:
             self._ray.kill(self._actor)
 
 
-class RayPlace:
-    """Start workers on a Ray cluster; see `service.workers.place.Place`."""
+class RayLauncher:
+    """Start workers on a Ray cluster; see `service.workers.launcher.Launcher`."""
 
     def __init__(self, settings: Settings) -> None:
         """Connect to the cluster that the settings name. Raise `UserError` if that cannot be or is not safe."""
@@ -152,7 +152,7 @@ class RayPlace:
         self._ray = connect(settings.cluster)
         from service.workers import ray_host
 
-        self._host_class = ray_host.WorkerHost
+        self._actor_class = ray_host.WorkerHost
         self._registrar = ray_host.registrar()
         self._closed = threading.Event()
         self._calls: list[threading.Thread] = []  # that call Ray
@@ -165,7 +165,7 @@ class RayPlace:
             raise UserError(f"--engine {settings.engine} needs a GPU, and no node of the cluster has one.")
         self.leases: Leases = RedisLeases(self._redis) if self._redis is not None else ray_host.RegistrarLeases()
 
-    def start(self, number: int, node: str | None) -> RayHost:
+    def start(self, number: int, node: str | None) -> RayWorkerProcess:
         """Ask Ray for an actor; it waits there until a node has room, which an autoscaling cluster may add."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -177,8 +177,8 @@ class RayPlace:
         else:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self._named(node)["id"], soft=False)
         near = [one.address for several in psutil.net_if_addrs().values() for one in several]
-        actor = self._ray.remote(self._host_class).options(**options).remote(given, key, id, near, self._redis)
-        return RayHost(self._ray, actor, id, node, key, self._calls)
+        actor = self._ray.remote(self._actor_class).options(**options).remote(given, key, id, near, self._redis)
+        return RayWorkerProcess(self._ray, actor, id, node, key, self._calls)
 
     def most(self) -> int:
         """Return `--workers`, or as many as the nodes that stay have CPUs, or shares of GPUs."""
@@ -191,7 +191,7 @@ class RayPlace:
         return bool(self._settings.workers) or self._sum("free", "CPU") >= 1
 
     def node_of(self, source: str) -> tuple[str, str | None]:
-        """See `service.workers.place.Place`: cameras and files are on one node, all other sources on none."""
+        """See `service.workers.launcher.Launcher`: cameras and files are on one node, all other sources on none."""
         kind, _, _ = source.strip().lower().partition(":")
         if kind not in _BOUND:
             return source, None

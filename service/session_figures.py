@@ -17,7 +17,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class SessionFigures:
     """Hold the live figures of a session; counts begin with each incarnation of the session."""
 
     fps: Annotated[float, Field(description="Events a second over the last 5 s")] = 0.0
