@@ -16,7 +16,7 @@ from engines.errors import UserError
 from service.events import Event
 from service.publish import redis_sink
 from service.publish.hub import Hub
-from service.publish.redis_sink import RedisSink, check_url
+from service.publish.redis_sink import SINK, RedisSink, check_url
 
 
 def event(seq: int, session: str = "desk") -> Event:
@@ -30,7 +30,8 @@ def counted(name: str) -> float:
 def problems() -> dict[str, float]:
     """Reasons of `affect_sink_problem` that are above 0."""
     (metric,) = (metric for metric in REGISTRY.collect() if metric.name == "affect_sink_problem")
-    return {sample.labels["reason"]: sample.value for sample in metric.samples if sample.value}
+    own = [sample for sample in metric.samples if sample.labels["sink"] == SINK]
+    return {sample.labels["reason"]: sample.value for sample in own if sample.value}
 
 
 async def stored(server: RedisServer, session: str = "desk") -> list[int]:
