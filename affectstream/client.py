@@ -84,6 +84,8 @@ async def stream(
             raise Refused(f"{url!r} is not the address of a server ({error}); write http://HOST:PORT") from None
         except ConnectionClosed as error:
             code, why = (error.rcvd.code, error.rcvd.reason) if error.rcvd is not None else (None, str(error))
+        except ConnectionRefusedError:
+            code, why = None, "connection refused"
         except (OSError, TimeoutError, WebSocketException) as error:
             code, why = None, str(error) or type(error).__name__
         if code == SESSION_CLOSED and session is not None:

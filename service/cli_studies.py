@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import UserError
+from service.printable import printable
 
 EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
 EXIT_BAD_INPUT = 2
@@ -62,7 +63,7 @@ def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], N
     study = commands.add_parser("study", help="participants, recordings and conditions to tidy tables and a report")
     study.set_defaults(run=_study)
     study.add_argument("action", choices=("init", "run", "report"))
-    study.add_argument("file", type=Path, metavar="study.toml")
+    study.add_argument("file", metavar="study.toml", help="the study's file; init makes it, and may be given none")
     study.add_argument(
         "video", nargs="*", help="init: recordings to list, such as 'videos/*.mp4' (PARTICIPANT_CONDITION.mp4)"
     )
@@ -112,7 +113,6 @@ def _analyze_one(args: argparse.Namespace) -> int:
     from service.analyze import STANDARD_OUTPUT, analyze, check_input, pictures_in
     from service.capture.marker_file import read_markers
     from service.capture.span import Span
-    from service.printable import printable
     from service.provenance import Input, about
     from service.publish.formats.registry import format_of
     from service.runtime import load_runtime
@@ -152,7 +152,10 @@ def _analyze_one(args: argparse.Namespace) -> int:
         name = Path(made["input"]["name"]).name
         write(args.report, [collector.readings(name, made)], f"Affect in {name}")
     to = sys.stderr if out == STANDARD_OUTPUT else sys.stdout
-    print(f"{printable(outcome.path)}: {outcome.events} events, {outcome.with_face} of them with a face", file=to)
+    name = "standard output" if out == STANDARD_OUTPUT else printable(outcome.path)
+    print(f"{name}: {outcome.events} events, {outcome.with_face} of them with a face", file=to)
+    if args.report is not None:
+        print(_reported(str(args.report)), file=to)
     return {"complete": 0, "interrupted": EXIT_INTERRUPTED, "failed": EXIT_BAD_INPUT}[outcome.ending]
 
 
@@ -182,6 +185,8 @@ def _analyze_several(args: argparse.Namespace) -> int:
 
         write(args.report, read_results(tasks, summary.rows), f"Affect in {summary.done} recordings", _missing(summary))
     print(f"{storage.shown(out)}: {_counted(summary)}")
+    if args.report is not None:
+        print(_reported(str(args.report)))
     return _code(summary)
 
 
@@ -190,19 +195,21 @@ def _study(args: argparse.Namespace) -> int:
     from service.archive import storage
     from service.studies.run import run_study, write_report
     from service.studies.study import read_study
-    from service.studies.template import write_template
+    from service.studies.template import file_and_inputs, write_template
 
     if args.video and args.action != "init":
         raise UserError(f"study {args.action} takes the study's file alone, which lists the recordings")
     if args.action == "init":
-        print(write_template(args.file, args.video))
+        print(write_template(*file_and_inputs([args.file, *args.video])))
         return 0
-    study = read_study(args.file)
+    study = read_study(Path(args.file))
     if args.action == "report":
-        print(storage.shown(write_report(study)))
+        print(_reported(storage.shown(write_report(study))))
         return 0
     summary = run_study(study, jobs=args.jobs, cluster=args.cluster, say=_say)
     print(f"{storage.shown(study.results)}: {_counted(summary)}")
+    if summary.done:
+        print(_reported(storage.shown(study.report)))
     return _code(summary)
 
 
@@ -273,6 +280,10 @@ def _reading(args: argparse.Namespace) -> Any:
 
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
+
+
+def _reported(place: str) -> str:
+    return f"{printable(place)}: the report; open it in a browser"
 
 
 def _counted(summary: Any) -> str:

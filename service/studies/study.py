@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from models.errors import UserError
+from models.files import at_home
 from service.archive import storage
 from service.archive.task import Reading, Task, check_names
 from service.capture.file import FileSource
@@ -22,6 +24,8 @@ from service.settings import DEFAULT_MODEL, Smoothing
 from service.studies import bids_dataset
 
 ENGINE = "openvino:fp32"  # one precision on every machine, where `analyze` takes the fastest that agrees with it
+DEFAULT = "study.toml"  # the study's file where none is named
+REPORT = "report.html"
 FOLDER = "recordings"  # of the results of single recordings
 
 _STUDY = ("name", "results")
@@ -92,6 +96,11 @@ class Study:
         ]
 
     @property
+    def report(self) -> str:
+        """Return the place of the report."""
+        return storage.join(self.results, REPORT)
+
+    @property
     def bids(self) -> str:
         """Return the place of the BIDS dataset."""
         return storage.join(self.results, bids_dataset.FOLDER)
@@ -103,11 +112,13 @@ def read_study(path: Path) -> Study:
     Raise `UserError`, a sentence that names the place in the file, for anything that could not be run: no such file, an
     unknown key, a participant listed twice, a missing video, a time outside of its recording.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the study's file, such as {path / DEFAULT}")
     try:
         given = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}); `affectstream study init {path}` makes one"
+            f"{path}: cannot be read ({error.strerror}); `affectstream study init {shlex.quote(str(path))}` makes one"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is no TOML ({error})") from error
@@ -129,7 +140,7 @@ def read_study(path: Path) -> Study:
     results = _text(study, "results", f"{path}: [study]", default="results")
     found = Study(
         _text(study, "name", f"{path}: [study]", default=path.stem),
-        results if storage.is_address(results) else str(path.parent / results),
+        _place(path.parent, results),
         _reading(options, f"{path}: [options]"),
         tuple(recordings),
     )
@@ -154,7 +165,7 @@ def _participants(given: Iterable[Any], path: Path) -> list[str]:
 def _recording(given: Any, where: str, folder: Path, people: list[str]) -> Recording:
     _check_keys(given, _RECORDING, where)
     video = _text(given, "video", where)
-    place = video if storage.is_address(video) else str(folder / video)
+    place = _place(folder, video)
     if not storage.exists(place):
         raise UserError(f"{where}: there is no file {storage.shown(printable(place))}; check video")
     participant = _text(given, "participant", where)
@@ -191,6 +202,11 @@ def _recording(given: Any, where: str, folder: Path, people: list[str]) -> Recor
     )
 
 
+def _place(folder: Path, text: str) -> str:
+    """Return the address or path that `text` names; a relative path begins at `folder`."""
+    return text if storage.is_address(text) else str(folder / at_home(Path(text)))
+
+
 def _neutral(given: Mapping[str, Any], where: str, start: float, end: float) -> float | None:
     """Return the second at which the neutral step begins; None without one."""
     if "neutral" not in given:
@@ -219,7 +235,7 @@ def _markers(given: Mapping[str, Any], where: str, folder: Path) -> list[Marker]
     """Return the markers, which are the name of a file or written in the study itself."""
     value = given.get("markers", [])
     if isinstance(value, str):
-        return read_markers(folder / value)
+        return read_markers(folder / at_home(Path(value)))
     found = []
     for n, one in enumerate(_list(given, "markers", where), 1):
         _check_keys(one, _MARKER, f"{where}, marker {n}")

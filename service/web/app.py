@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from affectstream import __version__
 from models.errors import UserError
 from service import tracing
 from service.capture.sdp import ice_servers
@@ -73,7 +73,7 @@ def create_app(
 
     app = FastAPI(
         title="Affectstream",
-        version=version("affectstream"),
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads scripts from another site
         redoc_url=None,

@@ -30,7 +30,9 @@ def test_six_clips_become_tidy_tables_a_dictionary_and_a_report(
     text += '[[recording.stimulus]]\nlabel = "film"\nstart = 0.4\nend = 0.7\ncondition = "calm"\n'
     (tmp_path / "study.toml").write_text(text)
     assert main(["study", "run", "study.toml", "--jobs", "1"]) == 0
-    assert "6 of 6 recordings are done" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "6 of 6 recordings are done" in said
+    assert "results/report.html: the report; open it in a browser" in said
 
     table = pq.read_table(tmp_path / "results/tidy.parquet")
     rows = table.to_pylist()
