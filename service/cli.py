@@ -4,6 +4,7 @@ Each command imports what it needs when it runs, so that `--help` is immediate a
 """
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from typing import Any
 from affectstream import __version__
 from engines.errors import UserError
 from service import cli_cluster, cli_studies, cli_training, logs
+from service.printable import printable
 
 EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
 EXIT_BAD_INPUT = 2
@@ -39,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(args.run(args) or 0)
     except UserError as error:
         logs.say(str(error))
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        logs.say(f"{printable(str(error.filename))[:40]}…: no file can have so long a name; give a shorter one")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         logs.say("interrupted")

@@ -3,12 +3,13 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from engines.errors import UserError
+from models.files import beside
 from service.printable import printable
 
 EXIT_MISSING = 1  # the command ran, and a part of what was asked for is missing from its result
@@ -118,6 +119,7 @@ def _analyze_one(args: argparse.Namespace) -> int:
     from service.runtime import load_runtime
 
     (source,), out = args.input, Path(args.out)
+    _check_apart(args)
     reading, span = _reading(args), Span(args.start, args.end)
     markers = read_markers(args.markers) if args.markers is not None else []
     check_input(source)
@@ -150,7 +152,8 @@ def _analyze_one(args: argparse.Namespace) -> int:
         from service.report.page import write
 
         name = Path(made["input"]["name"]).name
-        write(args.report, [collector.readings(name, made)], f"Affect in {name}")
+        notes = [] if outcome.ending == "complete" else [f"Not whole: {detail}" for detail in outcome.details]
+        write(args.report, [collector.readings(name, made)], f"Affect in {name}", notes)
     to = sys.stderr if out == STANDARD_OUTPUT else sys.stdout
     name = "standard output" if out == STANDARD_OUTPUT else printable(outcome.path)
     print(f"{name}: {outcome.events} events, {outcome.with_face} of them with a face", file=to)
@@ -175,6 +178,7 @@ def _analyze_several(args: argparse.Namespace) -> int:
         Task(place=one.place, name=one.name, out=out, start=args.start, end=end, neutral=args.neutral)
         for one in recordings(args.input)
     ]
+    _check_apart(args)
     reading = _reading(args)
     check_names(tasks, reading)
     _check_report(args.report)
@@ -183,7 +187,8 @@ def _analyze_several(args: argparse.Namespace) -> int:
         from service.archive.readings import read_results
         from service.report.page import write
 
-        write(args.report, read_results(tasks, summary.rows), f"Affect in {summary.done} recordings", _missing(summary))
+        notes = _missing(tasks, summary)
+        write(args.report, read_results(tasks, summary.rows), f"Affect in {summary.done} recordings", notes)
     print(f"{storage.shown(out)}: {_counted(summary)}")
     if args.report is not None:
         print(_reported(str(args.report)))
@@ -213,10 +218,34 @@ def _study(args: argparse.Namespace) -> int:
     return _code(summary)
 
 
+def _check_apart(args: argparse.Namespace) -> None:
+    """Raise `UserError` if a file would be written in the place of another one that was named."""
+    named = [("an input", name) for name in args.input]
+    named += [("--markers", args.markers)] if args.markers is not None else []
+    for option, written in (("--out", args.out), ("--report", args.report)):
+        if written is None:
+            continue
+        for other, name in named:
+            if Path(written).absolute() == Path(name).absolute() and not Path(written).is_dir():
+                raise UserError(f"{printable(written)}: {option} would replace {other}; give it another name")
+        named.append((option, written))
+
+
 def _check_report(report: Path | None) -> None:
-    """Raise `UserError` if the folder of the report is missing. It is called before hours of reading, not after."""
-    if report is not None and not report.parent.is_dir():
-        raise UserError(f"{report}: the folder {report.parent} is not there; make it first")
+    """Raise `UserError` if the report could not be written. It is called before hours of reading, not after."""
+    if report is None:
+        return
+    if not report.parent.is_dir():
+        raise UserError(f"{printable(report)}: the folder {printable(report.parent)} is not there; make it first")
+    if report.is_dir():
+        raise UserError(f"{printable(report)}: is a folder; give the report a name, such as {report / 'report.html'}")
+    try:
+        with beside(report):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{printable(report)}: cannot be written ({error.strerror}); give --report a place that can"
+        ) from error
 
 
 def _collector(report: Path | None) -> Any:
@@ -229,9 +258,11 @@ def _collector(report: Path | None) -> Any:
     return Collector()
 
 
-def _missing(summary: Any) -> list[str]:
-    """Return a sentence for each recording that is not in a report."""
-    return [f"Not in this report: {sentence}" for sentence in summary.failed.values()]
+def _missing(tasks: Iterable[Any], summary: Any) -> list[str]:
+    """Return a sentence for each recording that is not in a report, because it failed or was not read yet."""
+    missing = [*summary.failed.values()]
+    missing += [f"{task.name} (not read yet)" for task in tasks if task.name not in summary.rows]
+    return [f"Not in this report: {sentence}" for sentence in missing]
 
 
 def _folder(out: str) -> str:

@@ -1,6 +1,7 @@
 """The function of one recording: the same on this machine, in a process of its own, and on a cluster."""
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from service.runtime import Runtime, RuntimeOptions
 from service.settings import Smoothing
 
 FORMAT = ".parquet"  # of results
+LONGEST = 200  # bytes of a name: file systems take 255, of which suffixes and the temporary name need up to 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,12 @@ class Task:
 
 
 def check_names(tasks: Iterable[Task], reading: Reading) -> None:
-    """Raise `UserError` for a recording whose name the format of `reading` does not allow."""
+    """Raise `UserError` for a recording whose name is too long, or not allowed in the format of `reading`."""
+    for task in tasks:
+        if any(len(os.fsencode(part)) > LONGEST for part in task.name.split("/")):
+            raise UserError(
+                f"{task.name[:20]}…: a result cannot have a name of more than {LONGEST} bytes; rename the recording"
+            )
     if reading.form is not None:
         form = by_name(reading.form)
         for task in tasks:

@@ -4,6 +4,7 @@ import difflib
 import math
 import shlex
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,7 @@ def read_study(path: Path) -> Study:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); `affectstream study init {shlex.quote(str(path))}` makes one"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: is no TOML ({error})") from error
     _check_keys(given, _PARTS, str(path))
     for name, kind in _PARTS.items():
@@ -235,11 +236,12 @@ def _markers(given: Mapping[str, Any], where: str, folder: Path) -> list[Marker]
     """Return the markers, which are the name of a file or written in the study itself."""
     value = given.get("markers", [])
     if isinstance(value, str):
-        return read_markers(folder / at_home(Path(value)))
+        return read_markers(folder / at_home(Path(_text(given, "markers", where))))
     found = []
     for n, one in enumerate(_list(given, "markers", where), 1):
-        _check_keys(one, _MARKER, f"{where}, marker {n}")
-        found.append(marker(str(one.get("label", "")).strip(), one.get("time", ""), f"{where}, marker {n}"))
+        place = f"{where}, marker {n}"
+        _check_keys(one, _MARKER, place)
+        found.append(marker(_text(one, "label", place, default=""), one.get("time", ""), place))
     return sorted(found)
 
 
@@ -306,8 +308,8 @@ def _check_names(recordings: Iterable[Recording], path: Path) -> None:
             raise UserError(
                 f"{path}: recordings {seen[one.name]} and {n} are both called {one.name!r}; give one a name"
             )
-        if one.name.startswith(("/", ".")) or ".." in one.name.split("/"):
-            raise UserError(f"{path}: recording {n}: the name {one.name!r} would lie outside of the results")
+        if not one.name or one.name.startswith(("/", ".")) or one.name.endswith("/") or ".." in one.name.split("/"):
+            raise UserError(f"{path}: recording {n}: the name {one.name!r} is no name of a file below the results")
         seen[one.name] = n
 
 
@@ -332,6 +334,8 @@ def _text(given: Mapping[str, Any], key: str, where: str, default: str | None = 
         raise UserError(f"{where}: {key} is missing")
     if not isinstance(value, str) or (not value.strip() and default is None):
         raise UserError(f'{where}: {key} is a text in quotes, such as "{key}1", and not {value!r}')
+    if any(unicodedata.category(char) == "Cc" for char in value.strip()):
+        raise UserError(f"{where}: {key} is a text in one line, without control characters, and not {value!r}")
     return value.strip()
 
 

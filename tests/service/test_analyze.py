@@ -338,6 +338,7 @@ def test_one_picture(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:
 def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
     out = tmp_path / "x.jsonl"
     command = [sys.executable, "-m", "service.cli", "analyze", "demo:", "--speed", "realtime", "--out", str(out)]
+    command += ["--report", str(tmp_path / "report.html")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
     try:
         aside = []
@@ -353,7 +354,8 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
     assert b"interrupted after" in err
     assert b"Traceback" not in err
     beside = tmp_path / "x.jsonl.meta.json"
-    assert sorted(tmp_path.iterdir()) == [out, beside]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "report.html", out, beside]
+    assert "Not whole: interrupted after" in (tmp_path / "report.html").read_text()
     assert len(lines(out)) > 2
     assert json.loads(beside.read_text())["result"]["ending"] == "interrupted"
 

@@ -94,7 +94,8 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(
     folder = clips(tmp_path / "in", ["a.mp4", "b.mp4"], 0.2)
     write_clip(folder / "c.mp4", seconds=60.0)
     out = tmp_path / "out"
-    command = ["analyze", str(folder), "--out", f"{out}/", "--jobs", "1"]
+    report = tmp_path / "report.html"
+    command = ["analyze", str(folder), "--out", f"{out}/", "--jobs", "1", "--report", str(report)]
     process = subprocess.Popen(
         [sys.executable, "-m", "service.cli", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -111,8 +112,10 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(
     assert b"Traceback" not in err
     assert "a" in rows(out)  # b may have been done in the very moment
     assert not (out / "c.parquet").exists()
+    assert "Not in this report: c (not read yet)" in report.read_text()
     write_clip(folder / "c.mp4", seconds=0.2)
     assert main(command) == 0
+    assert "Not in this report" not in report.read_text()
     assert "3 of 3 recordings are done, 2 of them before" in capfd.readouterr().out
 
 

@@ -98,7 +98,16 @@ def test_gaze_smoothing_a_pool_a_format_and_columns_are_options(folder: Path) ->
             r"recording 2: 'p03' is no \[\[participant\]\]; did you mean 'p0",
         ),
         ('name = "later"', "", "recordings 1 and 2 are both called 'a'"),
-        ('name = "later"', 'name = "../x"', "would lie outside of the results"),
+        ('name = "later"', 'name = " "', "the name '' is no name of a file below the results"),
+        ('name = "later"', 'name = "x/"', "the name 'x/' is no name of a file below the results"),
+        ('name = "later"', f'name = "{"x" * 300}"', "a result cannot have a name of more than 200 bytes"),
+        ('video = "a.mp4"', 'video = "a\\u0000.mp4"', "video is a text in one line, without control characters"),
+        ('condition = "calm"', 'condition = "a\\nb"', "condition is a text in one line, without control characters"),
+        ('label = "cue"', 'label = "a\\nb"', "label is a text in one line, without control characters"),
+        ('markers = [{ label = "cue", time = 0.2 }]', 'markers = "\\u0000"', "markers is a text in one line"),
+        ('markers = [{ label = "cue", time = 0.2 }]', 'markers = "no.csv"', r"no\.csv: the markers cannot be read"),
+        ("fps = 5", f"fps = {'[' * 5000}", "is no TOML"),
+        ('name = "later"', 'name = "../x"', "is no name of a file below the results"),
         ("start = 0.5", "start = 7", "start 7 s is not within the recording, which is 1.00 s long"),
         ("end = 0.8", "end = 0.1", "stimulus 1: end 0.1 s is not after start 0.6 s"),
         ("start = 0.5", 'start = "soon"', "start is a number that is not negative, such as 12.5, and not 'soon'"),
@@ -173,7 +182,7 @@ def test_init_takes_a_file_in_a_folder_that_is_not_there_yet_and_says_how_to_run
     assert main(["study", "init", "my study/the file.toml", "*.mp4"]) == 0
     assert "then: affectstream study run 'my study/the file.toml'" in capfd.readouterr().out
     study = read_study(tmp_path / "my study/the file.toml")
-    assert {one.condition for one in study.recordings} == {"\U0001f600", "\U000e0001 it's \"x\""}
+    assert {one.condition for one in study.recordings} == {"\U0001f600", '\\U000e0001 it\'s "x"'}
 
 
 @pytest.mark.parametrize(
