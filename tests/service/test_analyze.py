@@ -334,6 +334,17 @@ def test_one_picture(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:
     assert event["faces"][0]["valence"] > 0.2
 
 
+def test_a_reader_of_the_output_that_ends_is_no_error() -> None:
+    command = [sys.executable, "-m", "service.cli", "analyze", "demo:", "--fps", "5", "--out", "-"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["schema"] == "affect/1"
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
     out = tmp_path / "x.jsonl"

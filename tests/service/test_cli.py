@@ -120,6 +120,18 @@ def test_an_input_that_is_not_there_is_said_before_a_model_is_loaded(
     assert loaded == []
 
 
+@pytest.mark.parametrize("name", ["Büro", "a b", "x" * 65])
+def test_a_session_name_that_cannot_be_is_said_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr("service.web.live.load_runtime", loaded.append)
+    options = ("--port", "0", "--workers", "1", "--purpose", "own use", "--source", f"{name}=demo:")
+    assert "is not made of 1 to 64 letters, digits, _ or -" in sentence(capsys, "serve", *options)
+    assert "is not made of 1 to 64 letters, digits, _ or -" in sentence(capsys, "config", "check", *options)
+    assert loaded == []
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
