@@ -26,11 +26,12 @@ def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], N
     analyze.add_argument(
         "input",
         nargs="+",
+        type=_not_empty,
         help="a file, a folder of pictures, or any source; several, or with --out FOLDER: files, folders, 'PATTERN*', "
         "@LIST and addresses (s3://...) of recordings",
     )
     analyze.add_argument(
-        "--out", required=True, metavar="FILE",
+        "--out", required=True, type=_not_empty, metavar="FILE",
         help=".jsonl, .csv, .parquet, or - for JSON lines; for several recordings a folder or an address",
     )  # fmt: skip
     analyze.add_argument("--fps", type=float, help="events per second (every decoded frame)")
@@ -42,7 +43,7 @@ def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], N
         "--start", type=_seconds, default=0.0, metavar="TIME", help="seconds or 0:01:30; what is read begins there"
     )
     analyze.add_argument("--end", type=_seconds, default=math.inf, metavar="TIME", help="where it ends")
-    analyze.add_argument("--markers", type=Path, metavar="FILE.csv", help="columns label and time (seconds)")
+    analyze.add_argument("--markers", type=_path, metavar="FILE.csv", help="columns label and time (seconds)")
     analyze.add_argument(
         "--neutral", type=_seconds, metavar="TIME",
         help="from there people look neutral for 10 s, and from_baseline is measured from it (else from what the "
@@ -57,18 +58,34 @@ def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], N
         "--columns", default="boxes,gaze", metavar="NAMES",
         help="optional columns of a table, of boxes, gaze (needs --gaze), voice and windows (boxes,gaze)",
     )  # fmt: skip
-    analyze.add_argument("--report", type=Path, metavar="FILE.html", help="also a page with charts and tables")
+    analyze.add_argument("--report", type=_path, metavar="FILE.html", help="also a page with charts and tables")
     _add_jobs(analyze)
     add_model(analyze)
 
     study = commands.add_parser("study", help="participants, recordings and conditions to tidy tables and a report")
     study.set_defaults(run=_study)
     study.add_argument("action", choices=("init", "run", "report"))
-    study.add_argument("file", metavar="study.toml", help="the study's file; init makes it, and may be given none")
     study.add_argument(
-        "video", nargs="*", help="init: recordings to list, such as 'videos/*.mp4' (PARTICIPANT_CONDITION.mp4)"
+        "file", type=_not_empty, metavar="study.toml", help="the study's file; init makes it, and may be given none"
+    )
+    study.add_argument(
+        "video",
+        nargs="*",
+        type=_not_empty,
+        help="init: recordings to list, such as 'videos/*.mp4' (PARTICIPANT_CONDITION.mp4)",
     )
     _add_jobs(study)
+
+
+def _not_empty(text: str) -> str:
+    """Return `text`. Raise `ArgumentTypeError` for an empty one, which would name the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty, as that of a shell variable that is not set")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_not_empty(text))
 
 
 def _above_0(text: str) -> float:

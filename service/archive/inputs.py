@@ -37,17 +37,19 @@ def is_several(inputs: Sequence[str], out: str) -> bool:
     return _is_list(inputs[0]) or _is_pattern(inputs[0])
 
 
-def recordings(inputs: Iterable[str]) -> list[Recording]:
+def recordings(inputs: Sequence[str]) -> list[Recording]:
     """Return the recordings that `inputs` name, each once, in their order.
 
     An input is a file, a folder (all recordings below it), a pattern with * or ?, `@LIST` (a text file with an input a
-    line), or an address. Raise `UserError` for a folder or pattern without recordings, a list that cannot be read, or
-    two recordings whose results would have one name.
+    line), or an address. Raise `UserError` for a folder, pattern or list without recordings, a list that cannot be
+    read, or two recordings whose results would have one name.
     """
     found: dict[str, Recording] = {}
     for text in _listed(inputs):
         for recording in _named(text):
             found.setdefault(recording.place, recording)
+    if not found:
+        raise UserError(f"{', '.join(map(printable, inputs))}: no recording is listed there; write an input a line")
     return _distinct(list(found.values()))
 
 

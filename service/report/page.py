@@ -66,7 +66,10 @@ def page(several: Sequence[Readings], title: str, notes: Sequence[str] = ()) -> 
     style = (files("service.report") / "style.css").read_text("utf-8")
     shown = [one for one in several if len(one.t)]
     parts = [_HEAD.format(title=escape(title), style=style), f"<h1>{escape(title)}</h1>\n", _opening(several)]
-    parts += [f'<p class="note">{escape(note)}</p>\n' for note in notes]
+    without = [
+        f"{one.name} has no pictures, and a report shows what was read in them." for one in several if not len(one.t)
+    ]
+    parts += [f'<p class="note">{escape(note)}</p>\n' for note in (*notes, *without)]
     if not all(one.trained for one in shown):
         parts.append('<p class="note">The weights are untrained: these numbers mean nothing.</p>\n')
     parts.append(f"<p>{_HONESTLY}</p>\n")
@@ -157,15 +160,11 @@ def _recording(one: Readings) -> str:
     whole = summary.stretch(one, one.name)
     bins = divide(one)
     heading = " · ".join(filter(None, (one.name, one.participant, _conditions_of(one))))
-    drawings = "".join(drawing(one, bins) for drawing in DRAWINGS)
-    words = f"Means of {_seconds(bins.width)}. " if bins.width > 0 else ""
-    parts = [
-        f'<section class="recording">\n<h2>{escape(heading)}</h2>\n',
-        f"<p>{_read(one, whole)}</p>\n",
-        _figure(drawings, words + _SHADES),
-        _key(),
-        "</section>\n",
-    ]
+    parts = [f'<section class="recording">\n<h2>{escape(heading)}</h2>\n', f"<p>{_read(one, whole)}</p>\n"]
+    if whole.read:  # empty axes would say no more than the sentence
+        words = f"Means of {_seconds(bins.width)}. " if bins.width > 0 else ""
+        parts += [_figure("".join(drawing(one, bins) for drawing in DRAWINGS), words + _SHADES), _key()]
+    parts.append("</section>\n")
     for heading, first, stretches in (
         ("Stimuli", "Stimulus", summary.in_stimuli(one)),
         ("Between markers", "From marker", summary.between_markers(one)),

@@ -52,6 +52,27 @@ def test_a_name_that_no_file_can_have_is_a_sentence(capsys: pytest.CaptureFixtur
     assert "a result cannot have a name of more than 200 bytes; rename the recording" in err
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("analyze", "", "--out", "x.csv"),
+        ("analyze", "demo:", "--out", ""),
+        ("analyze", "demo:", "--out", "x.csv", "--report", " "),
+        ("analyze", "demo:", "--out", "x.csv", "--markers", ""),
+        ("study", "init", ""),
+        ("study", "init", "study.toml", ""),
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert "the name is empty, as that of a shell variable that is not set" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_file_that_was_named_is_replaced_by_another(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

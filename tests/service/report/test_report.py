@@ -64,6 +64,15 @@ def test_participants_count_alike_in_the_mean_of_a_condition_however_long_their_
     assert np.isnan(loud.spread("valence"))
 
 
+def test_a_recording_in_which_nothing_was_read_or_without_pictures_is_said_and_not_drawn() -> None:
+    never = page([readings("never", valence=[None] * 5)], "t")
+    assert "A face was read in 0% of 0.5 s. Not read: turned away 100%." in never
+    assert "<svg" not in never
+    sound = page([readings("<sound>", valence=[]), readings("film", valence=[0.1] * 5)], "t")
+    assert "&lt;sound&gt; has no pictures, and a report shows what was read in them." in sound
+    assert sound.count("<section") == 1
+
+
 def test_a_condition_says_of_how_many_participants_its_means_are() -> None:
     several = [
         readings("a", valence=[0.5] * 3, participant="p1", condition="calm"),
