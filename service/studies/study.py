@@ -176,7 +176,7 @@ def _recording(given: Any, where: str, folder: Path, people: list[str]) -> Recor
     end = _number(given, "end", where) if "end" in given else None
     if end is not None and end <= start:
         raise UserError(f"{where}: end {end:g} s is not after start {start:g} s")
-    length = None if storage.is_address(place) else FileSource(Path(place), place, realtime=False).duration
+    length = _length(place)
     limit = end if end is not None else math.inf
     if length is not None and start >= length:
         raise UserError(f"{where}: start {start:g} s is not within the recording, which is {length:.2f} s long")
@@ -201,6 +201,19 @@ def _recording(given: Any, where: str, folder: Path, people: list[str]) -> Recor
         tuple(mark for mark in markers if start <= mark.t < limit),
         _neutral(given, where, start, min(limit, length if length is not None else math.inf)),
     )
+
+
+def _length(place: str) -> float | None:
+    """Return the seconds of the recording at `place`; None where they are not known.
+
+    A file that cannot be read keeps nobody from reading the others: the run names it.
+    """
+    if storage.is_address(place):
+        return None
+    try:
+        return FileSource(Path(place), place, realtime=False).duration
+    except UserError:
+        return None
 
 
 def _place(folder: Path, text: str) -> str:
