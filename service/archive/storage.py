@@ -58,15 +58,18 @@ def facts(place: str) -> tuple[int, float | None] | None:
 
 
 def read_text(place: str) -> str | None:
-    """Return the text of the file at `place`; None if there is none. Raise `UserError` if it cannot be read."""
+    """Return the text of the file at `place`; None if there is none. Raise `UserError` if it cannot be read.
+
+    Bytes that are not UTF-8, as of a damaged file, are replaced.
+    """
     if facts(place) is None:
         return None
     if not is_address(place):
-        return Path(place).read_text("utf-8")
+        return Path(place).read_text("utf-8", "replace")
     with _told(place):
         files, path = _files(place)
         with files.open_input_stream(path) as file:
-            return bytes(file.read()).decode("utf-8")
+            return bytes(file.read()).decode("utf-8", "replace")
 
 
 def write(local: Path, place: str) -> None:

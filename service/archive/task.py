@@ -172,7 +172,7 @@ def _current(runtime: Runtime, reading: Reading, task: Task) -> dict[str, Any] |
         return None
     try:
         facts: dict[str, Any] = json.loads(text)
-        before = facts["input"]
+        sha, size, modified = (facts["input"][key] for key in ("sha256", "bytes", "modified"))
     except (ValueError, KeyError, TypeError):
         return None
     now = about(runtime, Input(task.place), options(reading, task))
@@ -182,9 +182,9 @@ def _current(runtime: Runtime, reading: Reading, task: Task) -> dict[str, Any] |
     found = storage.facts(task.place)
     if found is None:
         raise UserError(f"There is no file {storage.shown(printable(task.place))}; check the path.")
-    if (before["bytes"], before["modified"]) != found:
+    if (size, modified) != found:
         with storage.on_this_machine(task.place) as path:
-            if sha256(path) != before["sha256"]:
+            if sha256(path) != sha:
                 return None
     return {**facts, "kept": True}
 
