@@ -140,6 +140,18 @@ def test_what_lies_beside_a_result_may_be_damaged(tmp_path: Path, capfd: pytest.
             read_results([task], {"a": {"state": "done"}})
 
 
+def test_results_that_could_not_be_written_are_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(local, "read_all", lambda *given: read.append(given))
+    (tmp_path / "file").touch()
+    for out in ("/proc/results", str(tmp_path / "file")):
+        with pytest.raises(UserError, match=rf"{out}: cannot be written \(.*\); give the results another place"):
+            run([Task(place="a.mp4", name="a", out=out)], Reading(model="face-mt", engine="openvino"), out)
+    assert read == []
+
+
 def test_progress_is_told_in_recordings_and_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
