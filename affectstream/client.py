@@ -80,12 +80,14 @@ async def stream(
             if error.response.status_code in REFUSED:
                 raise Refused(_sentence(error)) from None
             code, why = None, str(error)
-        except (InvalidURI, ValueError) as error:
-            raise Refused(f"{url!r} is not the address of a server ({error}); write http://HOST:PORT") from None
+        except (InvalidURI, ValueError):  # whose messages quote the address, a password in it included
+            raise Refused(f"{_shown(url)!r} is not the address of a server; write http://HOST:PORT") from None
         except ConnectionClosed as error:
             code, why = (error.rcvd.code, error.rcvd.reason) if error.rcvd is not None else (None, str(error))
+        except ConnectionRefusedError:
+            code, why = None, "connection refused"
         except (OSError, TimeoutError, WebSocketException) as error:
-            code, why = None, str(error) or type(error).__name__
+            code, why = None, getattr(error, "strerror", None) or str(error) or type(error).__name__
         if code == SESSION_CLOSED and session is not None:
             return
         _check_worth_waiting(code, why, url, wait=wait)
@@ -104,7 +106,7 @@ def _check_worth_waiting(code: int | None, why: str | None, url: str, *, wait: b
     if not wait and code == UNKNOWN_SESSION:
         raise Refused(why)
     if not wait and code is None:
-        raise Refused(f"no service answers at {url} ({why}); is it running, and is this its address?")
+        raise Refused(f"no service answers at {_shown(url)} ({why}); is it running, and is this its address?")
     if code == POLICY:
         raise Refused(why or "the server refuses this client")
 
@@ -162,6 +164,11 @@ def _address(url: str, session: str | None, landmarks: bool) -> str:
     wanted = {"session": session} if session is not None else {}
     query = urlencode(wanted | ({"landmarks": "1"} if landmarks else {}))
     return f"{scheme}://{parts.netloc}{path}?{query}"
+
+
+def _shown(url: str) -> str:
+    """Return `url` without what may be a user and a password."""
+    return url.rpartition("@")[2]
 
 
 def _sentence(error: "InvalidStatus") -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engines import weights
-from engines.cache import cache_dir
+from engines.cache import alone, cache_dir
 from engines.engine import Arrays
 from engines.errors import EngineError
 from engines.verify import Comparison
@@ -78,13 +78,20 @@ def build(
     """Quantise `source`, with ranges taken from `samples` (by name, batch first), and keep the file if it is fit.
 
     `judge` compares a file with its source. The file is written aside and renamed, so that an interrupt leaves an
-    earlier one as it was. Raise `EngineError` without the extra, for a file that cannot be quantised, and if the cache
-    cannot be written.
+    earlier one as it was. Processes quantise one after the other: what another one made in the meantime is taken, if it
+    is fit. Raise `EngineError` without the extra, for a file that cannot be quantised, and if the cache cannot be
+    written.
     """
     if not available():
         raise EngineError(f"Quantising to int8 needs NNCF, which serving does without; install it once: {HINT}.")
     path = weights.verified(source)
-    with _written_aside(_folder(source, scheme)) as aside:
+    before = find(source, scheme)
+    with alone("quantise"), _written_aside(_folder(source, scheme)) as aside:
+        meanwhile = find(source, scheme)
+        if meanwhile is not None and meanwhile != before:
+            figures = judge(meanwhile.location)
+            if figures.excess is None:
+                return Quantised(meanwhile, figures, "what another process left out")
         for left_out, layers in _attempts(path):
             quantise(path, samples, aside, layers, scheme)
             figures = judge(aside)

@@ -1,10 +1,19 @@
 """Files that are written whole or not at all, and their hashes."""
 
 import hashlib
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def at_home(path: Path) -> Path:
+    """Return `path` with a leading ~ replaced by the home folder, as it is where there is no such user.
+
+    A shell does it only where a path is not in quotes and begins a word.
+    """
+    return Path(os.path.expanduser(path))  # Path.expanduser raises for an unknown user
 
 
 @contextmanager

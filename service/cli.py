@@ -4,6 +4,7 @@ Each command imports what it needs when it runs, so that `--help` is immediate a
 """
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from typing import Any
 from affectstream import __version__
 from engines.errors import UserError
 from service import cli_cluster, cli_studies, cli_training, exit_codes, logs
+from service.printable import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,12 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         logs.say(str(error))
         return exit_codes.BAD_INPUT
-    except KeyboardInterrupt:
-        logs.say("interrupted")
-        return 0 if args.command == "serve" else exit_codes.INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        logs.say(f"{printable(str(error.filename))[:40]}…: no file can have so long a name; give a shorter one")
+        return exit_codes.BAD_INPUT
+    except KeyboardInterrupt:
+        logs.say("interrupted")
+        return 0 if args.command == "serve" else exit_codes.INTERRUPTED
 
 
 @contextmanager

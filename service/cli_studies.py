@@ -3,13 +3,15 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from engines.errors import UserError
+from models.files import beside
 from service import exit_codes
+from service.printable import printable
 
 
 def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -21,11 +23,12 @@ def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], N
     analyze.add_argument(
         "input",
         nargs="+",
+        type=_not_empty,
         help="a file, a folder of pictures, or any source; several, or with --out FOLDER: files, folders, 'PATTERN*', "
         "@LIST and addresses (s3://...) of recordings",
     )
     analyze.add_argument(
-        "--out", required=True, metavar="FILE",
+        "--out", required=True, type=_not_empty, metavar="FILE",
         help=".jsonl, .csv, .parquet, or - for JSON lines; for several recordings a folder or an address",
     )  # fmt: skip
     analyze.add_argument("--fps", type=float, help="events per second (every decoded frame)")
@@ -37,7 +40,7 @@ def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], N
         "--start", type=_seconds, default=0.0, metavar="TIME", help="seconds or 0:01:30; what is read begins there"
     )
     analyze.add_argument("--end", type=_seconds, default=math.inf, metavar="TIME", help="where it ends")
-    analyze.add_argument("--markers", type=Path, metavar="FILE.csv", help="columns label and time (seconds)")
+    analyze.add_argument("--markers", type=_path, metavar="FILE.csv", help="columns label and time (seconds)")
     analyze.add_argument(
         "--neutral", type=_seconds, metavar="TIME",
         help="from there people look neutral for 10 s, and from_baseline is measured from it (else from what the "
@@ -52,18 +55,34 @@ def add_commands(commands: Any, add_model: Callable[[argparse.ArgumentParser], N
         "--columns", default="boxes,gaze", metavar="NAMES",
         help="optional columns of a table, of boxes, gaze (needs --gaze), voice and windows (boxes,gaze)",
     )  # fmt: skip
-    analyze.add_argument("--report", type=Path, metavar="FILE.html", help="also a page with charts and tables")
+    analyze.add_argument("--report", type=_path, metavar="FILE.html", help="also a page with charts and tables")
     _add_jobs(analyze)
     add_model(analyze)
 
     study = commands.add_parser("study", help="participants, recordings and conditions to tidy tables and a report")
     study.set_defaults(run=_study)
     study.add_argument("action", choices=("init", "run", "report"))
-    study.add_argument("file", type=Path, metavar="study.toml")
     study.add_argument(
-        "video", nargs="*", help="init: recordings to list, such as 'videos/*.mp4' (PARTICIPANT_CONDITION.mp4)"
+        "file", type=_not_empty, metavar="study.toml", help="the study's file; init makes it, and may be given none"
+    )
+    study.add_argument(
+        "video",
+        nargs="*",
+        type=_not_empty,
+        help="init: recordings to list, such as 'videos/*.mp4' (PARTICIPANT_CONDITION.mp4)",
     )
     _add_jobs(study)
+
+
+def _not_empty(text: str) -> str:
+    """Return `text`. Raise `ArgumentTypeError` for an empty one, which would name the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty, as that of a shell variable that is not set")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_not_empty(text))
 
 
 def _above_0(text: str) -> float:
@@ -109,12 +128,12 @@ def _analyze_one(args: argparse.Namespace) -> int:
     from service.analyze import STANDARD_OUTPUT, analyze, check_input, pictures_in
     from service.capture.marker_file import read_markers
     from service.capture.span import Span
-    from service.printable import printable
     from service.provenance import Input, about
     from service.publish.formats.registry import format_of
     from service.runtime import load_runtime
 
     (source,), out = args.input, Path(args.out)
+    _check_apart(args)
     reading, span = _reading(args), Span(args.start, args.end)
     markers = read_markers(args.markers) if args.markers is not None else []
     check_input(source)
@@ -147,9 +166,13 @@ def _analyze_one(args: argparse.Namespace) -> int:
         from service.report.page import write
 
         name = Path(made["input"]["name"]).name
-        write(args.report, [collector.readings(name, made)], f"Affect in {name}")
+        notes = [] if outcome.ending == "complete" else [f"Not whole: {detail}" for detail in outcome.details]
+        write(args.report, [collector.readings(name, made)], f"Affect in {name}", notes)
     to = sys.stderr if out == STANDARD_OUTPUT else sys.stdout
-    print(f"{printable(outcome.path)}: {outcome.events} events, {outcome.with_face} of them with a face", file=to)
+    name = "standard output" if out == STANDARD_OUTPUT else printable(outcome.path)
+    print(f"{name}: {outcome.events} events, {outcome.with_face} of them with a face", file=to)
+    if args.report is not None:
+        print(_reported(str(args.report)), file=to)
     return {"complete": 0, "interrupted": exit_codes.INTERRUPTED, "failed": exit_codes.BAD_INPUT}[outcome.ending]
 
 
@@ -169,6 +192,7 @@ def _analyze_several(args: argparse.Namespace) -> int:
         Task(place=one.place, name=one.name, out=out, start=args.start, end=end, neutral=args.neutral)
         for one in recordings(args.input)
     ]
+    _check_apart(args)
     reading = _reading(args)
     check_names(tasks, reading)
     _check_report(args.report)
@@ -177,8 +201,11 @@ def _analyze_several(args: argparse.Namespace) -> int:
         from service.archive.readings import read_results
         from service.report.page import write
 
-        write(args.report, read_results(tasks, summary.rows), f"Affect in {summary.done} recordings", _missing(summary))
+        notes = _missing(tasks, summary)
+        write(args.report, read_results(tasks, summary.rows), f"Affect in {summary.done} recordings", notes)
     print(f"{storage.shown(out)}: {_counted(summary)}")
+    if args.report is not None:
+        print(_reported(str(args.report)))
     return _code(summary)
 
 
@@ -187,26 +214,52 @@ def _study(args: argparse.Namespace) -> int:
     from service.archive import storage
     from service.studies.run import run_study, write_report
     from service.studies.study import read_study
-    from service.studies.template import write_template
+    from service.studies.template import file_and_inputs, write_template
 
     if args.video and args.action != "init":
         raise UserError(f"study {args.action} takes the study's file alone, which lists the recordings")
     if args.action == "init":
-        print(write_template(args.file, args.video))
+        print(write_template(*file_and_inputs([args.file, *args.video])))
         return 0
-    study = read_study(args.file)
+    study = read_study(Path(args.file))
     if args.action == "report":
-        print(storage.shown(write_report(study)))
+        print(_reported(storage.shown(write_report(study))))
         return 0
     summary = run_study(study, jobs=args.jobs, cluster=args.cluster, say=_say)
     print(f"{storage.shown(study.results)}: {_counted(summary)}")
+    if summary.done:
+        print(_reported(storage.shown(study.report)))
     return _code(summary)
 
 
+def _check_apart(args: argparse.Namespace) -> None:
+    """Raise `UserError` if a file would be written in the place of another one that was named."""
+    named = [("an input", name) for name in args.input]
+    named += [("--markers", args.markers)] if args.markers is not None else []
+    for option, written in (("--out", args.out), ("--report", args.report)):
+        if written is None:
+            continue
+        for other, name in named:
+            if Path(written).absolute() == Path(name).absolute() and not Path(written).is_dir():
+                raise UserError(f"{printable(written)}: {option} would replace {other}; give it another name")
+        named.append((option, written))
+
+
 def _check_report(report: Path | None) -> None:
-    """Raise `UserError` if the folder of the report is missing. It is called before hours of reading, not after."""
-    if report is not None and not report.parent.is_dir():
-        raise UserError(f"{report}: the folder {report.parent} is not there; make it first")
+    """Raise `UserError` if the report could not be written. It is called before hours of reading, not after."""
+    if report is None:
+        return
+    if not report.parent.is_dir():
+        raise UserError(f"{printable(report)}: the folder {printable(report.parent)} is not there; make it first")
+    if report.is_dir():
+        raise UserError(f"{printable(report)}: is a folder; give the report a name, such as {report / 'report.html'}")
+    try:
+        with beside(report):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{printable(report)}: cannot be written ({error.strerror}); give --report a place that can"
+        ) from error
 
 
 def _collector(report: Path | None) -> Any:
@@ -219,9 +272,11 @@ def _collector(report: Path | None) -> Any:
     return Collector()
 
 
-def _missing(summary: Any) -> list[str]:
-    """Return a sentence for each recording that is not in a report."""
-    return [f"Not in this report: {sentence}" for sentence in summary.failed.values()]
+def _missing(tasks: Iterable[Any], summary: Any) -> list[str]:
+    """Return a sentence for each recording that is not in a report, because it failed or was not read yet."""
+    missing = [*summary.failed.values()]
+    missing += [f"{task.name} (not read yet)" for task in tasks if task.name not in summary.rows]
+    return [f"Not in this report: {sentence}" for sentence in missing]
 
 
 def _folder(out: str) -> str:
@@ -270,6 +325,10 @@ def _reading(args: argparse.Namespace) -> Any:
 
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
+
+
+def _reported(place: str) -> str:
+    return f"{printable(place)}: the report; open it in a browser"
 
 
 def _counted(summary: Any) -> str:

@@ -44,7 +44,7 @@ def read_config(given: Path | None, known: Collection[str]) -> ConfigFile:
         raise UserError(f"the settings file {shown} cannot be read ({error.strerror}); give one by --config") from None
     except UnicodeDecodeError:
         raise UserError(f"the settings file {shown} is not UTF-8 text; write it as TOML, such as port = 8000") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(
             f"the settings file {shown} is not TOML ({error}); write each setting as NAME = VALUE, and texts in quotes"
         ) from None

@@ -11,7 +11,7 @@ from models.errors import UserError
 from service import audit, tracing
 from service.capture.limits import limit_megapixels
 from service.purpose import PurposeNeeded, decide
-from service.register import split_name
+from service.register import check_name, split_name
 from service.settings import LOOPBACK, Settings
 from service.workers.fleet import Fleet, workers_for
 from service.workers.launcher import Launcher
@@ -55,11 +55,14 @@ def check_purposes(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> None:
-    """Raise `UserError` for a source that cannot be opened, before a model is loaded for it."""
+    """Raise `UserError` for a source that cannot be opened or named so, before a model is loaded for it."""
     from service.capture.open import check_spec
 
     for spec in settings.source:
-        check_spec(split_name(spec)[1])
+        name, source = split_name(spec)
+        if name is not None:
+            check_name(name)
+        check_spec(source)
 
 
 def _alone(settings: Settings, listener: socket.socket) -> int:

@@ -54,8 +54,8 @@ def find(recipe: str) -> Boosting | None:
     if not path.is_file():
         return None
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(path.read_text("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} is not TOML: {error}.") from error
     if content.pop("network", None) != NETWORK:
         return None

@@ -162,8 +162,8 @@ def read(recipe: str) -> Recipe:
     if not path.is_file():
         raise ModelError(f"There is no recipe {recipe!r}; give a TOML file or one of: {', '.join(available())}.")
     try:
-        content = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(path.read_text("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} is not TOML: {error}.") from error
     return made(content, str(path))
 

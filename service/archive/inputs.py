@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from models.errors import UserError
+from models.files import at_home
 from service.archive import storage
 from service.printable import printable
 
@@ -36,17 +37,19 @@ def is_several(inputs: Sequence[str], out: str) -> bool:
     return _is_list(inputs[0]) or _is_pattern(inputs[0])
 
 
-def recordings(inputs: Iterable[str]) -> list[Recording]:
+def recordings(inputs: Sequence[str]) -> list[Recording]:
     """Return the recordings that `inputs` name, each once, in their order.
 
     An input is a file, a folder (all recordings below it), a pattern with * or ?, `@LIST` (a text file with an input a
-    line), or an address. Raise `UserError` for a folder or pattern without recordings, a list that cannot be read, or
-    two recordings whose results would have one name.
+    line), or an address. Raise `UserError` for a folder, pattern or list without recordings, a list that cannot be
+    read, or two recordings whose results would have one name.
     """
     found: dict[str, Recording] = {}
     for text in _listed(inputs):
         for recording in _named(text):
             found.setdefault(recording.place, recording)
+    if not found:
+        raise UserError(f"{', '.join(map(printable, inputs))}: no recording is listed there; write an input a line")
     return _distinct(list(found.values()))
 
 
@@ -60,7 +63,7 @@ def _listed(inputs: Iterable[str]) -> Iterable[str]:
         if not _is_list(text):
             yield text
             continue
-        path = Path(text[1:])
+        path = at_home(Path(text[1:]))
         try:
             lines = path.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -71,7 +74,7 @@ def _listed(inputs: Iterable[str]) -> Iterable[str]:
         for line in lines:
             name = line.strip()
             if name and not name.startswith("#"):  # relative to the list, as includes are
-                yield name if storage.is_address(name) or is_source(name) else str(path.parent / name)
+                yield name if storage.is_address(name) or is_source(name) else str(path.parent / at_home(Path(name)))
 
 
 def _named(text: str) -> list[Recording]:
@@ -80,17 +83,17 @@ def _named(text: str) -> list[Recording]:
         return [Recording(text, printable(stem.replace(":", "")))]
     if storage.is_address(text):
         return _at_address(text)
-    path = Path(text)
+    path = at_home(Path(text))
     if path.is_dir():
         return _below(path, sorted(found for found in path.rglob("*") if found.is_file()))
     if _is_pattern(text):
-        matches = sorted(Path(found) for found in glob.glob(text, recursive=True))
+        matches = sorted(Path(found) for found in glob.glob(str(path), recursive=True))
         files = [found for found in matches if found.is_file()]
         inner = [one for found in matches if found.is_dir() for one in _named(str(found))]
         if not files and not inner:
             raise UserError(f"{printable(text)}: no file has such a name; check the pattern")
         return [Recording(str(found), printable(found.stem)) for found in files] + inner
-    return [Recording(text, printable(path.stem))]
+    return [Recording(str(path), printable(path.stem))]
 
 
 def _below(folder: Path, files: Sequence[Path]) -> list[Recording]:

@@ -66,6 +66,7 @@ def run(
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs {jobs} is not a number above 0; give how many recordings are read at once")
+    storage.check_writable(out)  # before hours of reading
     rows = manifest.read(out)
     summary = Summary(len(tasks))
     saved = time.monotonic()

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from models.errors import UserError
-from models.files import written_whole
+from models.files import beside, written_whole
+from service.printable import printable
 
 _USER = re.compile(r"(?<=://)[^/@]*@")
 _CHUNK = 1 << 22  # bytes
@@ -58,15 +59,18 @@ def facts(place: str) -> tuple[int, float | None] | None:
 
 
 def read_text(place: str) -> str | None:
-    """Return the text of the file at `place`; None if there is none. Raise `UserError` if it cannot be read."""
+    """Return the text of the file at `place`; None if there is none. Raise `UserError` if it cannot be read.
+
+    Bytes that are not UTF-8, as of a damaged file, are replaced.
+    """
     if facts(place) is None:
         return None
     if not is_address(place):
-        return Path(place).read_text("utf-8")
+        return Path(place).read_text("utf-8", "replace")
     with _told(place):
         files, path = _files(place)
         with files.open_input_stream(path) as file:
-            return bytes(file.read()).decode("utf-8")
+            return bytes(file.read()).decode("utf-8", "replace")
 
 
 def write(local: Path, place: str) -> None:
@@ -83,6 +87,19 @@ def write(local: Path, place: str) -> None:
         files.create_dir(str(PurePosixPath(path).parent), recursive=True)
         with local.open("rb") as source, files.open_output_stream(path) as sink:
             shutil.copyfileobj(source, sink, _CHUNK)
+
+
+def check_writable(folder: str) -> None:
+    """Raise `UserError` if no file can be written into the local `folder`, which is made if it is missing."""
+    if is_address(folder):
+        return
+    try:
+        with beside(Path(folder) / "result"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{printable(folder)}: cannot be written ({error.strerror}); give the results another place"
+        ) from error
 
 
 def remove(place: str) -> None:

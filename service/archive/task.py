@@ -1,6 +1,7 @@
 """The function of one recording: the same on this machine, in a process of its own, and on a cluster."""
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from service.runtime import Runtime, RuntimeOptions
 from service.settings import Smoothing
 
 FORMAT = ".parquet"  # of results
+LONGEST = 200  # bytes of a name: file systems take 255, of which suffixes and the temporary name need up to 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,12 @@ Finished = tuple[Task, dict[str, Any]]  # a recording that was read, and the fac
 
 
 def check_names(tasks: Iterable[Task], reading: Reading) -> None:
-    """Raise `UserError` for a recording whose name the format of `reading` does not allow."""
+    """Raise `UserError` for a recording whose name is too long, or not allowed in the format of `reading`."""
+    for task in tasks:
+        if any(len(os.fsencode(part)) > LONGEST for part in task.name.split("/")):
+            raise UserError(
+                f"{task.name[:20]}…: a result cannot have a name of more than {LONGEST} bytes; rename the recording"
+            )
     if reading.form is not None:
         form = by_name(reading.form)
         for task in tasks:
@@ -168,7 +175,7 @@ def _current(runtime: Runtime, reading: Reading, task: Task) -> dict[str, Any] |
         return None
     try:
         facts: dict[str, Any] = json.loads(text)
-        before = facts["input"]
+        sha, size, modified = (facts["input"][key] for key in ("sha256", "bytes", "modified"))
     except (ValueError, KeyError, TypeError):
         return None
     now = about(runtime, Input(task.place), options(reading, task))
@@ -178,9 +185,9 @@ def _current(runtime: Runtime, reading: Reading, task: Task) -> dict[str, Any] |
     found = storage.facts(task.place)
     if found is None:
         raise UserError(f"There is no file {storage.shown(printable(task.place))}; check the path.")
-    if (before["bytes"], before["modified"]) != found:
+    if (size, modified) != found:
         with storage.on_this_machine(task.place) as path:
-            if sha256(path) != before["sha256"]:
+            if sha256(path) != sha:
                 return None
     return {**facts, "kept": True}
 

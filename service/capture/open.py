@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote
 
 from models.errors import UserError
+from models.files import at_home
 from service.capture.picture import TURNS
 from service.capture.source import Check, Source, Timeouts
 from service.printable import printable
@@ -86,16 +87,16 @@ def _file_and_options(text: str) -> tuple[Path, dict[str, str]]:
             return (Path(head) if _exists(head) else Path(unquote(head))), options
         return Path(whole), {}
     if _exists(text):
-        return _at_home(Path(text)), {}
+        return at_home(Path(text)), {}
     head, mark, query = text.rpartition("?")
     if mark and _exists(head):
-        return _at_home(Path(head)), _options(f"?{query}", {"loop", "rotate"})[1]
+        return at_home(Path(head)), _options(f"?{query}", {"loop", "rotate"})[1]
     if "?" in text and "=" not in text.partition("?")[2]:  # part of a name that is not there
-        return _at_home(Path(text)), {}
+        return at_home(Path(text)), {}
     head, options = _options(text, {"loop", "rotate"})
     if not head:
         raise UserError("file: needs a path: file:clip.mp4.")
-    return _at_home(Path(head)), options
+    return at_home(Path(head)), options
 
 
 def readings(text: str) -> set[Path]:
@@ -104,20 +105,12 @@ def readings(text: str) -> set[Path]:
         _, slash, rest = text[2:].partition("/")
         text = slash + rest
     names = {text, text.partition("?")[0], text.rpartition("?")[0] or text}
-    return {_at_home(Path(name)) for name in names | {unquote(name) for name in names}}
-
-
-def _at_home(path: Path) -> Path:
-    """Return `path` with "~" replaced by the user's home, or as it is where there is no such user."""
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        return path
+    return {at_home(Path(name)) for name in names | {unquote(name) for name in names}}
 
 
 def _exists(name: str) -> bool:
     try:
-        return bool(name) and _at_home(Path(name)).exists()
+        return bool(name) and at_home(Path(name)).exists()
     except (OSError, ValueError):  # too long, or a null byte
         return False
 

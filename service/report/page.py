@@ -14,7 +14,7 @@ from models.labels import EXPRESSIONS
 from service.report import charts, comparison, eyes, summary
 from service.report.bins import divide
 from service.report.readings import Readings, together
-from service.report.summary import Moments, Stretch
+from service.report.summary import Condition, Moments, Stretch
 from service.report.svg import clock
 
 _HEAD = """<!doctype html>
@@ -66,7 +66,10 @@ def page(several: Sequence[Readings], title: str, notes: Sequence[str] = ()) -> 
     style = (files("service.report") / "style.css").read_text("utf-8")
     shown = [one for one in several if len(one.t)]
     parts = [_HEAD.format(title=escape(title), style=style), f"<h1>{escape(title)}</h1>\n", _opening(several)]
-    parts += [f'<p class="note">{escape(note)}</p>\n' for note in notes]
+    without = [
+        f"{one.name} has no pictures, and a report shows what was read in them." for one in several if not len(one.t)
+    ]
+    parts += [f'<p class="note">{escape(note)}</p>\n' for note in (*notes, *without)]
     if not all(one.trained for one in shown):
         parts.append('<p class="note">The weights are untrained: these numbers mean nothing.</p>\n')
     parts.append(f"<p>{_HONESTLY}</p>\n")
@@ -91,7 +94,7 @@ def _conditions(several: Sequence[Readings]) -> str:
         return ""
     rows = [
         [
-            one.name, str(len(one.participants)), _length(one.seconds), f"{one.read:.0%}",
+            one.name, _people(one), _length(one.seconds), f"{one.read:.0%}",
             _signed(one.mean("valence")), _plain(one.spread("valence")), _signed(one.mean("arousal")),
             _plain(one.spread("arousal")), _likeliest(one.shares("expressions")),
         ]
@@ -114,8 +117,8 @@ def _conditions(several: Sequence[Readings]) -> str:
         + _figure(
             comparison.means(found),
             "Each dot is a participant’s mean over all pictures that were read in the condition, the upright line the "
-            "mean of the participants, the broad bar one standard deviation between them (from two on). No test was "
-            "computed.",
+            "mean of the participants, the broad bar one standard deviation between them (from two on). A participant "
+            "in whom no face was read counts in no mean. No test was computed.",
         )
         + _rows(head, rows, texts=(0, len(head) - 1))
         + "<h3>Expressions</h3>\n"
@@ -125,6 +128,12 @@ def _conditions(several: Sequence[Readings]) -> str:
         + _key()
         + ("<h3>Action units</h3>\n" + _figure(units, "Mean probability of each action unit, 0 to 1.") if units else "")
     )
+
+
+def _people(condition: Condition) -> str:
+    """Return how many participants a condition has, and of how many its means are if some were never read."""
+    known, given = condition.seen, len(condition.participants)
+    return str(given) if known == given else f"{known} of {given}"
 
 
 def _table(several: Sequence[Readings]) -> str:
@@ -151,20 +160,19 @@ def _recording(one: Readings) -> str:
     whole = summary.stretch(one, one.name)
     bins = divide(one)
     heading = " · ".join(filter(None, (one.name, one.participant, _conditions_of(one))))
-    drawings = "".join(drawing(one, bins) for drawing in DRAWINGS)
-    words = f"Means of {_seconds(bins.width)}. " if bins.width > 0 else ""
-    parts = [
-        f'<section class="recording">\n<h2>{escape(heading)}</h2>\n',
-        f"<p>{_read(one, whole)}</p>\n",
-        _figure(drawings, words + _SHADES),
-        _key(),
-        "</section>\n",
-    ]
-    stretches = summary.between_markers(one)
-    if stretches:
-        head = ["From marker", "Length", *_NUMBERS]
-        rows = [[part.label, _length(part.seconds), *_numbers(part)] for part in stretches]
-        parts.append("<h3>Between markers</h3>\n" + _rows(head, rows, texts=(0, len(head) - 1)))
+    parts = [f'<section class="recording">\n<h2>{escape(heading)}</h2>\n', f"<p>{_read(one, whole)}</p>\n"]
+    if whole.read:  # empty axes would say no more than the sentence
+        words = f"Means of {_seconds(bins.width)}. " if bins.width > 0 else ""
+        parts += [_figure("".join(drawing(one, bins) for drawing in DRAWINGS), words + _SHADES), _key()]
+    parts.append("</section>\n")
+    for heading, first, stretches in (
+        ("Stimuli", "Stimulus", summary.in_stimuli(one)),
+        ("Between markers", "From marker", summary.between_markers(one)),
+    ):
+        if stretches:
+            head = [first, "Length", *_NUMBERS]
+            rows = [[part.label, _length(part.seconds), *_numbers(part)] for part in stretches]
+            parts.append(f"<h3>{heading}</h3>\n" + _rows(head, rows, texts=(0, len(head) - 1)))
     return "".join(parts)
 
 

@@ -102,6 +102,16 @@ def between_markers(readings: Readings) -> list[Stretch]:
     return found
 
 
+def in_stimuli(readings: Readings) -> list[Stretch]:
+    """Return the numbers of each stretch of a recording's stimuli that holds pictures, in the order of time."""
+    found = []
+    for start, end, label in sorted(readings.stimuli):
+        where = np.asarray((readings.t >= start) & (readings.t < end))
+        if where.any():
+            found.append(stretch(readings, label, where))
+    return found
+
+
 def reasons(readings: Readings) -> list[tuple[str, float]]:
     """Return why pictures were not read, in words, with the share of each; the largest first."""
     counts: Counter[str] = Counter()
@@ -132,6 +142,11 @@ class Condition:
         """Return the share of its pictures in which a face was read."""
         known = sum(one.seconds * one.read for one in self.participants.values())
         return known / self.seconds if self.seconds else 0.0
+
+    @property
+    def seen(self) -> int:
+        """Return in how many participants a face was read."""
+        return sum(one.read > 0 for one in self.participants.values())
 
     def mean(self, name: str) -> float:
         """Return the mean over participants of "valence" or "arousal"; NaN if nothing is known."""

@@ -12,10 +12,8 @@ from service.archive.run import Summary
 from service.report import page
 from service.report.readings import Readings
 from service.studies import bids_dataset
-from service.studies.study import FOLDER, Study
+from service.studies.study import FOLDER, REPORT, Study
 from service.studies.tidy import conditions, write_tidy
-
-REPORT = "report.html"
 
 
 def run_study(
@@ -50,7 +48,7 @@ def write_report(study: Study) -> str:
         readings.participant = recording.participant
         readings.conditions = conditions(recording, readings.t)[0]
         readings.stimuli = [(one.start, one.end, one.label) for one in recording.stimuli]
-    place = storage.join(study.results, REPORT)
+    place = study.report
     with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
         path = Path(folder) / REPORT
         page.write(path, found, study.name, [*_missing(study, found, rows), *_mixed(found), *_doubled(found)])

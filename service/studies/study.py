@@ -2,13 +2,16 @@
 
 import difflib
 import math
+import shlex
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 from models.errors import UserError
+from models.files import at_home
 from service.archive import storage
 from service.archive.task import Reading, Task, check_names
 from service.capture.file import FileSource
@@ -22,6 +25,8 @@ from service.settings import DEFAULT_MODEL, Smoothing
 from service.studies import bids_dataset
 
 ENGINE = "openvino:fp32"  # one precision on every machine, where `analyze` takes the fastest that agrees with it
+DEFAULT = "study.toml"  # the study's file where none is named
+REPORT = "report.html"
 FOLDER = "recordings"  # of the results of single recordings
 
 _STUDY = ("name", "results")
@@ -92,6 +97,11 @@ class Study:
         ]
 
     @property
+    def report(self) -> str:
+        """Return the place of the report."""
+        return storage.join(self.results, REPORT)
+
+    @property
     def bids(self) -> str:
         """Return the place of the BIDS dataset."""
         return storage.join(self.results, bids_dataset.FOLDER)
@@ -103,13 +113,15 @@ def read_study(path: Path) -> Study:
     Raise `UserError`, a sentence that names the place in the file, for anything that could not be run: no such file, an
     unknown key, a participant listed twice, a missing video, a time outside of its recording.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the study's file, such as {path / DEFAULT}")
     try:
         given = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}); `affectstream study init {path}` makes one"
+            f"{path}: cannot be read ({error.strerror}); `affectstream study init {shlex.quote(str(path))}` makes one"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: is no TOML ({error})") from error
     _check_keys(given, _PARTS, str(path))
     for name, kind in _PARTS.items():
@@ -129,7 +141,7 @@ def read_study(path: Path) -> Study:
     results = _text(study, "results", f"{path}: [study]", default="results")
     found = Study(
         _text(study, "name", f"{path}: [study]", default=path.stem),
-        results if storage.is_address(results) else str(path.parent / results),
+        _place(path.parent, results),
         _reading(options, f"{path}: [options]"),
         tuple(recordings),
     )
@@ -154,7 +166,7 @@ def _participants(given: Iterable[Any], path: Path) -> list[str]:
 def _recording(given: Any, where: str, folder: Path, people: list[str]) -> Recording:
     _check_keys(given, _RECORDING, where)
     video = _text(given, "video", where)
-    place = video if storage.is_address(video) else str(folder / video)
+    place = _place(folder, video)
     if not storage.exists(place):
         raise UserError(f"{where}: there is no file {storage.shown(printable(place))}; check video")
     participant = _text(given, "participant", where)
@@ -164,7 +176,7 @@ def _recording(given: Any, where: str, folder: Path, people: list[str]) -> Recor
     end = _number(given, "end", where) if "end" in given else None
     if end is not None and end <= start:
         raise UserError(f"{where}: end {end:g} s is not after start {start:g} s")
-    length = None if storage.is_address(place) else FileSource(Path(place), place, realtime=False).duration
+    length = _length(place)
     limit = end if end is not None else math.inf
     if length is not None and start >= length:
         raise UserError(f"{where}: start {start:g} s is not within the recording, which is {length:.2f} s long")
@@ -189,6 +201,24 @@ def _recording(given: Any, where: str, folder: Path, people: list[str]) -> Recor
         tuple(mark for mark in markers if start <= mark.t < limit),
         _neutral(given, where, start, min(limit, length if length is not None else math.inf)),
     )
+
+
+def _length(place: str) -> float | None:
+    """Return the seconds of the recording at `place`; None where they are not known.
+
+    A file that cannot be read keeps nobody from reading the others: the run names it.
+    """
+    if storage.is_address(place):
+        return None
+    try:
+        return FileSource(Path(place), place, realtime=False).duration
+    except UserError:
+        return None
+
+
+def _place(folder: Path, text: str) -> str:
+    """Return the address or path that `text` names; a relative path begins at `folder`."""
+    return text if storage.is_address(text) else str(folder / at_home(Path(text)))
 
 
 def _neutral(given: Mapping[str, Any], where: str, start: float, end: float) -> float | None:
@@ -219,11 +249,12 @@ def _markers(given: Mapping[str, Any], where: str, folder: Path) -> list[Marker]
     """Return the markers, which are the name of a file or written in the study itself."""
     value = given.get("markers", [])
     if isinstance(value, str):
-        return read_markers(folder / value)
+        return read_markers(folder / at_home(Path(_text(given, "markers", where))))
     found = []
     for n, one in enumerate(_list(given, "markers", where), 1):
-        _check_keys(one, _MARKER, f"{where}, marker {n}")
-        found.append(marker(str(one.get("label", "")).strip(), one.get("time", ""), f"{where}, marker {n}"))
+        place = f"{where}, marker {n}"
+        _check_keys(one, _MARKER, place)
+        found.append(marker(_text(one, "label", place, default=""), one.get("time", ""), place))
     return sorted(found)
 
 
@@ -290,8 +321,8 @@ def _check_names(recordings: Iterable[Recording], path: Path) -> None:
             raise UserError(
                 f"{path}: recordings {seen[one.name]} and {n} are both called {one.name!r}; give one a name"
             )
-        if one.name.startswith(("/", ".")) or ".." in one.name.split("/"):
-            raise UserError(f"{path}: recording {n}: the name {one.name!r} would lie outside of the results")
+        if not one.name or one.name.startswith(("/", ".")) or one.name.endswith("/") or ".." in one.name.split("/"):
+            raise UserError(f"{path}: recording {n}: the name {one.name!r} is no name of a file below the results")
         seen[one.name] = n
 
 
@@ -316,6 +347,8 @@ def _text(given: Mapping[str, Any], key: str, where: str, default: str | None = 
         raise UserError(f"{where}: {key} is missing")
     if not isinstance(value, str) or (not value.strip() and default is None):
         raise UserError(f'{where}: {key} is a text in quotes, such as "{key}1", and not {value!r}')
+    if any(unicodedata.category(char) == "Cc" for char in value.strip()):
+        raise UserError(f"{where}: {key} is a text in one line, without control characters, and not {value!r}")
     return value.strip()
 
 

@@ -1,5 +1,6 @@
 """The file that `study init` writes: an example to change, or the recordings that were named."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -7,7 +8,10 @@ from models.errors import UserError
 from models.files import write_text
 from service.archive import storage
 from service.archive.inputs import recordings
-from service.studies.study import ENGINE
+from service.printable import printable
+from service.studies.study import DEFAULT, ENGINE
+
+SUFFIX = ".toml"
 
 _HEAD = """# A study for `affectstream study run {file}`. Relative paths begin at this file's folder; times are seconds.
 
@@ -17,7 +21,7 @@ results = "results"             # folder or address of the tables and the report
 
 [options]                       # those of `affectstream analyze`
 model = "face-mt"
-engine = "{engine}"       # a fixed precision gives the same numbers on every machine
+engine = "{engine}"        # a fixed precision gives the same numbers on every machine
 # fps = 10                      # events a second; left out: one for each frame
 # smoothing = "off"             # values as the model gives them; or "normal" (so unless it is given), "strong"
 # gaze = true                   # also where faces look
@@ -45,6 +49,18 @@ condition = "calm"
 """
 
 
+def file_and_inputs(names: Sequence[str]) -> tuple[Path, list[str]]:
+    """Return the study's file and the recordings among the arguments of `study init`.
+
+    The file is the one whose name ends in .toml, and study.toml in this folder if there is none among them. Raise
+    `UserError` for a second one.
+    """
+    files = [name for name in names if name.lower().endswith(SUFFIX)]
+    if len(files) > 1:
+        raise UserError(f"{files[0]} and {files[1]} are two files of a study; init writes one")
+    return Path(files[0] if files else DEFAULT), [name for name in names if name not in files]
+
+
 def write_template(path: Path, inputs: Sequence[str]) -> str:
     """Write a study to `path` and return a sentence on what it lists: the recordings of `inputs`, or else an example.
 
@@ -53,9 +69,17 @@ def write_template(path: Path, inputs: Sequence[str]) -> str:
     no recording.
     """
     if path.exists():
-        raise UserError(f"{path}: is there already; change it, or give another name")
+        raise UserError(f"{path}: is there already; change it, or give another name that ends in {SUFFIX}")
     found = recordings(inputs) if inputs else []
-    text = _HEAD.format(file=path.name, name=_quoted(path.absolute().parent.name or "study"), engine=ENGINE)
+    for one in found:
+        if not storage.exists(one.place):
+            raise UserError(
+                f"{printable(one.place)}: there is no such recording; give files, folders or a pattern such as "
+                f"'videos/*.mp4' (the study's own file ends in {SUFFIX})"
+            )
+    text = _HEAD.format(
+        file=shlex.quote(path.name), name=_quoted(path.absolute().parent.name or "study"), engine=ENGINE
+    )
     if not found:
         text += _EXAMPLE
     named = [(one, *_guess(one.name)) for one in found]
@@ -76,7 +100,7 @@ def write_template(path: Path, inputs: Sequence[str]) -> str:
 
 def _said(path: Path, listed: Sequence[tuple[str, str]]) -> str:
     """Return what the file `path` holds and what to do next; `listed` are participant and condition of recordings."""
-    then = f"then: affectstream study run {path}"
+    then = f"then: affectstream study run {shlex.quote(str(path))}"
     if not listed:
         return f"{path} is an example; change it, {then}"
     people, conditions = ({*one} for one in zip(*listed, strict=True))
@@ -105,6 +129,10 @@ def _from(folder: Path, file: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a TOML string."""
+    """Return a TOML string. Raise `UserError` for a file's name that is not UTF-8, which TOML cannot hold."""
     kept = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in kept) + '"'
+    try:
+        kept.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{printable(text)}: the name is not UTF-8, as a study's file is; rename it") from None
+    return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in kept) + '"'

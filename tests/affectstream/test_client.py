@@ -113,6 +113,17 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    ["http://me:pa-ss@127.0.0.1:1", "http://me:pa-ss/1@host", "ftp://me:pa-ss@host", "http://me:pa-ss@127.0.0.1:nine"],
+)
+def test_no_sentence_on_an_address_holds_its_password(url: str) -> None:
+    with pytest.raises(Refused) as refused:
+        asyncio.run(take(stream(url, wait=False), 1))
+    assert "pa-ss" not in str(refused.value)
+    assert "me:" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("url", "path"),
     [
         ("127.0.0.1:8000", "ws://127.0.0.1:8000/v1/stream?session=a+b&landmarks=1"),

@@ -1,6 +1,9 @@
 """Quantising: the file is the same network in 8 bits, kept whole or not at all, its sensitive layers left out."""
 
 import hashlib
+import multiprocessing
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +171,36 @@ def test_where_the_limits_break_the_edges_stay_in_floating_point(source: weights
     assert tried == [{"first", "middle", "last"}, {"first", "middle"}, {"middle"}]
     assert made.left_out == "that and the first and last layers"
     assert made.weights is not None
+
+
+def _build_here(source: weights.Weights, samples: Arrays, start: Barrier, made: "Queue[str]") -> None:
+    """Quantise in a process of its own, which begins when the others do, and put the file's path into `made`."""
+    assert quantize.find(source) is None
+    start.wait(60)
+    kept = quantize.build(source, samples, lambda file: GOOD).weights
+    assert kept is not None
+    made.put(str(kept.location))
+
+
+@needs_nncf
+@pytest.mark.timeout(300)
+def test_two_processes_that_quantise_one_model_leave_one_file_that_both_can_read(source: weights.Weights) -> None:
+    """The samples differ, and so would the files."""
+    processes = multiprocessing.get_context("spawn")
+    start, made = processes.Barrier(2), processes.Queue()
+    both = [
+        processes.Process(target=_build_here, args=(source, samples, start, made))
+        for samples in (FACES, {"face": FACES["face"] // 2})
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(140)
+    assert [process.exitcode for process in both] == [0, 0]
+    found = quantize.find(source)
+    assert found is not None
+    assert {made.get(timeout=10) for _ in both} == {str(found.location)}
+    assert [path.name for path in found.location.parent.iterdir()] == [found.file]
 
 
 @needs_nncf

@@ -334,10 +334,22 @@ def test_one_picture(runtime: Runtime, portrait: Any, tmp_path: Path) -> None:
     assert event["faces"][0]["valence"] > 0.2
 
 
+def test_a_reader_of_the_output_that_ends_is_no_error() -> None:
+    command = [sys.executable, "-m", "service.cli", "analyze", "demo:", "--fps", "5", "--out", "-"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["schema"] == "affect/1"
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
     out = tmp_path / "x.jsonl"
     command = [sys.executable, "-m", "service.cli", "analyze", "demo:", "--speed", "realtime", "--out", str(out)]
+    command += ["--report", str(tmp_path / "report.html")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
     try:
         aside = []
@@ -353,7 +365,8 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
     assert b"interrupted after" in err
     assert b"Traceback" not in err
     beside = tmp_path / "x.jsonl.meta.json"
-    assert sorted(tmp_path.iterdir()) == [out, beside]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "report.html", out, beside]
+    assert "Not whole: interrupted after" in (tmp_path / "report.html").read_text()
     assert len(lines(out)) > 2
     assert json.loads(beside.read_text())["result"]["ending"] == "interrupted"
 

@@ -40,6 +40,74 @@ def test_unknown_output_format(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert ".parquet" in sentence(capsys, "analyze", "demo:", "--out", str(tmp_path / "x.xlsx"))
 
 
+def test_a_name_that_no_file_can_have_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    long = "n" * 300
+    assert "so long a name" in sentence(capsys, "analyze", "demo:", "--out", str(tmp_path / f"{long}.csv"))
+    assert "none" in sentence(capsys, "analyze", f"none{long}.mp4", "--out", str(tmp_path / "x.csv"))
+    assert "so long a name" in sentence(capsys, "study", "run", f"{long}.toml")
+    assert "so long a name" in sentence(capsys, "study", "init", f"{long}.toml")
+    for name in ("a" * 240, "b"):
+        (tmp_path / f"{name}.mp4").touch()
+    err = sentence(capsys, "analyze", str(tmp_path), "--out", f"{tmp_path}/results/", "--jobs", "1")
+    assert "a result cannot have a name of more than 200 bytes; rename the recording" in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("analyze", "", "--out", "x.csv"),
+        ("analyze", "demo:", "--out", ""),
+        ("analyze", "demo:", "--out", "x.csv", "--report", " "),
+        ("analyze", "demo:", "--out", "x.csv", "--markers", ""),
+        ("study", "init", ""),
+        ("study", "init", "study.toml", ""),
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert "the name is empty, as that of a shell variable that is not set" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_file_that_was_named_is_replaced_by_another(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("label,time\nfilm,1\n")
+    Path("a.mp4").write_bytes(b"a recording")
+    report = ("--report", "./a.mp4")
+    assert "--out would replace --markers" in sentence(
+        capsys, "analyze", "a.mp4", "--out", str(tmp_path / "a.csv"), "--markers", "a.csv"
+    )
+    assert "--report would replace an input" in sentence(capsys, "analyze", "a.mp4", "--out", "x.csv", *report)
+    assert "--report would replace an input" in sentence(
+        capsys, "analyze", "a.mp4", "b.mp4", "--out", "results", *report
+    )
+    assert "--report would replace --out" in sentence(capsys, "analyze", "demo:", "--out", "x.csv", "--report", "x.csv")
+    assert Path("a.csv").read_text() == "label,time\nfilm,1\n"
+    assert Path("a.mp4").read_bytes() == b"a recording"
+
+
+def test_a_report_that_cannot_be_written_is_said_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr("service.runtime.load_runtime", loaded.append)
+    out = str(tmp_path / "x.csv")
+    for report, why in (
+        ("/proc/r.html", "cannot be written"),
+        (str(tmp_path / "none" / "r.html"), "is not there; make it first"),
+        (str(tmp_path), "is a folder; give the report a name, such as"),
+    ):
+        assert why in sentence(capsys, "analyze", "demo:", "--out", out, "--report", report)
+    assert loaded == []
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("fps", ["-3", "0", "nan", "inf"])
 def test_frames_per_second_must_be_positive(capsys: pytest.CaptureFixture[str], tmp_path: Path, fps: str) -> None:
     assert fps in sentence(capsys, "analyze", "demo:", f"--fps={fps}", "--out", str(tmp_path / "x.csv"))
@@ -70,6 +138,18 @@ def test_an_input_that_is_not_there_is_said_before_a_model_is_loaded(
     source = f"desk=file:{missing}"
     serve = ("serve", "--port", "0", "--workers", "1", "--purpose", "own use", "--source", source)
     assert "none.mp4" in sentence(capsys, *serve)
+    assert loaded == []
+
+
+@pytest.mark.parametrize("name", ["Büro", "a b", "x" * 65])
+def test_a_session_name_that_cannot_be_is_said_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr("service.web.live.load_runtime", loaded.append)
+    options = ("--port", "0", "--workers", "1", "--purpose", "own use", "--source", f"{name}=demo:")
+    assert "is not made of 1 to 64 letters, digits, _ or -" in sentence(capsys, "serve", *options)
+    assert "is not made of 1 to 64 letters, digits, _ or -" in sentence(capsys, "config", "check", *options)
     assert loaded == []
 
 

@@ -18,7 +18,9 @@ from helpers import shelf
 from helpers.archive import check_fifty, fifty, rows
 from helpers.clips import beep, write_clip
 
+from models.errors import UserError
 from service.archive import local
+from service.archive.readings import read_results
 from service.archive.run import run
 from service.archive.task import Reading, Task
 from service.cli import main
@@ -92,7 +94,8 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(
     folder = clips(tmp_path / "in", ["a.mp4", "b.mp4"], 0.2)
     write_clip(folder / "c.mp4", seconds=60.0)
     out = tmp_path / "out"
-    command = ["analyze", str(folder), "--out", f"{out}/", "--jobs", "1"]
+    report = tmp_path / "report.html"
+    command = ["analyze", str(folder), "--out", f"{out}/", "--jobs", "1", "--report", str(report)]
     process = subprocess.Popen(
         [sys.executable, "-m", "service.cli", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -109,9 +112,42 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(
     assert b"Traceback" not in err
     assert "a" in rows(out)  # b may have been done in the very moment
     assert not (out / "c.parquet").exists()
+    assert "Not in this report: c (not read yet)" in report.read_text()
     write_clip(folder / "c.mp4", seconds=0.2)
     assert main(command) == 0
+    assert "Not in this report" not in report.read_text()
     assert "3 of 3 recordings are done, 2 of them before" in capfd.readouterr().out
+
+
+def test_what_lies_beside_a_result_may_be_damaged(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder, out = clips(tmp_path / "in", ["a.mp4", "b.mp4"], 0.2), tmp_path / "out"
+    command = ["analyze", str(folder), "--out", f"{out}/", "--jobs", "1", "--fps", "5"]
+    assert main(command) == 0
+    beside = out / "a.parquet.meta.json"
+    good = beside.read_bytes()
+    for damaged in (good[:99], b"\xff" + good, b"[]", b'{"schema": 1}', good.replace(b'"sha256"', b'"sha257"', 1)):
+        beside.write_bytes(damaged)
+        capfd.readouterr()
+        assert main(command) == 0
+        assert "2 of 2 recordings are done, 1 of them before" in capfd.readouterr().out
+        assert json.loads(beside.read_bytes())["input"] == json.loads(good)["input"]
+    task = Task(place=str(folder / "a.mp4"), name="a", out=str(out))
+    for damaged in (good[:99], b"[]", b'{"schema": 1}'):
+        beside.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"a\.parquet cannot be read .*; remove it and run again"):
+            read_results([task], {"a": {"state": "done"}})
+
+
+def test_results_that_could_not_be_written_are_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(local, "read_all", lambda *given: read.append(given))
+    (tmp_path / "file").touch()
+    for out in ("/proc/results", str(tmp_path / "file")):
+        with pytest.raises(UserError, match=rf"{out}: cannot be written \(.*\); give the results another place"):
+            run([Task(place="a.mp4", name="a", out=out)], Reading(model="face-mt", engine="openvino"), out)
+    assert read == []
 
 
 def test_progress_is_told_in_recordings_and_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

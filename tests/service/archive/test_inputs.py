@@ -16,7 +16,7 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def names(*inputs: str | Path) -> list[str]:
-    return [one.name for one in recordings(map(str, inputs))]
+    return [one.name for one in recordings([*map(str, inputs)])]
 
 
 def test_files_folders_patterns_and_lists_each_give_their_recordings_once(tmp_path: Path) -> None:
@@ -37,9 +37,15 @@ def test_recordings_of_one_name_keep_their_suffix_or_are_refused(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("@{}/none.txt", "the list cannot be read"), ("{}/*.mp4", "no file has such a name"), ("{}", "no recordings in")],
+    [
+        ("@{}/none.txt", "the list cannot be read"),
+        ("@{}/empty.txt", "empty.txt: no recording is listed there; write an input a line"),
+        ("{}/*.mp4", "no file has such a name"),
+        ("{}", "no recordings in"),
+    ],
 )
 def test_what_names_no_recording_is_refused_with_a_sentence(tmp_path: Path, given: str, words: str) -> None:
+    (tmp_path / "empty.txt").write_text("# nothing yet\n\n")
     with pytest.raises(UserError, match=words):
         recordings([given.format(tmp_path)])
 

@@ -64,6 +64,26 @@ def test_participants_count_alike_in_the_mean_of_a_condition_however_long_their_
     assert np.isnan(loud.spread("valence"))
 
 
+def test_a_recording_in_which_nothing_was_read_or_without_pictures_is_said_and_not_drawn() -> None:
+    never = page([readings("never", valence=[None] * 5)], "t")
+    assert "A face was read in 0% of 0.5 s. Not read: turned away 100%." in never
+    assert "<svg" not in never
+    sound = page([readings("<sound>", valence=[]), readings("film", valence=[0.1] * 5)], "t")
+    assert "&lt;sound&gt; has no pictures, and a report shows what was read in them." in sound
+    assert sound.count("<section") == 1
+
+
+def test_a_condition_says_of_how_many_participants_its_means_are() -> None:
+    several = [
+        readings("a", valence=[0.5] * 3, participant="p1", condition="calm"),
+        readings("b", valence=[None] * 3, participant="p2", condition="calm"),
+        readings("c", valence=[0.5] * 3, participant="p2", condition="loud"),
+    ]
+    text = page(several, "t")
+    assert '<td class="t">calm</td><td >1 of 2</td>' in text
+    assert '<td class="t">loud</td><td >1</td>' in text
+
+
 def test_of_several_faces_the_one_counts_that_was_read_most() -> None:
     frames = np.array([1, 1, 2, 2, 3.0])
     numbers = {column: np.full(5, np.nan) for column in NUMBERS}
@@ -109,6 +129,8 @@ def test_eyes_gaze_stimuli_and_conditions_are_shown_where_there_are_some() -> No
     assert "film &lt;A&gt;" in text
     assert "never shown" not in text
     assert "a · p1 · calm, climax" in text
+    assert "<h3>Stimuli</h3>" in text
+    assert '<td class="t">film &lt;A&gt;</td><td >10.0 s</td><td >100%</td><td >+0.10</td>' in text
 
 
 def test_blinks_of_less_than_half_a_minute_have_no_rate() -> None:

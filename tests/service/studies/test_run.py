@@ -29,7 +29,9 @@ def test_six_clips_become_tidy_tables_a_dictionary_and_a_report(
     text += '[[recording.stimulus]]\nlabel = "film"\nstart = 0.4\nend = 0.7\ncondition = "calm"\n'
     (tmp_path / "study.toml").write_text(text)
     assert main(["study", "run", "study.toml", "--jobs", "1"]) == 0
-    assert "6 of 6 recordings are done" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "6 of 6 recordings are done" in said
+    assert "results/report.html: the report; open it in a browser" in said
 
     table = pq.read_table(tmp_path / "results/tidy.parquet")
     rows = table.to_pylist()
@@ -85,3 +87,18 @@ def test_a_report_before_any_run_says_what_to_do(
     assert main(["study", "init", "study.toml", "a.mkv"]) == 0
     assert main(["study", "report", "study.toml"]) == 2
     assert "no recording was read yet; run `affectstream study run` first" in capfd.readouterr().err
+
+
+def test_a_damaged_video_is_named_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = [item.image[::2, ::2] for item in demo_items(0.7, fps=5) if isinstance(item, Frame)]
+    write_pictures(tmp_path / "p01_calm.mkv", pictures, rate=5)
+    (tmp_path / "p02_calm.mkv").write_bytes(b"no video")
+    assert main(["study", "init", "*.mkv"]) == 0
+    assert main(["study", "run", "study.toml", "--jobs", "1"]) == 1
+    said = capfd.readouterr()
+    assert "p02_calm: " in said.err
+    assert "1 of 2 recordings are done; 1 failed" in said.out
+    assert "Not in this report: p02_calm (" in (tmp_path / "results/report.html").read_text()

@@ -1,5 +1,6 @@
 """What a study's file may say, and the sentence for what it may not."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,16 @@ def test_gaze_smoothing_a_pool_a_format_and_columns_are_options(folder: Path) ->
             r"recording 2: 'p03' is no \[\[participant\]\]; did you mean 'p0",
         ),
         ('name = "later"', "", "recordings 1 and 2 are both called 'a'"),
-        ('name = "later"', 'name = "../x"', "would lie outside of the results"),
+        ('name = "later"', 'name = " "', "the name '' is no name of a file below the results"),
+        ('name = "later"', 'name = "x/"', "the name 'x/' is no name of a file below the results"),
+        ('name = "later"', f'name = "{"x" * 300}"', "a result cannot have a name of more than 200 bytes"),
+        ('video = "a.mp4"', 'video = "a\\u0000.mp4"', "video is a text in one line, without control characters"),
+        ('condition = "calm"', 'condition = "a\\nb"', "condition is a text in one line, without control characters"),
+        ('label = "cue"', 'label = "a\\nb"', "label is a text in one line, without control characters"),
+        ('markers = [{ label = "cue", time = 0.2 }]', 'markers = "\\u0000"', "markers is a text in one line"),
+        ('markers = [{ label = "cue", time = 0.2 }]', 'markers = "no.csv"', r"no\.csv: the markers cannot be read"),
+        ("fps = 5", f"fps = {'[' * 5000}", "is no TOML"),
+        ('name = "later"', 'name = "../x"', "is no name of a file below the results"),
         ("start = 0.5", "start = 7", "start 7 s is not within the recording, which is 1.00 s long"),
         ("end = 0.8", "end = 0.1", "stimulus 1: end 0.1 s is not after start 0.6 s"),
         ("start = 0.5", 'start = "soon"', "start is a number that is not negative, such as 12.5, and not 'soon'"),
@@ -139,3 +149,69 @@ def test_init_lists_the_recordings_it_is_given_and_overwrites_nothing(
     assert main(["study", "init", "example.toml"]) == 0
     with pytest.raises(UserError, match=r"there is no file .*p01_calm\.mp4"):
         read_study(tmp_path / "example.toml")
+
+
+def test_init_without_a_file_of_its_own_lists_what_it_is_given_in_study_toml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A shell may have replaced the pattern, and a user may have named a folder alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my videos").mkdir()
+    names = ["my videos/p01_calm.mp4", "my videos/p02_calm.mp4"]
+    for name in names:
+        write_clip(tmp_path / name, seconds=0.2)
+    for given in (["my videos/*.mp4"], names, ["my videos"], ["~/my videos/*.mp4"], [f"~/{name}" for name in names]):
+        assert main(["study", "init", *given]) == 0
+        assert "study.toml lists 2 recordings of 2 participants" in capfd.readouterr().out
+        places = [one.place for one in read_study(tmp_path / "study.toml").recordings]
+        assert places == [str(tmp_path / name) for name in names]
+        assert main(["study", "init", *given]) == 2
+        assert (
+            "study.toml: is there already; change it, or give another name that ends in .toml" in capfd.readouterr().err
+        )
+        (tmp_path / "study.toml").unlink()
+
+
+def test_init_takes_a_file_in_a_folder_that_is_not_there_yet_and_says_how_to_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "p01_\U0001f600.mp4", seconds=0.2)
+    write_clip(tmp_path / 'p01_\U000e0001 it\'s "x".mp4', seconds=0.2)
+    assert main(["study", "init", "my study/the file.toml", "*.mp4"]) == 0
+    assert "then: affectstream study run 'my study/the file.toml'" in capfd.readouterr().out
+    study = read_study(tmp_path / "my study/the file.toml")
+    assert {one.condition for one in study.recordings} == {"\U0001f600", '\\U000e0001 it\'s "x"'}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["nope.mp4"], "nope.mp4: there is no such recording; give files, folders or a pattern"),
+        (["nope/*.mp4"], "nope/*.mp4: no file has such a name"),
+        (["a.toml", "b.toml"], "a.toml and b.toml are two files of a study"),
+        ([b"p01_\xff.mp4".decode("utf-8", "surrogateescape")], "p01_\\xff.mp4: the name is not UTF-8"),
+    ],
+)
+def test_what_init_cannot_list_is_named_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], given: list[str], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(os.fsdecode(b"p01_\xff.mp4")).touch()
+    assert main(["study", "init", *given]) == 2
+    assert sentence in capfd.readouterr().err
+    assert not list(tmp_path.glob("*.toml"))
+
+
+def test_a_home_in_a_study_is_the_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    text = GOOD.replace('"a.mp4"', '"~/a.mp4"').replace('name = "Film"', 'name = "Film"\nresults = "~/out"')
+    study = read_study(study_file(folder, text))
+    assert study.recordings[0].place == str(folder / "a.mp4")
+    assert study.results == str(folder / "out")
+
+
+def test_a_folder_in_place_of_a_study_is_named(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"is a folder; give the study's file, such as .*/study\.toml"):
+        read_study(folder)

@@ -232,6 +232,13 @@ def until_some(ask: Callable[[], list[Any]]) -> list[Any]:
     return found[-1]
 
 
+def counters(client: httpx.Client) -> dict[tuple[str, ...], float]:
+    """The service's counters by name and labels' values."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families if family.type == "counter" for sample in family.samples]
+    return {(sample.name, *sample.labels.values()): sample.value for sample in samples if "_created" not in sample.name}
+
+
 def test_a_worker_that_breaks_takes_nothing_along() -> None:
     options = ["--workers", "2", "--source", "one=demo:", "--source", "two=demo:"]
     with process(*options) as running, running.client() as client:
@@ -240,6 +247,8 @@ def test_a_worker_that_breaks_takes_nothing_along() -> None:
             first(stream, session="two", state="live")
             rules = client.put("/v1/sessions/two/rules", json={"rules": ["low: valence < -0.5 for 9 s"]}).json()
             victim = max(running.workers(), key=lambda worker: worker.create_time())
+            until(lambda: counters(client)["affect_frames_total", "event"] > 0)
+            counted = counters(client)
             victim.send_signal(signal.SIGKILL)
             broken = first(stream, state="reconnecting")
             assert (broken["session"], broken["incarnation"]) == ("two", 1)
@@ -251,6 +260,8 @@ def test_a_worker_that_breaks_takes_nothing_along() -> None:
             assert anew["seq"] < broken["seq"]
             until(lambda: client.get("/v1/sessions/two/rules").json() == rules)  # the new worker was given them
             first(stream, session="one", state="live")
+            after = counters(client)
+            assert [name for name, value in counted.items() if after.get(name, 0.0) < value] == []
         until(lambda: client.get("/readyz").status_code == 200 and len(running.workers()) == 2)
         code, log = running.stop(signal.SIGTERM)
     assert code == 0, log
