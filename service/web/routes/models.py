@@ -25,6 +25,4 @@ def card(name: str) -> Response:
     try:
         return Response(weights.card(name), media_type=_MARKDOWN)
     except UserError:
-        raise HTTPException(
-            404, f"no model card is called {name[:80]!r}; docs/papers.md describes the papers' systems"
-        ) from None
+        raise HTTPException(404, f"no model card is called {name[:80]!r}; an event's `model` has the names") from None
