@@ -172,6 +172,7 @@ export class PreviewPictures implements Pictures {
   }
 
   private take(jpeg: Blob, time: number): void {
+    if (document.hidden) return; // nobody looks
     this.waiting = [jpeg, time]; // the newest wins
     if (!this.decoding) void this.decode();
   }

@@ -164,7 +164,8 @@ def test_the_names_of_the_weights_lead_to_their_cards(watched: Any) -> None:
             watched.locator(f"#{name}").click()
         card = opened_card.value
         card.wait_for_load_state()
-        assert card.inner_text("body").startswith(f"# {weights}-")
+        assert card.inner_text("h1").startswith(f"{weights}-")
+        assert findings(card) == []
         card.close()
 
 

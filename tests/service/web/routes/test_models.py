@@ -39,6 +39,16 @@ def test_the_voice_that_an_event_names_has_a_card(server: LiveServer) -> None:
         assert http.get(f"/v1/models/{voice}/card").text.startswith(f"# {voice}\n")
 
 
+@pytest.mark.parametrize("model", [*registry.served(), "voice-mt"])
+def test_a_browser_has_the_card_as_a_page(server: LiveServer, model: str) -> None:
+    with server.client(headers={"accept": "text/html,application/xhtml+xml"}) as http:
+        answer = http.get(f"/v1/models/{model}/card")
+        source = http.get(f"/v1/models/{model}/card", headers={"accept": "*/*"}).text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.text.count("<h2>") == sum(line.startswith("##") for line in source.splitlines())
+    assert [mark for mark in ("**", "`", "](", "|") if mark in answer.text.partition("<main>")[2]] == []
+
+
 def test_what_no_card_is_called_is_404_in_a_sentence(server: LiveServer) -> None:
     with server.client() as http:
         for name in ("nonsense", "nonsense-untrained", "tsav-7", "..%2F..%2Fpyproject"):
