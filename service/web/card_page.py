@@ -6,6 +6,7 @@ from html import escape
 _INLINE = (
     (re.compile(r"`([^`]+)`"), r"<code>\1</code>"),
     (re.compile(r"\*\*([^*]+)\*\*"), r"<strong>\1</strong>"),
+    (re.compile(r"\*([^*]+)\*"), r"<em>\1</em>"),
     (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),  # links lead to files of the repository, which are not served
 )
 
@@ -42,9 +43,8 @@ def _block(lines: list[str]) -> str:
             return f"<ul>{''.join(f'<li>{_inline(line[1:].strip())}</li>' for line in lines)}</ul>"
         case "row":
             head, *rows = [line for line in lines if set(line) - set("|-: ")]
-            return (
-                f'<div class="wide"><table>{_row(head, "th")}{"".join(_row(row, "td") for row in rows)}</table></div>'
-            )
+            body = _row(head, "th") + "".join(_row(row, "td") for row in rows)
+            return f'<div class="wide" tabindex="0"><table>{body}</table></div>'
         case _:
             return f"<p>{_inline(first)}</p>"
 
