@@ -91,7 +91,7 @@ class ModelInfo(TypedDict):
 
     # Name of the model, as given to --model; GET /v1/models/{name}/card is its card
     name: str
-    # Version of the weights, such as face-mt-2
+    # Version of the weights, such as face-mt-2; GET /v1/models/{weights}/card is their card
     weights: str
     # Backend that runs the model, such as openvino
     engine: str

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from engines.cache import cache_dir
 from engines.errors import WeightsError
+from models import registry
 from models.files import sha256, written_whole
 
 MANIFEST = Path(__file__).with_name("weights.toml")
@@ -36,6 +37,8 @@ _WHEEL_OPTIONS = (
     "--no-deps", "--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp",
     "--platform", "manylinux_2_28_x86_64", "--disable-pip-version-check", "--no-input", "--retries", "2",
 )  # fmt: skip
+
+_IMPORTED = re.compile(r"(.+)-(?:untrained|[0-9a-f]{8})")  # what `version_of` gives
 
 # The words of urllib3, which pip uses, for an index that cannot be reached.
 _UNREACHED = re.compile(
@@ -171,18 +174,25 @@ def table() -> list[dict[str, str]]:
     ]
 
 
+def version_of(model: str, digest: str | None) -> str:
+    """Return the version of weights that do not ship: those imported from a file with that SHA-256, or random ones."""
+    return f"{model}-{digest[:8]}" if digest is not None else f"{model}-untrained"
+
+
 def card(name: str) -> str:
     """Return the card of an entry, model or version as Markdown, or the manifest's facts where there is no card.
 
     Raise `WeightsError` for an unknown name.
     """
     written = {p.stem: p for p in _CARDS.glob("*.md")}
-    if name in written:
-        return written[name].read_text("utf-8")
-    e = next((e for e in entries() if e.version == name), None) or entry(name)
-    for other in (e.version, e.model):
-        if other in written:
-            return written[other].read_text("utf-8")
+    e = next((e for e in entries() if name in (e.name, e.version)), None)
+    imported = _IMPORTED.fullmatch(name)
+    names = (e.version, e.model, e.name) if e else (imported[1] if imported else name,)
+    cards = {row.name: row.card for row in registry.ROWS}
+    for one in names:
+        if (file := written.get(cards.get(one, one))) is not None:
+            return file.read_text("utf-8")
+    e = entry(name)
     return (
         f"# {e.name}\n\nComputes: {e.computes}\n\nLicence: {e.licence}; commercial use: "
         f"{'allowed' if e.commercial else 'not allowed'}\n\nTrained on: {e.trained_on}\n\n"

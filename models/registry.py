@@ -29,6 +29,7 @@ class ModelRow:
         engine: The only engine and precision that runs the model; empty where every engine may.
         package: The Python package that the model needs beside what serving installs, and the name of the extra that
             installs it; empty for none.
+        card: The name of its card in `models/cards`, without `.md`; several models of a paper may share one.
     """
 
     name: str
@@ -41,10 +42,13 @@ class ModelRow:
     waits: bool = False
     engine: str = ""
     package: tuple[str, str] | tuple[()] = ()
+    card: str = ""
 
     def __post_init__(self) -> None:
         if not self.parts:
             object.__setattr__(self, "parts", (self.name,))
+        if not self.card:
+            object.__setattr__(self, "card", self.name)
 
 
 _NETWORKS = "models.networks"
@@ -60,6 +64,7 @@ def _landmarked(name: str, network: str) -> ModelRow:
         live=f"{_LIVE}:LiveRecurrent",
         live_inputs=f"{_LIVE}:landmark_inputs",
         adapter=f"{_ADAPTERS}.vgg:VGG",
+        card="affwildnet",
     )
 
 
@@ -81,7 +86,7 @@ ROWS: tuple[ModelRow, ...] = (
         live_inputs=f"{_LIVE}:mimamo_inputs",
         adapter=f"{_ADAPTERS}.mimamo:MIMAMO",
     ),
-    ModelRow(name="ferplus-resnet50", network=f"{_NETWORKS}.ferplus_resnet50:FerPlusResNet50"),
+    ModelRow(name="ferplus-resnet50", network=f"{_NETWORKS}.ferplus_resnet50:FerPlusResNet50", card="mimamo"),
     ModelRow(
         name="descriptors",
         network=f"{_NETWORKS}.descriptors:Descriptors",
@@ -97,6 +102,7 @@ ROWS: tuple[ModelRow, ...] = (
         live_inputs=f"{_LIVE}:ensemble_inputs",
         adapter=f"{_ADAPTERS}.descriptors:Descriptors",
         rate=10.0,
+        card="descriptors",
     ),
     _landmarked("affwildnet", f"{_NETWORKS}.affwildnet:AffWildNet"),
     _landmarked("cnn-3rnn", f"{_NETWORKS}.multi_rnn:CNN3RNN"),
@@ -117,6 +123,7 @@ ROWS: tuple[ModelRow, ...] = (
         live=f"{_LIVE}:LiveRecurrent",
         live_inputs=f"{_LIVE}:recurrent_inputs",
         adapter=f"{_ADAPTERS}.vgg:VGG",
+        card="mt-vgg",
     ),
     ModelRow(
         name="av-mt-vgg-gru",
@@ -124,6 +131,7 @@ ROWS: tuple[ModelRow, ...] = (
         live=f"{_LIVE}:LiveRecurrent",
         live_inputs=f"{_LIVE}:recurrent_inputs",
         adapter=f"{_ADAPTERS}.vgg:VGG",
+        card="mt-vgg",
     ),
     ModelRow(
         name="facebehaviornet",

@@ -67,7 +67,9 @@ class ModelInfo(_Model):
     """Name the weights that gave the values, and the engine that ran them."""
 
     name: str = Field(description="Name of the model, as given to --model; GET /v1/models/{name}/card is its card")
-    weights: str = Field(description="Version of the weights, such as face-mt-2")
+    weights: str = Field(
+        description="Version of the weights, such as face-mt-2; GET /v1/models/{weights}/card is their card"
+    )
     engine: str = Field(description="Backend that runs the model, such as openvino")
     precision: str = Field(description="Precision that the model runs in: fp32, fp16, bf16 or int8")
     trained: bool = Field(description="False if the weights are random; the values then mean nothing")

@@ -34,6 +34,18 @@ _READ = ("ok", "warming_up")
 Data = Mapping[str, Any]
 
 
+class UnusableRule(UserError):
+    """Report a rule that cannot be read or can never hold, or more rules than a session may have (HTTP 400)."""
+
+
+class RuleNameTaken(UnusableRule):
+    """Report two rules of one name (HTTP 400)."""
+
+
+class ValueNotGiven(UnusableRule):
+    """Report a rule on a value that the session's model does not give (HTTP 400)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Hold one rule.
@@ -93,44 +105,46 @@ class RuleState:
 def parse_rules(texts: Iterable[str]) -> tuple[Rule, ...]:
     """Return the rules that `texts` hold, each like `frown: AU04 > 0.7 for 2 s` or `away: no_face for 5 s`.
 
-    A rule without a name is called by its value. Raise `UserError` for a rule that cannot be read, for two of one name,
-    and for more than `MOST`.
+    A rule without a name is called by its value. Raise `UnusableRule` for a rule that cannot be read, for two of one
+    name, and for more than `MOST`.
     """
     rules: dict[str, Rule] = {}
     for text in texts:
         rule = _parse(text)
         if rule.name in rules:
-            raise UserError(f"two rules are called {rule.name!r}; give each a name of its own, as in NAME: CONDITION")
+            raise RuleNameTaken(
+                f"two rules are called {rule.name!r}; give each a name of its own, as in NAME: CONDITION"
+            )
         rules[rule.name] = rule
     if len(rules) > MOST:
-        raise UserError(f"{len(rules)} rules are more than the {MOST} that a session may have")
+        raise UnusableRule(f"{len(rules)} rules are more than the {MOST} that a session may have")
     return tuple(rules.values())
 
 
 def _parse(text: str) -> Rule:
     found = _RULE.fullmatch(text.strip())
     if found is None:
-        raise UserError(
+        raise UnusableRule(
             f"the rule {text[:100]!r} cannot be read; write it like 'frown: AU04 > 0.7 for 2 s' or 'no_face for 5 s'"
         )
     value, comparison = found["value"], found["comparison"]
     seconds = _number(text, found["seconds"] or "0")
     if not 0 <= seconds <= LONGEST:
-        raise UserError(f"the rule {text[:100]!r} has to hold for {seconds:g} s; give 0 to {LONGEST:g}")
+        raise UnusableRule(f"the rule {text[:100]!r} has to hold for {seconds:g} s; give 0 to {LONGEST:g}")
     if value == NO_FACE:
         if comparison is not None:
-            raise UserError(f"the rule {text[:100]!r} compares no_face, which is no number; write 'no_face for 5 s'")
+            raise UnusableRule(f"the rule {text[:100]!r} compares no_face, which is no number; write 'no_face for 5 s'")
         return Rule(found["name"] or value, value, None, None, seconds)
     if value not in RANGES:
         near = difflib.get_close_matches(value, [*RANGES, NO_FACE], 1)
         known = f"did you mean {near[0]}?" if near else f"there are {', '.join([*RANGES, NO_FACE])}"
-        raise UserError(f"the rule {text[:100]!r} is on {value!r}, which no event holds; {known}")
+        raise UnusableRule(f"the rule {text[:100]!r} is on {value!r}, which no event holds; {known}")
     if comparison is None:
-        raise UserError(f"the rule {text[:100]!r} has no threshold; write it like '{value} > 0.5 for 2 s'")
+        raise UnusableRule(f"the rule {text[:100]!r} has no threshold; write it like '{value} > 0.5 for 2 s'")
     threshold = _number(text, found["threshold"])
     low, high = RANGES[value]
     if not low <= threshold <= high:
-        raise UserError(
+        raise UnusableRule(
             f"the rule {text[:100]!r} compares {value} with {threshold:g}; it lies from {low:g} to {high:g}"
         )
     return Rule(found["name"] or value, value, ">" if comparison == ">" else "<", threshold, seconds)
@@ -142,7 +156,7 @@ def _number(text: str, written: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"the rule {text[:100]!r} has {written!r} where a number belongs")
+        raise UnusableRule(f"the rule {text[:100]!r} has {written!r} where a number belongs")
     return number
 
 
@@ -187,11 +201,11 @@ class Rules:
         return bool(self.rules or self._judged or self._left)
 
     def set(self, rules: Sequence[Rule]) -> None:
-        """Judge by `rules` from the next event on. Raise `UserError` for one on a value that is not given."""
+        """Judge by `rules` from the next event on. Raise `ValueNotGiven` for one on a value that is not given."""
         for rule in rules:
             problem = self.problem(rule)
             if problem is not None:
-                raise UserError(problem)
+                raise ValueNotGiven(problem)
         self.rules = tuple(rules)
 
     def problem(self, rule: Rule) -> str | None:

@@ -50,7 +50,7 @@ def system(width: int, *, untrained: bool = False) -> Weights:
         )
     reads = weights.entry(_FEATURES)
     file = imported.path if imported else _from_noise(width)
-    version = f"{MODEL}-{imported.origin_sha256[:8]}" if imported else f"{MODEL}-untrained"
+    version = weights.version_of(MODEL, imported.origin_sha256 if imported else None)
     return Weights(
         name=version,
         file=file.name,

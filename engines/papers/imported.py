@@ -14,7 +14,7 @@ from engines.cache import cache_dir
 from engines.errors import WeightsError
 from engines.papers import export, openface_au, store
 from engines.papers.store import Checkpoint
-from engines.weights import Source, Weights
+from engines.weights import Source, Weights, version_of
 from models import registry
 from models.files import sha256
 
@@ -98,7 +98,7 @@ def system(name: str, *, untrained: bool = False, options: Mapping[str, Mapping[
     if missing:
         made_with = {part: {} for part in found} if options is None else options
         file = export.exported(name, dict.fromkeys(found), options=made_with)
-        version, trained = f"{name}-untrained", False
+        version, trained = version_of(name, None), False
         licence, origin = "Apache-2.0", "nothing: random weights"
     else:
         checkpoints = {part: checkpoint for part, checkpoint in found.items() if checkpoint is not None}
@@ -108,7 +108,7 @@ def system(name: str, *, untrained: bool = False, options: Mapping[str, Mapping[
             options={part: checkpoint.options for part, checkpoint in checkpoints.items()},
             swapped=checkpoints[name].swapped,
         )
-        version, trained = f"{name}-{checkpoints[name].origin_sha256[:8]}", True
+        version, trained = version_of(name, checkpoints[name].origin_sha256), True
         licence = store.LICENCE
         origin = ", ".join(f"{checkpoint.origin} (imported)" for checkpoint in checkpoints.values())
     return Weights(

@@ -14,12 +14,14 @@ from models.errors import UserError
 from service.capture.allowed_sources import SourceNotAllowed
 from service.purpose import PurposeForbidden, PurposeNeeded
 from service.register import NameTaken, SessionOver, TooMany, Unavailable, UnknownSession
+from service.rules import RuleNameTaken, UnusableRule, ValueNotGiven
 from service.session_options import NotOffered
 from service.web.problem_details import MEDIA_TYPE, details
 
 STATUS: dict[type[UserError], int] = {
-    PurposeForbidden: 403, SourceNotAllowed: 403, UnknownSession: 404, NameTaken: 409, SessionOver: 409,
-    PurposeNeeded: 422, NotOffered: 422, TooMany: 429, Unavailable: 503,
+    RuleNameTaken: 400, ValueNotGiven: 400, UnusableRule: 400, PurposeForbidden: 403, SourceNotAllowed: 403,
+    UnknownSession: 404, NameTaken: 409, SessionOver: 409, PurposeNeeded: 422, NotOffered: 422, TooMany: 429,
+    Unavailable: 503,
 }  # fmt: skip
 
 _MEANINGS = {

@@ -124,7 +124,7 @@ export interface TimingMs {
 export interface ModelInfo {
   /** Name of the model, as given to --model; GET /v1/models/{name}/card is its card */
   name: string;
-  /** Version of the weights, such as face-mt-2 */
+  /** Version of the weights, such as face-mt-2; GET /v1/models/{weights}/card is their card */
   weights: string;
   /** Backend that runs the model, such as openvino */
   engine: string;

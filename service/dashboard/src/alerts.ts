@@ -8,9 +8,12 @@ import { say, translated } from "./say";
 import { sentence } from "./words";
 
 const NO_FACE = "no_face"; // the value that is compared with nothing
+const ASK_EVERY = 2000; // ms; what the model gives is known once it has read a face for a second
 
 export class Alerts {
   private rules: readonly Rule[] = [];
+  private shown = ""; // the rules that stand in the list
+  private timer = 0;
   private readonly card = find<HTMLDialogElement>("alerts");
   private readonly value = find<HTMLSelectElement>("rule-value");
   private readonly threshold = find<HTMLInputElement>("rule-threshold");
@@ -33,6 +36,7 @@ export class Alerts {
     );
     this.value.onchange = () => this.shape();
     find("open-alerts").onclick = () => void this.open();
+    this.card.onclose = () => clearInterval(this.timer);
     find<HTMLFormElement>("rule-form").onsubmit = (submit) => {
       submit.preventDefault();
       void this.put([...this.texts(), this.written()]);
@@ -43,13 +47,17 @@ export class Alerts {
     this.complain("");
     this.list([]);
     this.card.showModal();
-    const id = this.session();
-    if (id === null) return;
+    this.timer = window.setInterval(() => void this.refresh().catch(() => undefined), ASK_EVERY);
     try {
-      this.list(await sessionRules(id));
+      await this.refresh();
     } catch (error) {
       this.complain(problem(error));
     }
+  }
+
+  private async refresh(): Promise<void> {
+    const id = this.session();
+    if (id !== null) this.list(await sessionRules(id));
   }
 
   /** Hides what a lost face is not compared with. */
@@ -90,6 +98,10 @@ export class Alerts {
   }
 
   private list(rules: readonly Rule[]): void {
+    const mayChange = this.mayChange(this.session() ?? "");
+    const shown = JSON.stringify([rules, mayChange]);
+    if (shown === this.shown) return;
+    this.shown = shown;
     this.rules = rules;
     show(find("no-rules"), rules.length === 0);
     find("rules").replaceChildren(
@@ -105,11 +117,11 @@ export class Alerts {
         remove.textContent = say("Remove");
         remove.setAttribute("aria-label", say("Remove the rule {name}", { name: rule.name }));
         remove.onclick = () => void this.put(this.texts().filter((_, n) => this.rules[n] !== rule));
-        item.append(words, ...(this.mayChange(this.session() ?? "") ? [remove] : []));
+        item.append(words, ...(mayChange ? [remove] : []));
         if (rule.problem !== null) {
           const why = document.createElement("p");
           why.className = "problem";
-          why.textContent = rule.problem;
+          why.textContent = say("The model does not give {value}: this rule never raises an alert.", { value: rule.value });
           item.append(why);
         }
         return item;

@@ -1,9 +1,11 @@
 // Requests to the service; an answer 401 leads to the login page.
 
 import type { Access, Alert, Marker, ModelList, SessionInfo } from "./event";
+import { refusal } from "./refusals";
+import { say } from "./say";
 import type { SessionOptions } from "./session_options";
 
-/** The service refused a request; the message is its sentence. */
+/** The service refused a request; the message is its sentence, in the page's language. */
 export class Refused extends Error {
   constructor(
     readonly status: number,
@@ -18,14 +20,19 @@ export function address(path: string): string {
   return new URL(`.${path}`, document.baseURI).href;
 }
 
+/** Is called where the service forbids something, because the page knew wrongly what its token may do. */
+export const forbidden = { heard: (): void => undefined };
+
 /** Sends `request`; throws `Refused` for 4xx and 5xx, TypeError if the service cannot be reached. */
 export async function ask(path: string, request: RequestInit = {}): Promise<Response> {
   const answer = await fetch(address(path), request);
   if (answer.ok) return answer;
   if (answer.status === 401) location.assign(address("/login"));
-  let sentence = `the service answered ${answer.status}`;
+  let sentence = say("the service answered {status}", { status: answer.status });
   try {
-    sentence = ((await answer.json()) as { detail: string }).detail;
+    const { code = "", detail } = (await answer.json()) as { code?: string; detail?: string };
+    if (code === "role_needed") forbidden.heard();
+    if (detail) sentence = refusal(code, detail);
   } catch {
     // no JSON: a proxy's page, perhaps
   }
@@ -86,6 +93,8 @@ export async function markMoment(id: string, label: string, t?: number): Promise
 export interface Rule {
   name: string;
   condition: string;
+  value: string;
+  /** Why it can never hold, which is that the model does not give its value; null where it can. */
   problem: string | null;
 }
 

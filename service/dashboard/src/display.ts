@@ -14,6 +14,7 @@ import { ACTION_UNITS, EXPRESSIONS } from "./labels";
 import { Lanes } from "./lanes";
 import { Latency } from "./latency";
 import { Overview } from "./overview";
+import { nameWeights } from "./model_cards";
 import { faceName, forgetNames } from "./names";
 import { Notes } from "./notes";
 import { find, show, write } from "./page";
@@ -56,6 +57,7 @@ export class Display {
   private shift = 0; // s, from the session clock to the time shown, which goes on when the service starts anew
   private resuming = false;
   private newEvent = false;
+  private momentDue = true; // plane, bars and face map
   private chartsDue = true;
   private texts = 0; // ms, when last written
   private charts = 0;
@@ -86,6 +88,7 @@ export class Display {
   private readonly notes = new Notes();
   private readonly rail = new QualityRail(find("quality"));
   private readonly faces = new Faces(() => this.renamed());
+  private readonly oneFace = find("one-face");
   private readonly facesTab = find("all-faces");
   private readonly window = find<HTMLSelectElement>("window");
 
@@ -131,7 +134,7 @@ export class Display {
     this.plane.clear();
     this.view.clear();
     this.drawnPicture = null;
-    this.newEvent = this.chartsDue = true;
+    this.newEvent = this.momentDue = this.chartsDue = true;
   }
 
   end(): void {
@@ -161,10 +164,14 @@ export class Display {
     this.last = event;
     this.lastAt = now;
     this.face = this.following.pick(event.faces);
+    const { count } = this.histories.session;
     this.histories.push(event.t + this.shift, event.faces, this.face);
     this.recent.push(event);
     if (this.recent.length > RECENT) this.recent.shift();
-    this.newEvent = this.chartsDue = true;
+    this.newEvent = true;
+    const live = this.timeline.paused === null; // else only the strip of the whole session changes, once a second
+    this.momentDue ||= live;
+    this.chartsDue ||= live || this.histories.session.count !== count;
   }
 
   /** What the session showed before this page came. */
@@ -191,12 +198,17 @@ export class Display {
 
   private renamed(): void {
     this.following.renamed(this.last?.faces ?? []);
-    this.newEvent = this.chartsDue = true;
+    this.newEvent = this.momentDue = this.chartsDue = true;
     this.drawnPicture = null;
   }
 
   get newest(): AffectEvent | null {
     return this.last;
+  }
+
+  /** Draws again what is shown, as when another tab is. */
+  redraw(): void {
+    this.momentDue = this.chartsDue = true;
   }
 
   /** After a change of theme or size. */
@@ -205,6 +217,7 @@ export class Display {
     this.plane.redraw();
     this.view.redraw();
     this.series.restyle();
+    this.overview.redraw();
     this.faces.recolour();
     this.chartsDue = true;
   }
@@ -219,9 +232,13 @@ export class Display {
     if (!this.pictures) return;
     const frozen = this.timeline.paused !== null;
     if (!frozen) this.drawPicture(now);
+    if (this.momentDue && !this.oneFace.hidden) {
+      this.momentDue = false;
+      this.drawMoment();
+    }
     if (this.newEvent) {
       this.newEvent = false;
-      this.drawFigures();
+      this.drawSound();
     }
     if (this.chartsDue && now - this.charts >= CHART_EVERY) {
       this.charts = now;
@@ -320,9 +337,7 @@ export class Display {
     this.chartsDue = true;
   }
 
-  private drawFigures(): void {
-    const { last } = this;
-    if (!last) return;
+  private drawMoment(): void {
     const { t, face, faces } = this.moment();
     this.plane.draw(t, faces, this.histories, face?.track ?? null);
     const probabilities = face?.expression?.probabilities;
@@ -336,6 +351,11 @@ export class Display {
     }
     this.units.lengths(this.unitValues);
     this.faceMap.draw((unit) => face?.aus[unit as ActionUnit] ?? NaN);
+  }
+
+  private drawSound(): void {
+    const { last } = this;
+    if (!last) return;
     const level = (last.state === "live" ? last.audio.level_db : null) ?? QUIETEST;
     find("level").style.transform = `scaleX(${Math.max(0, Math.min(1, 1 - level / QUIETEST)).toFixed(3)})`;
     if (last.timing_ms && this.timeline.cursor === null) {
@@ -379,7 +399,10 @@ export class Display {
     write(find("voice-words"), audio && last && cursor === null ? voiceWords(last, this.face) : "");
     this.rail.show(cursor === null ? this.face : null, cursor === null ? this.light : NaN, cursor === null ? this.lost : NaN);
     explainSpread(find("certainty"), face);
-    if (!this.facesTab.hidden) this.faces.write((last?.t ?? 0) + this.shift, last?.faces ?? []);
+    if (!this.facesTab.hidden) {
+      this.faces.write((last?.t ?? 0) + this.shift, last?.faces ?? []);
+      this.faces.writeMean(this.histories, cursor);
+    }
     write(find("level-words"), level === null || level === undefined ? "–" : `${Math.round(level)} dB`.replace("-", "−"));
   }
 
@@ -419,7 +442,7 @@ export class Display {
     write(find("drawn"), drawn ? `${milliseconds(drawn[0])} / ${milliseconds(drawn[1])} ms` : "–");
     if (last) {
       show(find("untrained"), !last.model.trained); // of the session's own model, where it chose one
-      write(find("model"), last.model.weights);
+      nameWeights(last.model.weights, last.model.voice);
       write(find("engine"), `${last.model.engine} ${last.model.precision}`);
     }
   }
@@ -427,7 +450,7 @@ export class Display {
   private rechosen(): void {
     this.face = this.last ? this.following.pick(this.last.faces) : null;
     this.following.offer(this.last?.faces ?? []);
-    this.newEvent = this.chartsDue = true;
+    this.newEvent = this.momentDue = this.chartsDue = true;
     this.drawnPicture = null;
   }
 
@@ -439,7 +462,7 @@ export class Display {
     button.setAttribute("aria-pressed", String(paused));
     write(button, say(paused ? "Back to live" : "Pause"));
     write(find("span"), this.timeline.label);
-    this.newEvent = this.chartsDue = true;
+    this.newEvent = this.momentDue = this.chartsDue = true;
     this.texts = 0; // the figures of another moment are written with its bars, in the next frame
   }
 

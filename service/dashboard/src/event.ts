@@ -6,6 +6,8 @@ export type { ActionUnit, AffectEvent, Alert, ExpressionName, Face, FaceReason, 
 
 export interface SessionInfo {
   id: string;
+  /** Grows when the session is opened anew under its name. */
+  incarnation: number;
   source: string;
   state: State;
   detail: string;

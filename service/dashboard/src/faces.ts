@@ -76,7 +76,10 @@ export class Faces {
 
   draw(histories: Histories, range: Range, cursor: number | null, notes: readonly Note[]): void {
     for (const chart of this.charts) chart.draw(histories, [...this.cards.keys()], range, cursor, notes);
-    const { group } = histories;
+  }
+
+  /** Writes the mean of everybody now, or at the second `cursor`. */
+  writeMean({ group }: Histories, cursor: number | null): void {
     const row = cursor === null ? group.count - 1 : Math.min(group.rowAt(cursor), group.count - 1);
     write(
       find("group-mean"),

@@ -236,6 +236,7 @@ export const GERMAN = {
   "). The address cannot be set from this page.": "). Die Adresse lässt sich von dieser Seite nicht setzen.",
   "No face in view": "Kein Gesicht im Bild",
   "Remove the rule {name}": "Regel {name} entfernen",
+  "The model does not give {value}: this rule never raises an alert.": "Das Modell gibt {value} nicht: Diese Regel löst nie einen Alarm aus.",
 
   // cameras and files
   "this camera": "diese Kamera",
@@ -290,6 +291,35 @@ export const GERMAN = {
     "Stimme: {expression}, Valenz {voice}, Erregung {arousal}; Teil keines Gesichts",
   "face {face}, voice {voice}, shown {shown} (valence)": "Gesicht {face}, Stimme {voice}, gezeigt {shown} (Valenz)",
   "the service does not answer": "der Dienst antwortet nicht",
+
+  "Model card: what it learned from, how good it is, where it fails":
+    "Modellkarte: woraus es gelernt hat, wie gut es ist, wo es versagt",
+
+  // refusals of the service
+  "the service answered {status}": "der Dienst antwortete {status}",
+  "The service refused this: {detail}": "Der Dienst lehnt das ab: {detail}",
+  "A session called “{named}” is open already.": "Eine Sitzung mit dem Namen „{named}“ läuft schon.",
+  "The camera’s video cannot be read by the service: {detail}": "Das Video der Kamera kann der Dienst nicht lesen: {detail}",
+  "The service does not offer what was chosen in the settings: {detail}":
+    "Was in den Einstellungen gewählt ist, bietet der Dienst nicht an: {detail}",
+  "The purpose names “{named}”. Article 5(1)(f) of the EU’s AI Act forbids inferring emotions at work and in education, except for medical or safety reasons, which are purposes of their own here.":
+    "Der Zweck nennt „{named}“. Artikel 5 Absatz 1 Buchstabe f der KI-Verordnung der EU verbietet, Gefühle bei der Arbeit und in der Bildung zu erschließen, außer aus medizinischen oder Sicherheitsgründen. Dafür gibt es hier eigene Zwecke.",
+  "Say what it is for: nobody is read without a purpose.": "Sagen Sie, wofür es ist: Ohne Zweck wird niemand gelesen.",
+  "Your token does not allow this. Ask whoever runs the service for another one.":
+    "Ihr Token erlaubt das nicht. Fragen Sie den Betreiber des Dienstes nach einem anderen.",
+  "The session “{named}” cannot do that now: it has ended, or has not begun.":
+    "Die Sitzung „{named}“ kann das jetzt nicht: Sie ist beendet oder hat noch nicht begonnen.",
+  "The source “{named}” may not be opened from this page. Whoever runs the service can allow it (--allowed-sources).":
+    "Die Quelle „{named}“ darf von dieser Seite nicht geöffnet werden. Der Betreiber des Dienstes kann sie erlauben (--allowed-sources).",
+  "The service allows no more at once. Close something there, or try again later: {detail}":
+    "Mehr erlaubt der Dienst nicht zugleich. Schließen Sie dort etwas, oder versuchen Sie es später: {detail}",
+  "A part of the service does not answer. Try again in a few seconds: {detail}":
+    "Ein Teil des Dienstes antwortet nicht. Versuchen Sie es in ein paar Sekunden noch einmal: {detail}",
+  "The session “{named}” is not there any more, or nothing is kept of it.": "Die Sitzung „{named}“ gibt es nicht mehr, oder von ihr ist nichts aufbewahrt.",
+  "There is a rule “{named}” already. Give this one a name of its own.": "Eine Regel „{named}“ gibt es schon. Geben Sie dieser einen eigenen Namen.",
+  "The service cannot use this rule. Limit and seconds are numbers: valence and arousal lie from −1 to 1, all other values from 0 to 1, seconds from 0 to 3600. A session has 32 rules at most.":
+    "Diese Regel kann der Dienst nicht verwenden. Grenze und Sekunden sind Zahlen: Valenz und Erregung liegen von −1 bis 1, alle anderen Werte von 0 bis 1, Sekunden von 0 bis 3600. Eine Sitzung hat höchstens 32 Regeln.",
+  "The rule “{named}” looks at a value that the model does not give.": "Die Regel „{named}“ gilt einem Wert, den das Modell nicht gibt.",
 
   // faces
   "Face {track}": "Gesicht {track}",
@@ -348,6 +378,8 @@ export const GERMAN = {
   Watch: "Ansehen",
   Remove: "Entfernen",
   "session {name}": "Sitzung {name}",
+  "The session {name} was closed": "Die Sitzung {name} wurde geschlossen",
+  "The session {name} does not run. It is shown here once it does.": "Die Sitzung {name} läuft nicht. Sie wird hier gezeigt, sobald sie läuft.",
   "Close for everybody?": "Für alle schließen?",
   "Erase data": "Daten löschen",
   "Erase for everybody?": "Für alle löschen?",

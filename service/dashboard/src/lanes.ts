@@ -22,6 +22,7 @@ export class Lanes {
   private readonly surface: Surface;
   private redrawLast = (): void => undefined;
   private pixels: ImageData | null = null;
+  private cells = { sums: new Float32Array(0), counts: new Uint16Array(0), unread: new Uint8Array(0) }; // of the heat map
   private readonly buffer = document.createElement("canvas");
 
   /** `picked`: the user clicked a second; `unitNames`: action units that are drawn, from top to bottom. */
@@ -156,22 +157,24 @@ export class Lanes {
     const { context } = this.surface;
     const columns = Math.max(1, Math.min(600, Math.round(wide)));
     const pixels = this.image(columns, units.length);
-    const sums = new Float32Array(columns * units.length);
-    const counts = new Uint16Array(columns);
-    const unread = new Uint8Array(columns);
+    const { sums, counts, unread } = this.cells;
+    sums.fill(0);
+    counts.fill(0);
+    unread.fill(0);
     const [first, last] = rows(history, range);
     const span = range.to - range.from;
+    const wanted = units.map((unit) => UNIT + UNITS.indexOf(unit));
     for (let row = first; row < last; row++) {
       const column = Math.floor(((history.time(row) - range.from) / span) * columns);
       if (column < 0 || column >= columns) continue;
-      if (Number.isNaN(history.at(UNIT + UNITS.indexOf(units[0] as ActionUnit), row))) {
+      if (Number.isNaN(history.at(wanted[0] as number, row))) {
         unread[column] = 1;
         continue;
       }
       counts[column] = (counts[column] as number) + 1;
       for (let u = 0; u < units.length; u++) {
         const at = u * columns + column;
-        sums[at] = (sums[at] as number) + history.at(UNIT + UNITS.indexOf(units[u] as ActionUnit), row);
+        sums[at] = (sums[at] as number) + history.at(wanted[u] as number, row);
       }
     }
     const [r, g, b] = rgb(colours.ink);
@@ -202,6 +205,7 @@ export class Lanes {
   private image(width: number, height: number): ImageData {
     if (!this.pixels || this.pixels.width !== width || this.pixels.height !== height) {
       this.pixels = new ImageData(width, height);
+      this.cells = { sums: new Float32Array(width * height), counts: new Uint16Array(width), unread: new Uint8Array(width) };
       this.buffer.width = width;
       this.buffer.height = height;
     }

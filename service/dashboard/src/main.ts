@@ -1,7 +1,7 @@
 // The page: sources, consent, what is watched, and the instrument that shows it.
 
 import { Alerts } from "./alerts";
-import { askAccess, asksForToken, closeSession, eraseSession, listSessions, loadedModels, logOut, markMoment, resetBaseline, sessionReport } from "./api";
+import { asksForToken, closeSession, eraseSession, listSessions, loadedModels, logOut, markMoment, resetBaseline, sessionReport } from "./api";
 import { consent } from "./consent";
 import { download } from "./csv";
 import { cameraProblem, listDevices, NO_SOUND, openCamera, playClip, release } from "./devices";
@@ -9,6 +9,7 @@ import { Display } from "./display";
 import { DropRate } from "./drop_rate";
 import type { SessionInfo } from "./event";
 import { startHints } from "./hints";
+import { nameWeights } from "./model_cards";
 import { NeutralButton } from "./neutral";
 import { find, show, write } from "./page";
 import { Recorder } from "./recorder";
@@ -52,6 +53,7 @@ const watching = new Watching(display, video, {
     show(find("start"), session === null);
     show(find("instrument"), session !== null);
     for (const id of ["watching", "stop", "open-sources", "open-alerts"]) show(find(id), session !== null);
+    rights.doubt(); // what this page sends is its own
     rights.show(session);
     show(find("clip-pause-label"), watching.inputKind === "clip");
     write(find("watching-name"), session ?? "");
@@ -64,6 +66,7 @@ const watching = new Watching(display, video, {
     void facts();
   },
   problem: complain,
+  closed: (name) => toast(say("The session {name} was closed", { name })),
   event: (event) => {
     recorder.event(event);
     const { alert } = event;
@@ -236,8 +239,8 @@ button("report").onclick = () => void attempt(button("report"), saveReport);
 async function poll(): Promise<void> {
   try {
     const sessions = await listSessions();
-    rights.update(await askAccess(), watching.session);
-    list.show(sessions, watching.session);
+    await rights.update(sessions, watching.session);
+    list.show(sessions, watching.session, wanted.get("session"));
     const linked = sessions.find((info) => info.id === wanted.get("session"));
     if (linked && watching.session === null) {
       wanted.delete("session"); // once: afterwards the user's own choice counts
@@ -245,6 +248,7 @@ async function poll(): Promise<void> {
     }
     figures(sessions.find((info) => info.id === watching.session));
   } catch {
+    rights.doubt(); // it may come back with other tokens
     list.unknown();
   }
   setTimeout(() => void poll(), document.hidden ? POLL_HIDDEN : POLL);
@@ -269,7 +273,7 @@ async function facts(): Promise<void> {
     const [model] = models;
     if (model && !display.newest) {
       show(find("untrained"), !model.trained);
-      write(find("model"), model.weights);
+      nameWeights(model.weights);
       write(find("engine"), `${model.engine} ${model.precision}`);
     }
   } catch {
@@ -279,7 +283,7 @@ async function facts(): Promise<void> {
 
 write(find("consent-host"), location.host);
 startTheme(find<HTMLSelectElement>("theme"), () => display.restyle());
-startTabs(find("tab-one"), find("tab-all"));
+startTabs([find("tab-one"), find("tab-all")], () => display.redraw());
 const hints = startHints(wanted.has("kiosk"));
 startSettings(watching, hints);
 startSessionOptions();

@@ -15,6 +15,7 @@ export class Overview {
   private redrawLast = (): void => undefined;
   private whole: Range = { from: 0, to: LEAST };
   private begun: number | null = null; // second at which the brush began
+  private seen = ""; // what the last drawing showed
 
   /** `brushed`: the user marked a range of seconds. */
   constructor(
@@ -36,6 +37,16 @@ export class Overview {
   /** Draws `history`, in which `shown` is what the charts show. */
   draw(history: History, shown: Range, notes: readonly Note[]): void {
     this.redrawLast = () => this.paint(history, shown, notes);
+    const pixels = this.plot.width / Math.max(LEAST, history.newest - history.oldest); // of a second
+    const edges = [shown.from, shown.to].map((t) => Math.round(t * pixels));
+    const seen = [history.count, history.oldest, ...edges, notes.length, notes.at(-1)?.t].join();
+    if (seen === this.seen) return; // a second of a long session is less than a pixel
+    this.seen = seen;
+    this.redrawLast();
+  }
+
+  /** After a change of theme. */
+  redraw(): void {
     this.redrawLast();
   }
 

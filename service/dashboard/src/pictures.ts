@@ -163,7 +163,7 @@ export class PreviewPictures implements Pictures {
         const size = Number(/content-length: *(\d+)/i.exec(head)?.[1] ?? NaN);
         const time = Number(/x-timestamp: *([\d.]+)/i.exec(head)?.[1] ?? NaN);
         if (!Number.isFinite(size) || end + size > length) break;
-        this.take(new Blob([buffer.slice(end, end + size)], { type: "image/jpeg" }), time);
+        this.take(new Blob([buffer.subarray(end, end + size)], { type: "image/jpeg" }), time);
         start = end + size;
       }
       buffer.copyWithin(0, start, length);
@@ -172,6 +172,7 @@ export class PreviewPictures implements Pictures {
   }
 
   private take(jpeg: Blob, time: number): void {
+    if (document.hidden) return; // nobody looks
     this.waiting = [jpeg, time]; // the newest wins
     if (!this.decoding) void this.decode();
   }

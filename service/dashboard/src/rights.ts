@@ -1,6 +1,7 @@
 // What this page's token may do. What it may not do is not shown, and a sentence says what it would need.
 
-import type { Access } from "./event";
+import { askAccess, forbidden } from "./api";
+import type { Access, SessionInfo } from "./event";
 import { find, show, write } from "./page";
 import { say, type Text } from "./say";
 
@@ -13,12 +14,26 @@ const REASONS: Readonly<Record<Access["role"], Text | null>> = {
 export class Rights {
   private role: Access["role"] = "manage"; // until the service has said
   private own: readonly string[] = [];
+  private known: string | null = null; // the sessions that there were when the service was asked; null: ask it anew
 
-  /** Takes what the service says of the token, and shows what it may do while `watched` is watched. */
-  update(access: Access, watched: string | null): void {
-    this.role = access.role;
-    this.own = access.own;
+  constructor() {
+    forbidden.heard = () => this.doubt();
+  }
+
+  /** Asks the service what the token may do where that may have changed, and shows it while `watched` is watched. */
+  async update(sessions: readonly SessionInfo[], watched: string | null): Promise<void> {
+    const there = sessions.map(({ id, incarnation }) => `${id}/${incarnation}`).join(" ");
+    if (there === this.known) return;
+    this.known = there;
+    const { role, own } = await askAccess();
+    this.role = role;
+    this.own = own;
     this.show(watched);
+  }
+
+  /** Asks anew at the next `update`: a session was begun here, or the service was away or forbade what was offered. */
+  doubt(): void {
+    this.known = null;
   }
 
   /** Shows what the token may do while `watched` is watched. */

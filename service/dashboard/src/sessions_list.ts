@@ -47,9 +47,11 @@ export class SessionsList {
     }
   }
 
-  show(sessions: readonly SessionInfo[], watched: string | null): void {
-    this.none.hidden = sessions.length > 0;
-    put(this.none, say("No session is running."));
+  /** Shows `sessions`; `awaited`: the name of one that the page watches once it runs. */
+  show(sessions: readonly SessionInfo[], watched: string | null, awaited: string | null): void {
+    const missing = watched === null && awaited !== null && !sessions.some((info) => info.id === awaited);
+    this.none.hidden = sessions.length > 0 && !missing;
+    put(this.none, missing ? say("The session {name} does not run. It is shown here once it does.", { name: awaited }) : say("No session is running."));
     for (const id of [...this.entries.keys()]) {
       if (!sessions.some((info) => info.id === id)) {
         this.entries.get(id)?.item.remove();

@@ -2,13 +2,15 @@
 
 import { find, show } from "./page";
 
-export function startTabs(...tabs: HTMLElement[]): void {
+/** `changed`: another one is shown. */
+export function startTabs(tabs: readonly HTMLElement[], changed: () => void): void {
   const choose = (chosen: HTMLElement): void => {
     for (const tab of tabs) {
       tab.setAttribute("aria-selected", String(tab === chosen));
       tab.tabIndex = tab === chosen ? 0 : -1;
       show(find(tab.getAttribute("aria-controls") as string), tab === chosen);
     }
+    changed();
   };
   tabs.forEach((tab, n) => {
     tab.onclick = () => choose(tab);

@@ -22,6 +22,8 @@ export interface WatchingListener {
   /** What is watched changed; null: nothing. */
   changed(session: string | null, label: string): void;
   problem(sentence: string): void;
+  /** Somebody closed the session that was watched. */
+  closed(session: string): void;
   /** An event of the session that is watched. */
   event(event: AffectEvent): void;
 }
@@ -53,8 +55,11 @@ export class Watching {
         this.display.retryAt = this.stream.retryAt;
       },
       gone: (closed) => {
-        if (closed) this.stop(false);
-        else {
+        if (closed) {
+          const name = this.session;
+          this.stop(false);
+          if (name !== null) this.listener.closed(name);
+        } else {
           this.display.restart();
           this.restoreIn(0);
         }

@@ -1,10 +1,12 @@
 """The model cards that an event's `model` leads to: `GET /v1/models/{name}/card`."""
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 
 from engines import weights
 from engines.errors import UserError
+from service.web.card_page import as_html
 from service.web.problem import problems
+from service.web.routes.pages import small_page
 
 router = APIRouter(prefix="/v1/models", tags=["service"])
 _MARKDOWN = "text/markdown; charset=utf-8"
@@ -15,16 +17,23 @@ _MARKDOWN = "text/markdown; charset=utf-8"
     "/{name}/card",
     summary="Model card",
     response_class=Response,
-    responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}, **problems(401, 403, 404)},
+    responses={
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/markdown", "text/html")}},
+        **problems(401, 403, 404),
+    },
 )
-def card(name: str) -> Response:
-    """Return the card of a model or of weights as Markdown: what it was trained on, how good it is, where it fails.
+def card(name: str, request: Request) -> Response:
+    """Return the card of a model or of weights: what it was trained on, how good it is, where it fails.
 
-    `name` is one of an event's `model`: `name`, `weights` or `voice`.
+    `name` is one of an event's `model`: `name`, `weights` or `voice`. The card is Markdown, and a page where HTML is
+    accepted.
     """
     try:
-        return Response(weights.card(name), media_type=_MARKDOWN)
+        text = weights.card(name)
     except UserError:
-        raise HTTPException(
-            404, f"no model card is called {name[:80]!r}; docs/papers.md describes the papers' systems"
-        ) from None
+        raise HTTPException(404, f"no model card is called {name[:80]!r}; an event's `model` has the names") from None
+    if "text/html" in request.headers.get("accept", ""):
+        page = small_page("card.html", lambda page: page.replace("$card", as_html(text)))
+        page.headers["vary"] = "accept"
+        return page
+    return Response(text, media_type=_MARKDOWN, headers={"vary": "accept"})

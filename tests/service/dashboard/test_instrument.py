@@ -19,6 +19,9 @@ from models.labels import ACTION_UNITS, EXPRESSIONS
 from service import docs
 from service.publish.table import COLUMNS
 from service.purpose import PURPOSES
+from service.roles import RoleNeeded
+from service.web.problem import STATUS
+from service.web.problem_details import details
 
 SOURCES = PAGE / "src"
 # Seconds that were recorded, beyond those that are wanted.
@@ -142,6 +145,30 @@ def test_a_rule_raises_an_alert_on_the_page(watched: Any) -> None:
     watched.wait_for_function("() => !document.getElementById('no-rules').hidden")
 
 
+def test_a_rule_on_a_unit_that_the_model_does_not_give_is_said_to_raise_nothing(watched: Any) -> None:
+    watched.get_by_role("button", name="Alerts").click()
+    card = watched.get_by_role("dialog")
+    card.get_by_label("Value").select_option("AU11")
+    card.get_by_label("for seconds").fill("0")
+    card.get_by_role("button", name="Add").click()
+    # At once, or once the service has read the face for long enough to tell.
+    watched.wait_for_function("() => document.getElementById('alerts').innerText.includes('not give')")
+    for remove in card.get_by_role("button", name="Remove the rule").all():
+        remove.click()
+    card.get_by_text("This session has no rules.").wait_for()
+
+
+def test_the_names_of_the_weights_lead_to_their_cards(watched: Any) -> None:
+    for name, weights in ("model", "face-mt"), ("voice-model", "voice-mt"):
+        with watched.expect_popup() as opened_card:
+            watched.locator(f"#{name}").click()
+        card = opened_card.value
+        card.wait_for_load_state()
+        assert card.inner_text("h1").startswith(f"{weights}-")
+        assert findings(card) == []
+        card.close()
+
+
 def test_the_picture_is_graded_and_the_deviation_put_into_words(watched: Any) -> None:
     for name in ("Light", "Size", "Turned", "Covered", "Dropped"):
         watched.wait_for_function(
@@ -215,6 +242,31 @@ def test_no_sentence_of_the_page_lacks_its_translation() -> None:
     wanted = {text for text in texts.found if re.search(r"[A-Za-z]{2}", text)} | {*EXPRESSIONS, *ACTION_UNITS.values()}
     wanted |= {*PURPOSES, *PURPOSES.values()}
     assert wanted - keys == set()
+
+
+def test_every_kind_of_refusal_has_a_sentence_that_can_be_translated() -> None:
+    sentences = (SOURCES / "refusals.ts").read_text("utf-8")
+    codes = {details(400, "", kind)["code"] for kind in (*STATUS, RoleNeeded)}
+    assert codes - set(re.findall(r"^  (\w+):", sentences, re.MULTILINE)) == set()
+
+
+def test_refusals_are_in_the_language_of_the_page(browser: Any, server: LiveServer, demo: str) -> None:
+    with opened(browser, server, locale="de-DE") as page:
+        page.locator("#address").fill("rtsp://camera.local/")
+        page.get_by_role("button", name="Öffnen", exact=True).click()
+        page.get_by_label("Wofür es ist").select_option("other")
+        page.get_by_label("In Worten").fill("ein Versuch")
+        page.get_by_role("button", name="Kamera öffnen").click()
+        page.wait_for_function(SAYS, arg=["source-problem", "„rtsp://camera.local/“ darf von dieser Seite nicht"])
+        page.get_by_role("button", name="Kamera starten…").click()
+        page.get_by_label("In Worten").fill("watching my employees")
+        page.get_by_role("button", name="Kamera starten", exact=True).click()
+        page.wait_for_function(SAYS, arg=["source-problem", "Der Zweck nennt „employees“"])
+        page.goto(demo)
+        page.get_by_role("button", name="Alarme").click()
+        page.get_by_label("Grenze").fill("nichts")
+        page.get_by_role("button", name="Hinzufügen").click()
+        page.wait_for_function(SAYS, arg=["rule-problem", "Grenze und Sekunden sind Zahlen"])
 
 
 def test_a_german_browser_has_the_page_in_german(browser: Any, server: LiveServer, demo: str) -> None:

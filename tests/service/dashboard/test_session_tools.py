@@ -115,6 +115,32 @@ def test_what_a_token_may_not_do_is_not_offered(browser: Any, runtime: Runtime, 
             assert findings(page) == []
 
 
+def test_what_the_token_may_do_is_asked_when_it_may_have_changed_and_not_at_every_look(
+    browser: Any, server: LiveServer
+) -> None:
+    with opened(browser, server) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url.removeprefix(server.url)))
+        page.goto(f"{server.url}/?lang=en")
+
+        def times(path: str) -> int:
+            return asked[asked.index("/?lang=en") :].count(path)
+
+        def look(more: int) -> None:
+            """Until the list of sessions was asked for so often."""
+            enough = times("/v1/sessions") + more
+            while times("/v1/sessions") < enough:
+                page.wait_for_timeout(100)
+
+        look(4)
+        assert times("/v1/access") == 1
+        with server.client() as client:
+            client.post("/v1/sessions", json={"source": "demo:", "name": "another"}).raise_for_status()
+            look(3)
+            assert times("/v1/access") == 2
+            client.delete("/v1/sessions/another")
+
+
 def test_the_camera_is_asked_for_the_size_that_was_chosen(browser: Any, server: LiveServer) -> None:
     with opened(browser, server) as page:
         page.evaluate(
