@@ -22,7 +22,7 @@ NEWEST_TESTS := tests/affectstream/test_client.py tests/service/aggregation test
 COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-config --no-emit-index-url --upgrade --custom-compile-command 'make lock'
 PAGE := service/dashboard
-PAGE_SOURCES := $(shell git ls-files affectstream/js $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '$(PAGE)/*.json' $(PAGE)/index.html $(PAGE)/docs.html 2>/dev/null)
+PAGE_SOURCES := $(shell git ls-files affectstream/js $(PAGE)/src $(PAGE)/public '$(PAGE)/*.ts' '$(PAGE)/*.json' '$(PAGE)/*.html' 2>/dev/null)
 # Vite 8 needs Node 20.19 or newer; where there is none, PyPI has it.
 NODE_FITS := node -e '[a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)'
 
