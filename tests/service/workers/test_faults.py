@@ -41,7 +41,7 @@ class Asker(threading.Thread):
     def run(self) -> None:
         while not self._ended.wait(0.05):
             for path, statuses in self.statuses.items():
-                statuses.add(self._client.get(path, timeout=10).status_code)
+                statuses.add(self._client.get(path, timeout=PATIENCE).status_code)
 
     def end(self) -> None:
         self._ended.set()
