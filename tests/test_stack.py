@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from helpers.live_server import LiveServer, serving
 from helpers.redis_server import free_port
+from helpers.streams import until
 
 from service.settings import Settings
 from service.web.app import create_app
@@ -133,12 +133,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServ
     """The whole service with the demo and a subscriber, some seconds of it in Prometheus."""
     app = create_app(Settings(token=TOKEN, source="desk=demo:", session_metrics=True))
     with serving(app) as server, prometheus(tmp_path_factory.mktemp("prometheus"), server.port) as client:
-        deadline = time.monotonic() + 60
-        while not (
-            ask(client, "rate(affect_batch_size_count[5s]) > 0") and ask(client, "count_over_time(up[20s]) > 12")
-        ):
-            assert time.monotonic() < deadline, ask(client, "up")
-            time.sleep(0.3)
+        until(lambda: ask(client, "rate(affect_batch_size_count[5s]) > 0"))
+        until(lambda: ask(client, "count_over_time(up[1m]) > 12"))
         yield server, client
 
 
@@ -154,7 +150,7 @@ def ask(client: httpx.Client, query: str) -> list[dict[str, Any]]:
 
 def test_prometheus_scrapes_with_the_token(scraped: tuple[LiveServer, httpx.Client]) -> None:
     server, client = scraped
-    assert [float(sample["value"][1]) for sample in ask(client, 'up{job="affectstream"}')] == [1.0]
+    until(lambda: [float(sample["value"][1]) for sample in ask(client, 'up{job="affectstream"}')] == [1.0])
     with server.client() as stranger:
         assert stranger.get("/metrics").status_code == 401
 
@@ -162,9 +158,9 @@ def test_prometheus_scrapes_with_the_token(scraped: tuple[LiveServer, httpx.Clie
 @pytest.mark.parametrize(("title", "query"), QUERIES, ids=[title for title, _ in QUERIES])
 def test_every_panel_shows_something(scraped: tuple[LiveServer, httpx.Client], title: str, query: str) -> None:
     _, client = scraped
-    series = ask(client, query.replace("$__rate_interval", "5s").replace("$instance", ".+"))
-    assert series
-    assert all(sample["value"][1] != "NaN" for sample in series)
+    query = query.replace("$__rate_interval", "5s").replace("$instance", ".+")
+    # A scrape that took too long on a busy machine leaves a gap, after which there are numbers again.
+    until(lambda: (series := ask(client, query)) and all(sample["value"][1] != "NaN" for sample in series))
 
 
 def test_the_alerts_are_loaded_and_quiet(scraped: tuple[LiveServer, httpx.Client]) -> None:

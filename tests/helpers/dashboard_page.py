@@ -1,5 +1,6 @@
 """The dashboard in a real browser, for tests: tabs that must not complain, and what they wait for."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +56,16 @@ def agree(page: Any, button: str = "Start the camera", purpose: str = "research"
 def start_camera(page: Any) -> None:
     page.get_by_role("button", name="Start the camera…").click()
     agree(page)
+
+
+def let_buttons_wait(page: Any) -> None:
+    """Load the page anew, so that a button that asks waits for a minute: a machine may be held up for some seconds."""
+    (usual,) = re.findall(r"const ASK_FOR = (\d+);", (PAGE / "src" / "sessions_list.ts").read_text("utf-8"))
+    page.add_init_script(
+        "const later = window.setTimeout;"
+        f"window.setTimeout = (run, wait, ...rest) => later(run, wait === {usual} ? 60_000 : wait, ...rest);"
+    )
+    page.reload()
 
 
 def wait_for_numbers(page: Any) -> None:

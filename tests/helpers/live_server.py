@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
+from unittest import mock
 
 import httpx
 import numpy as np
@@ -27,10 +28,13 @@ from service.session_figures import Latency, SessionFigures
 from service.session_options import Offer, RequestedOptions, SessionOptions
 from service.sessions import Sessions
 from service.settings import Settings
+from service.web import live as web_live
 from service.web.app import create_app, drain
 from service.web.live import Live
+from service.web.routes import stream
 from service.web.server import configuration
 
+PATIENCE = 60.0  # s
 PURPOSE = "research"  # what the tests' sessions are for, where a test is not about purposes
 MODEL = {"name": "face-mt", "weights": "face-mt-0", "engine": "openvino", "precision": "fp32", "trained": True}
 
@@ -216,7 +220,11 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def serving(app: FastAPI | None = None, *, port: int | None = None, **settings: Any) -> Iterator[LiveServer]:
-    """Runs the server in a thread until the block ends; then it must have ended by itself."""
+    """Runs the server in a thread until the block ends; then it must have ended by itself.
+
+    An event may wait `PATIENCE` seconds for its reader, and the last ones of a server that stops too: on a machine that
+    is held up nobody loses any.
+    """
     port = port or free_port()
     app = app or driven_app(Settings(**settings))
     config = configuration(app, app.state.settings)
@@ -232,10 +240,15 @@ def serving(app: FastAPI | None = None, *, port: int | None = None, **settings: 
     server.startup = startup  # type: ignore[method-assign]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="server")
     thread.start()
-    try:
-        while not ready.wait(0.05):
-            assert thread.is_alive(), "the server did not start"
-        yield LiveServer(app, port)
-    finally:
-        server.should_exit = True
-        thread.join()
+    with (
+        mock.patch.object(stream, "MAX_AGE", PATIENCE),
+        mock.patch.object(web_live, "CLOSE_SESSIONS", PATIENCE),
+        mock.patch.object(web_live, "DELIVER", PATIENCE),
+    ):
+        try:
+            while not ready.wait(0.05):
+                assert thread.is_alive(), "the server did not start"
+            yield LiveServer(app, port)
+        finally:
+            server.should_exit = True
+            thread.join()

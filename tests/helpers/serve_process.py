@@ -22,13 +22,27 @@ def environment_of(changes: Mapping[str, str]) -> dict[str, str]:
     return {"AFFECTSTREAM_PURPOSE": PURPOSE, **os.environ, **changes}
 
 
-class Process:
-    """The command in a process of its own, over TLS where `tls` names the folder of `cert.pem` and `key.pem`."""
+# The command, with workers that count as hung only after a minute.
+PATIENT = f"""
+import sys
+from service.cli import main
+from service.workers import fleet, handle
+fleet.HUNG_AFTER = handle.HUNG_AFTER = handle.SILENT_AFTER = {PATIENCE}
+sys.exit(main(sys.argv[1:]))
+"""
 
-    def __init__(self, *options: str, tls: Path | None = None, **environment: str) -> None:
+
+class Process:
+    """The command in a process of its own, over TLS where `tls` names the folder of `cert.pem` and `key.pem`.
+
+    Where it is `patient`, a worker that is stopped does not count as hung.
+    """
+
+    def __init__(self, *options: str, tls: Path | None = None, patient: bool = False, **environment: str) -> None:
         self.port = free_port()
         self.tls = ssl.create_default_context(cafile=tls / "cert.pem") if tls else None
-        command = [sys.executable, "-m", "service.cli", "serve", "--port", str(self.port), *options]
+        program = ["-c", PATIENT] if patient else ["-m", "service.cli"]
+        command = [sys.executable, *program, "serve", "--port", str(self.port), *options]
         if tls:
             command += ["--tls-cert", str(tls / "cert.pem"), "--tls-key", str(tls / "key.pem")]
         self._process = subprocess.Popen(
@@ -85,8 +99,8 @@ class Process:
 
 
 @contextlib.contextmanager
-def process(*options: str, tls: Path | None = None, **environment: str) -> Iterator[Process]:
-    running = Process(*options, tls=tls, **environment)
+def process(*options: str, tls: Path | None = None, patient: bool = False, **environment: str) -> Iterator[Process]:
+    running = Process(*options, tls=tls, patient=patient, **environment)
     try:
         yield running
     finally:

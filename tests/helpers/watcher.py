@@ -10,13 +10,13 @@ from service.capture.open import open_source
 from service.capture.source import Check, Timeouts
 
 PATIENCE = 60.0  # seconds after which a test gives up waiting
-QUICK = Timeouts(open=5.0, read=3.0, stall=0.5)
+PATIENT = Timeouts(open=PATIENCE, read=PATIENCE, stall=PATIENCE)  # a machine that is held up is no source that is
 
 
 class Watcher:
     """Reads a source in a thread and lets the test wait for what it wants to see."""
 
-    def __init__(self, url: str, timeouts: Timeouts = QUICK, *, check: Check | None = None) -> None:
+    def __init__(self, url: str, timeouts: Timeouts = PATIENT, *, check: Check | None = None) -> None:
         self.items: list[Item] = []
         self.stop = threading.Event()
         self._changed = threading.Condition()

@@ -39,9 +39,9 @@ def whip_app(**options: Any) -> Any:
 
 
 async def events_until(
-    server: LiveServer, name: str, state: str, count: int = 1, token: str | None = None
+    server: LiveServer, name: str, state: str, count: int = 1, token: str | None = None, *, heard: bool = False
 ) -> list[dict[str, Any]]:
-    """Events of session `name`, once it is there, until `count` of them are in `state`."""
+    """Events of session `name`, once it is there, until `count` of them are in `state` and, if `heard`, with sound."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
     events: list[dict[str, Any]] = []
     async with asyncio.timeout(60):
@@ -50,6 +50,7 @@ async def events_until(
         async with connect(f"{server.ws}/v1/stream?session={name}", additional_headers=headers) as socket:
             async for text in socket:
                 events.append(json.loads(text))
-                if sum(event["state"] == state for event in events) >= count:
+                silent = heard and events[-1]["audio"]["status"] == "no_sound"
+                if not silent and sum(event["state"] == state for event in events) >= count:
                     break
     return events

@@ -11,16 +11,38 @@ from service.markers import Markers
 from service.register import SessionOver, TooMany
 
 
-def at_second(t: float) -> Markers:
-    made = Markers("desk")
-    made.follow(t, time.time())
+class Clock:
+    """The clocks of a machine, which move when a test says so."""
+
+    def __init__(self) -> None:
+        self.moved = 0.0
+        self._began = time.time()
+
+    def time(self) -> float:
+        return self._began + self.moved
+
+    def monotonic(self) -> float:
+        return 1000.0 + self.moved
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(markers, "time", made)
     return made
 
 
-def test_without_a_time_a_marker_is_now() -> None:
-    marker = at_second(12.0).add("go")
-    assert marker["label"] == "go"
-    assert 12.0 <= marker["t"] < 13.0
+def at_second(t: float) -> Markers:
+    made = Markers("desk")
+    made.follow(t, markers.time.time())
+    return made
+
+
+def test_without_a_time_a_marker_is_now(clock: Clock) -> None:
+    desk = at_second(12.0)
+    clock.moved = 0.7
+    marker = desk.add("go")
+    assert (marker["label"], marker["t"]) == ("go", 12.7)
 
 
 def test_seconds_of_the_session_and_the_wall_clock_name_the_same_moment() -> None:

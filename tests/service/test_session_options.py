@@ -140,7 +140,7 @@ def test_others_go_on_while_a_model_is_loaded(runtime: Runtime) -> None:
         server.live.sessions._models._load = load  # type: ignore[attr-defined]
         opened(client, name="a")
         asked = pool.submit(opened, client, name="b", model=OTHER)
-        assert loading.wait(30)
+        assert loading.wait(60)
         assert len(events(client, "a", 5)) == 5
         go.set()
         assert asked.result() == {"model": OTHER, "voice": None, "smoothing": "normal", "rate": None}

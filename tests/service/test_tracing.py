@@ -90,7 +90,7 @@ def test_requests_openings_and_offers_are_spans_without_names_or_secrets(receive
         with connect(
             f"{server.ws}/v1/stream?session=ann-desk", additional_headers={"authorization": "Bearer hunter2"}
         ) as s:
-            while json.loads(s.recv(timeout=30))["image_size"] is None:
+            while json.loads(s.recv(timeout=60))["image_size"] is None:
                 pass
     spans = {span.name: span for span in receiver.spans()}
     assert set(spans) == {

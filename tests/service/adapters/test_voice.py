@@ -282,7 +282,8 @@ def test_a_voice_engine_that_fails_is_tried_again_and_faces_are_read_meanwhile(r
     compiler = Compiler(branch.loaded, fp32=fault)
     broken = replace(branch, loaded=compiler("openvino:fp32"), reload=compiler)
     made = Runtime(
-        runtime.loaded, runtime.networks, RuntimeOptions(max_faces=1), hung_after=0.5, sound=broken,
+        runtime.loaded, runtime.networks, RuntimeOptions(max_faces=1), sound=broken,
+        hung_after=0.5 if fault == "hangs" else 60.0,
         reload=lambda name: pytest.fail("the face's engine was replaced"),
     )  # fmt: skip
     assert made._voice is not None
@@ -295,6 +296,7 @@ def test_a_voice_engine_that_fails_is_tried_again_and_faces_are_read_meanwhile(r
         assert events[-1]["model"]["missing"] == ["sound"]
         assert "voice" not in events[-1]["model"]
         assert not any(event["audio"]["voice"] for event in events)
+        made._scheduler._hung_after = 60.0  # from now on no call hangs
         assert gauge._value.get() == 0
         assert made.problems() == [], "the service is ready: faces are read"
         frame = next(i for i in open_source("demo:", realtime=False).read(threading.Event()) if isinstance(i, Frame))
@@ -324,8 +326,10 @@ def test_closing_ends_the_search_for_a_voice_engine(runtime: Runtime) -> None:
     compiler = Compiler(branch.loaded, fp32="raises")
     broken = replace(branch, loaded=compiler("openvino:fp32"), reload=compiler)
     made = Runtime(runtime.loaded, runtime.networks, RuntimeOptions(max_faces=1), sound=broken)
+    assert made._voice is not None
+    made._voice._wait = 60.0
     _sound_events(made.pipeline("x"), SENTENCE)
-    until(lambda: made.lingers)  # it waits for a second before it tries again
+    until(lambda: made.lingers)  # it waits for a minute before it tries again
     made.close()
     until(lambda: not made.lingers)
     assert compiler.made == ["openvino:fp32"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -16,12 +15,13 @@ from av import VideoFrame
 from helpers.webrtc_peer import MovingPicture, make_offer
 from prometheus_client import REGISTRY
 
+from service.capture import webrtc
 from service.capture.aiortc_internals import BACKLOG, _Backlog, is_key_frame
-from service.capture.media import Frame
 from service.capture.sdp import answer_offer
 from service.capture.webrtc import WebRtcSource
 
-SLOW = 0.1  # seconds per picture of a processor that cannot follow
+PATIENCE = 60.0  # seconds after which a test gives up waiting
+SKIPPED = 60  # pictures, 30 a second
 
 
 def late() -> float:
@@ -69,44 +69,49 @@ def test_a_full_backlog_goes_on_at_the_next_key_frame() -> None:
 
 def test_a_slow_decoder_stays_live(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder_of = aiortc_receiver.get_decoder
+    fast = threading.Event()
+    fast.set()
 
     def slow_decoder(codec: RTCRtpCodecParameters) -> object:
         decoder = decoder_of(codec)
 
         def decode(encoded: object) -> object:
-            time.sleep(SLOW)
+            fast.wait(PATIENCE)
             return decoder.decode(encoded)
 
         return SimpleNamespace(decode=decode)
 
     monkeypatch.setattr(aiortc_receiver, "get_decoder", slow_decoder)
+    monkeypatch.setattr(webrtc, "GONE_AFTER", PATIENCE)
     before = late()
 
-    async def scenario() -> float:
-        picture = MovingPicture()
-        sender, offer = await make_offer(picture, codec="video/VP8")
+    async def scenario() -> list[float]:
+        sender, offer = await make_offer(MovingPicture(), codec="video/VP8")
         connection = RTCPeerConnection(RTCConfiguration([]))
         source = WebRtcSource(connection, "whip:")
         await sender.setRemoteDescription(RTCSessionDescription(await answer_offer(connection, offer), "answer"))
-        frames: list[Frame] = []
-        behind: list[float] = []
-        stop = threading.Event()
+        times: list[float] = []
+        place = source._clock.place
 
-        def read() -> None:
-            for item in source.read(stop):
-                if isinstance(item, Frame):
-                    frames.append(item)
-                    behind.append(picture.sent / 30 - (item.t - frames[0].t))
+        def note(kind: str, media: float, arrival: float) -> float:
+            times.append(media)
+            return place(kind, media, arrival)
 
-        reader = threading.Thread(target=read)
-        reader.start()
-        await asyncio.sleep(6)
-        stop.set()
+        source._clock.place = note  # type: ignore[method-assign]
+        async with asyncio.timeout(PATIENCE):
+            while len(times) < 10:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            fast.clear()
+            while late() - before <= SKIPPED:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            decoded = len(times)
+            fast.set()
+            while len(times) < decoded + BACKLOG + 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         await sender.close()
         await source.close()
-        await asyncio.to_thread(reader.join)
-        return max(behind)
+        return times[decoded - 1 :]
 
-    # Without the bound it would be 4 s behind after 6 s.
-    assert asyncio.run(scenario()) < (BACKLOG + 2) * SLOW + 0.5
-    assert late() - before > 30
+    steps = np.diff(asyncio.run(scenario()))
+    # Of what came while it was slow, it decodes no more than may wait; without the bound it would decode everything.
+    assert steps[: BACKLOG + 3].max() > SKIPPED / 30 / 2

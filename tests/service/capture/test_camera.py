@@ -80,11 +80,12 @@ def states_in(items: list[Any]) -> list[State]:
 
 @pytest.mark.parametrize("stamped", [True, False])
 def test_frames_are_rgb_on_a_rising_clock(stamped: bool) -> None:
+    began = time.monotonic()
     items = collect(source_of(FakeCamera(1000, stamped=stamped)), lambda items: len(frames_in(items)) >= 10)
     frames = frames_in(items)
     assert tuple(frames[0].image[0, 0]) == (90, 200, 10)
     assert np.diff([frame.t for frame in frames]).min() > 0
-    assert frames[0].t < 5.0
+    assert frames[-1].t <= time.monotonic() - began  # a stamp counts from the machine's start
     assert states_in(items)[:2] == [State.CONNECTING, State.LIVE]
 
 
@@ -168,7 +169,7 @@ class FakeStream:
 
     def _run(self) -> None:
         while not self._closed.wait(self._period):
-            times = SimpleNamespace(currentTime=5.0, inputBufferAdcTime=5.0 - self._period)
+            times = SimpleNamespace(currentTime=5000.0, inputBufferAdcTime=5000.0 - self._period)
             self._callback(self._block, len(self._block), times, None)
 
     def start(self) -> None:
@@ -206,7 +207,7 @@ def test_the_microphone_shares_the_cameras_clock(monkeypatch: pytest.MonkeyPatch
     assert sum(len(sound.samples) for sound in sounds) > 0.1 * SAMPLE_RATE
     assert np.median(np.concatenate([sound.samples for sound in sounds])) == pytest.approx(0.25, abs=0.01)
     assert np.diff([sound.t for sound in sounds]).min() > 0
-    assert abs(sounds[-1].t - frames_in(items)[-1].t) < 1.0
+    assert abs(sounds[-1].t - frames_in(items)[-1].t) < 60  # PortAudio's own clock is at second 5000
     assert "Fake microphone" in next(item.detail for item in items if getattr(item, "state", None) is State.LIVE)
 
 

@@ -90,7 +90,7 @@ def test_the_end_comes_after_the_last_frame() -> None:
 def test_a_waiting_taker_is_woken(item: Item) -> None:
     inbox = Inbox()
     threading.Timer(0.05, inbox.put, [item]).start()
-    arrival = inbox.take(30)
+    arrival = inbox.take(60)
     assert arrival.frame is item or arrival.states == (item,)
 
 

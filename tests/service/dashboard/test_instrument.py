@@ -1,5 +1,6 @@
 """What makes the dashboard an instrument: all faces, markers, recordings, alerts, settings, languages, sizes."""
 
+import contextlib
 import csv
 import json
 import re
@@ -11,9 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.browser import chromium, write_camera
-from helpers.dashboard_page import PAGE, SAYS, findings, opened, picture, start_camera, wait_for_numbers
+from helpers.dashboard_page import (
+    PAGE,
+    SAYS,
+    findings,
+    opened,
+    picture,
+    start_camera,
+    wait_for_history,
+    wait_for_numbers,
+)  # fmt: skip
 from helpers.live_server import LiveServer
 from numpy.typing import NDArray
+from playwright.sync_api import TimeoutError
 
 from models.labels import ACTION_UNITS, EXPRESSIONS
 from service import docs
@@ -114,7 +125,7 @@ def test_numbers_are_recorded_summed_up_and_saved_as_analyze_saves_them(watched:
 
 
 def test_a_marker_stands_in_the_history_at_the_chosen_moment(watched: Any) -> None:
-    watched.wait_for_timeout(2500)
+    wait_for_history(watched, 3)
     watched.focus("#charts")
     watched.keyboard.press("ArrowLeft")
     watched.wait_for_function("() => !document.getElementById('moment').hidden")
@@ -295,11 +306,19 @@ SMALL = """() => [...document.querySelectorAll('button, select, summary, input, 
   }).map(element => `${element.id || element.className || element.textContent}`)"""
 
 
+def settle(page: Any, *wrong: str) -> None:
+    """Wait until the page has the size of its window, and until nothing is `wrong`, or for a while if it stays so."""
+    page.wait_for_timeout(300)
+    nothing = " && ".join(f"(found => found.length === 0 || found <= 0)(({one})())" for one in wrong)
+    with contextlib.suppress(TimeoutError):
+        page.wait_for_function(f"() => {nothing}", timeout=20_000)
+
+
 def test_every_main_number_is_above_the_fold(watched: Any) -> None:
     watched.get_by_role("button", name="Got it").first.click()
     for width, height in SCREENS:
         watched.set_viewport_size({"width": width, "height": height})
-        watched.wait_for_timeout(300)
+        settle(watched, BELOW, WIDE)
         assert watched.evaluate(BELOW) == [], (width, height)
         assert watched.evaluate(WIDE) <= 0, (width, height)
         picture(watched, f"{width}")
@@ -316,7 +335,7 @@ def test_on_a_phone_too_and_everything_can_be_hit_with_a_finger(browser: Any, se
         for width, height in PHONES:
             page.set_viewport_size({"width": width, "height": height})
             page.evaluate("() => scrollTo(0, 0)")
-            page.wait_for_timeout(300)
+            settle(page, BELOW, WIDE, SMALL)
             assert page.evaluate(BELOW) == [], (width, height)
             assert page.evaluate(WIDE) <= 0, (width, height)
             assert page.evaluate(SMALL) == [], (width, height)

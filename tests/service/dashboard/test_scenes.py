@@ -58,9 +58,9 @@ def test_the_status_line_says_what_can_be_read_and_what_not(
     staged[1].show(scene)
     tone, words = STATUS[scene]
     page.wait_for_function("words => document.getElementById('status-words').textContent === words", arg=words)
-    assert page.locator("#status").get_attribute("data-tone") == tone
+    page.wait_for_function("tone => document.getElementById('status').dataset.tone === tone", arg=tone)
     if tone == "bad":
-        assert page.inner_text("#veil") == words  # the old picture is not taken for a live one
+        page.wait_for_function(SAYS, arg=["veil", words])  # the old picture is not taken for a live one
 
 
 @pytest.mark.parametrize("scene", BOXED)

@@ -4,7 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.dashboard_page import SAYS, findings, opened, start_camera, wait_for_history, wait_for_numbers
+from helpers.dashboard_page import (
+    SAYS,
+    findings,
+    let_buttons_wait,
+    opened,
+    start_camera,
+    wait_for_history,
+    wait_for_numbers,
+)  # fmt: skip
 from helpers.kept_runtime import real_app
 from helpers.live_server import LiveServer, serving
 
@@ -29,6 +37,7 @@ def test_the_neutral_step_asks_for_ten_seconds_and_says_what_came_of_them(browse
 
 def test_data_of_a_session_are_erased_only_when_asked_twice(browser: Any, server: LiveServer) -> None:
     with opened(browser, server) as page:
+        let_buttons_wait(page)
         watch_the_demo(page)
         page.get_by_role("button", name="Sources").click()
         erase = page.locator("#sessions").get_by_role("button", name="Erase")

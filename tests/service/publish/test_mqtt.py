@@ -23,6 +23,7 @@ from service.register import Unavailable
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "FIRST_DELAY", 0.02)
     monkeypatch.setattr(mqtt, "LONGEST_DELAY", 0.1)
+    monkeypatch.setattr(mqtt, "TIMEOUT", 60.0)
     monkeypatch.setattr(mqtt, "DRAIN_TIMEOUT", 60.0)
 
 

@@ -147,7 +147,7 @@ def test_two_services_that_read_one_stream_mark_each_moment_once(redis_server: R
             server = stack.enter_context(serving(create_app(settings)))
             streams[name] = stack.enter_context(connect(f"{server.ws}/v1/stream?session={name}"))
         for stream in streams.values():
-            while not json.loads(stream.recv(timeout=30))["faces"]:
+            while not json.loads(stream.recv(timeout=60))["faces"]:
                 pass
         redis = stack.enter_context(BlockingRedis.from_url(redis_server.url))
         redis.xadd("cues", {"label": "both"})
@@ -157,7 +157,7 @@ def test_two_services_that_read_one_stream_mark_each_moment_once(redis_server: R
         marked: dict[str, list[str]] = {name: [] for name in streams}
         for name, stream in streams.items():
             while "end" not in marked[name]:
-                if (event := json.loads(stream.recv(timeout=30))).get("marker") is not None:
+                if (event := json.loads(stream.recv(timeout=60))).get("marker") is not None:
                     marked[name].append(event["marker"]["label"])
         kept = {name: [json.loads(fields["event"]) for _, fields in entries(redis, name)] for name in streams}
     assert marked == {"desk": ["both", "desk alone", "end"], "hall": ["both", "hall alone", "end"]}

@@ -59,7 +59,8 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_sink, "PING_PERIOD", 0.05)
     monkeypatch.setattr(redis_sink, "LONGEST_DELAY", 0.1)
-    monkeypatch.setattr(redis_sink, "DRAIN_TIMEOUT", 60.0)
+    for patience in ("TIMEOUT", "CONNECT_TIMEOUT", "DRAIN_TIMEOUT"):
+        monkeypatch.setattr(redis_sink, patience, 60.0)
 
 
 def test_each_session_has_its_stream_in_order(redis_server: RedisServer) -> None:
@@ -354,6 +355,7 @@ def test_what_a_user_may_not_do_besides_writing_costs_no_event(
         async with Redis.from_url(redis_server.url) as client:
             await client.execute_command(*USER, *NEEDED, rule)
         sink = RedisSink(f"redis://sink:right@127.0.0.1:{redis_server.port}/0", hub)
+        await until(lambda: answers(sink))
         for seq in range(3):
             hub.publish(event(seq))
             hub.publish(event(seq, "door"))

@@ -67,6 +67,7 @@ def site() -> Iterator[Site]:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(webhook, "LONGEST_DELAY", 0.02)
+    monkeypatch.setattr(webhook, "ANSWER_WITHIN", 60.0)
     monkeypatch.setattr(webhook, "DRAIN_TIMEOUT", 60.0)
 
 

@@ -39,8 +39,16 @@ def read(connection: socket.socket) -> bytes:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[LiveServer]:
-    """A server that waits for little."""
-    with serving(header_seconds=0.5, body_seconds=0.5, max_subscribers=8, max_connections_per_client=32) as running:
+    """A server that waits for little. On a busy machine it gives up whole requests too."""
+    with serving(header_seconds=0.5, body_seconds=0.5) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[LiveServer]:
+    """A server that waits for longer than any test does."""
+    limits = {"max_subscribers": 8, "max_connections_per_client": 32}
+    with serving(header_seconds=600.0, body_seconds=600.0, **limits) as running:
         yield running
 
 
@@ -50,12 +58,12 @@ def guarded() -> Iterator[LiveServer]:
         yield running
 
 
-def test_a_head_that_is_too_large_is_refused_without_being_taken(hasty: LiveServer) -> None:
+def test_a_head_that_is_too_large_is_refused_without_being_taken(patient: LiveServer) -> None:
     endless = b"GET / HTTP/1.1\r\n" + HOST + b"X-A: " + b"a" * 2_000_000
-    assert talk(hasty, endless).startswith(b"HTTP/1.1 431 ")
+    assert talk(patient, endless).startswith(b"HTTP/1.1 431 ")
     many = b"GET / HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: a\r\n" % n for n in range(100_000))
-    assert talk(hasty, many).startswith(b"HTTP/1.1 431 ")
-    with hasty.client() as client:
+    assert talk(patient, many).startswith(b"HTTP/1.1 431 ")
+    with patient.client() as client:
         assert client.get("/healthz", headers={"x-a": "a" * 20_000}).status_code == 200
 
 
@@ -78,23 +86,23 @@ def test_a_body_that_does_not_end_is_no_fault_of_ours(
     assert caplog.records == []
 
 
-def test_a_chunked_body_without_an_end_is_not_taken(hasty: LiveServer) -> None:
+def test_a_chunked_body_without_an_end_is_not_taken(patient: LiveServer) -> None:
     head = b"POST /login HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
     trailers = b"0\r\nX-Trailer: " + b"a" * 4_000_000
-    talk(hasty, head, trailers)
-    with hasty.client() as client:
+    talk(patient, head, trailers)
+    with patient.client() as client:
         assert client.get("/healthz").status_code == 200
 
 
-def test_half_open_connections_give_way_to_whole_requests(hasty: LiveServer) -> None:
+def test_half_open_connections_give_way_to_whole_requests(patient: LiveServer) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(8 + OTHER_CONNECTIONS + 40):
-            half = stack.enter_context(socket.create_connection(("127.0.0.1", hasty.port)))
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", patient.port)))
             half.sendall(b"GET / HT")
             if _ % 40 == 0:
-                with hasty.client() as client:
+                with patient.client() as client:
                     assert client.get("/healthz").status_code == 200
-        with hasty.client() as client:
+        with patient.client() as client:
             assert client.get("/v1/sessions").status_code == 200
 
 
@@ -113,17 +121,17 @@ def test_where_every_connection_is_in_use_only_health_checks_are_answered() -> N
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_health_check_may_be_of_the_plainest_kind(hasty: LiveServer, method: str, path: str) -> None:
-    answer = talk(hasty, f"{method} {path} HTTP/1.0\r\n\r\n".encode())
+def test_a_health_check_may_be_of_the_plainest_kind(patient: LiveServer, method: str, path: str) -> None:
+    answer = talk(patient, f"{method} {path} HTTP/1.0\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 200 ")
     _, _, body = answer.partition(b"\r\n\r\n")
     assert (body == b"") == (method == "HEAD")
-    assert talk(hasty, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 403 ")
+    assert talk(patient, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 403 ")
 
 
-def test_a_length_of_thousands_of_digits_is_refused(hasty: LiveServer) -> None:
+def test_a_length_of_thousands_of_digits_is_refused(patient: LiveServer) -> None:
     head = b"POST /login HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"0" * 5000 + b"2\r\nConnection: close\r\n\r\n{}"
-    assert b" 413 " in talk(hasty, head).splitlines()[0] or b" 400 " in talk(hasty, head).splitlines()[0]
+    assert b" 413 " in talk(patient, head).splitlines()[0] or b" 400 " in talk(patient, head).splitlines()[0]
 
 
 def test_what_follows_a_refused_body_on_the_same_connection_is_answered() -> None:
@@ -170,15 +178,15 @@ def test_a_login_that_is_nonsense_is_refused(guarded: LiveServer, body: str) -> 
     assert isinstance(json.loads(answer.text)["detail"], str)
 
 
-def test_a_method_that_is_not_allowed_is_told_which_ones_are(hasty: LiveServer) -> None:
-    with hasty.client() as client:
+def test_a_method_that_is_not_allowed_is_told_which_ones_are(patient: LiveServer) -> None:
+    with patient.client() as client:
         answer = client.put("/v1/sessions")
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
         assert client.request("PUT", "/v1/sessions/desk").headers["allow"] == "DELETE, GET, HEAD"
 
 
-def test_a_prefix_of_a_proxy_is_kept_in_addresses(hasty: LiveServer) -> None:
-    with hasty.client() as client:
+def test_a_prefix_of_a_proxy_is_kept_in_addresses(patient: LiveServer) -> None:
+    with patient.client() as client:
         for prefix, wanted in (("/affect", "/affect/v1/sessions/x"), ("//evil.example", "/v1/sessions/x")):
             answer = client.post(
                 "/v1/sessions", json={"source": "demo:", "name": "x"}, headers={"x-forwarded-prefix": prefix}
@@ -187,12 +195,12 @@ def test_a_prefix_of_a_proxy_is_kept_in_addresses(hasty: LiveServer) -> None:
             assert client.delete("/v1/sessions/x").status_code == 204
 
 
-def test_many_who_send_nothing_do_not_hold_up_one_who_asks(hasty: LiveServer) -> None:
+def test_many_who_send_nothing_do_not_hold_up_one_who_asks(patient: LiveServer) -> None:
     ends = threading.Event()
 
     def idle() -> None:
         while not ends.is_set():
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", hasty.port)) as connection:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", patient.port)) as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\n")
                 ends.wait(0.05)
 
@@ -200,7 +208,7 @@ def test_many_who_send_nothing_do_not_hold_up_one_who_asks(hasty: LiveServer) ->
     for idler in idlers:
         idler.start()
     try:
-        with hasty.client() as client:
+        with patient.client() as client:
             assert {client.get("/healthz").status_code for _ in range(20)} == {200}
     finally:
         ends.set()
@@ -216,16 +224,16 @@ def test_what_follows_a_body_that_is_too_large_is_a_request_of_its_own() -> None
 
 
 def test_the_answer_of_a_request_whose_connection_was_closed_meanwhile_is_dropped(
-    hasty: LiveServer, caplog: pytest.LogCaptureFixture
+    patient: LiveServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
-    talk(hasty, one * 3 + b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 100_000)
-    talk(hasty, one * 50 + b"\x16\x03\x01")
+    talk(patient, one * 3 + b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 100_000)
+    talk(patient, one * 50 + b"\x16\x03\x01")
     chunked = b"POST /v1/sessions HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
     for rest in (b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}ZZ"):
         for pause in (0.0, 0.05):
-            talk(hasty, chunked + rest[:30], rest[30:], pause=pause)
-    with hasty.client() as client:
+            talk(patient, chunked + rest[:30], rest[30:], pause=pause)
+    with patient.client() as client:
         assert client.get("/healthz").status_code == 200
     assert "Exception" not in caplog.text
 
@@ -243,18 +251,18 @@ FRAMES = {
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_frames_that_are_none_end_one_stream_and_nothing_else(
-    hasty: LiveServer, caplog: pytest.LogCaptureFixture, name: str
+    patient: LiveServer, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     upgrade = b"GET /v1/stream HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
     upgrade += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     for parts in ([upgrade + FRAMES[name]], [upgrade, FRAMES[name]]):
-        with socket.create_connection(("127.0.0.1", hasty.port), timeout=1.0) as connection:
+        with socket.create_connection(("127.0.0.1", patient.port), timeout=1.0) as connection:
             with contextlib.suppress(ConnectionError):
                 for part in parts:
                     connection.sendall(part)
             with contextlib.suppress(ConnectionError, TimeoutError):
                 connection.recv(65_536)
-    with hasty.client() as client:
+    with patient.client() as client:
         assert client.get("/healthz").status_code == 200
     assert "Traceback" not in caplog.text
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []

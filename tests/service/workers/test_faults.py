@@ -41,7 +41,7 @@ class Asker(threading.Thread):
     def run(self) -> None:
         while not self._ended.wait(0.05):
             for path, statuses in self.statuses.items():
-                statuses.add(self._client.get(path, timeout=10).status_code)
+                statuses.add(self._client.get(path, timeout=PATIENCE).status_code)
 
     def end(self) -> None:
         self._ended.set()
@@ -167,7 +167,7 @@ def test_a_session_that_is_closed_while_its_worker_is_replaced_does_not_come_bac
 
 
 def test_a_session_that_is_closed_while_it_opens_is_not_opened() -> None:
-    with process("--workers", "2") as running, running.client() as client:
+    with process("--workers", "2", patient=True) as running, running.client() as client:
         running.wait(client)
         (worker,) = running.workers()
         answers: list[int] = []
@@ -181,7 +181,7 @@ def test_a_session_that_is_closed_while_it_opens_is_not_opened() -> None:
             asking.start()
             return asking
 
-        worker.send_signal(signal.SIGSTOP)  # for less than what counts as hung: it opens slowly
+        worker.send_signal(signal.SIGSTOP)  # it opens slowly
         opening = ask("POST", "/v1/sessions", json={"source": "demo:", "name": "one"})
         until(lambda: client.get("/v1/sessions").json()["sessions"])
         closing = ask("DELETE", "/v1/sessions/one")

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,19 @@ def test_each_session_has_a_process_on_a_core_of_its_own(running: Process) -> No
         assert found[0].cpu_affinity() != found[1].cpu_affinity()
 
 
+def dropped(client: httpx.Client) -> float:
+    """The events that were not sent to some reader of a stream, because it was slow."""
+    samples = [one for family in text_string_to_metric_families(client.get("/metrics").text) for one in family.samples]
+    return sum(
+        one.value
+        for one in samples
+        if one.name == "affect_events_dropped_total" and one.labels.get("sink") == "websocket"
+    )
+
+
 def test_one_stream_brings_the_events_of_all_workers(running: Process) -> None:
     with running.client() as client, listen(running) as stream:
+        lost = dropped(client)
         valid = jsonschema.Draft202012Validator(client.get("/v1/schema").json())
         seen: dict[str, list[int]] = {"one": [], "two": []}
         taken: list[dict[str, Any]] = []  # checked afterwards: a slow reader misses events
@@ -60,10 +72,11 @@ def test_one_stream_brings_the_events_of_all_workers(running: Process) -> None:
                 seen[event["session"]].append(event["seq"])
             if all(len(numbers) >= 20 for numbers in seen.values()):
                 break
+        lost = dropped(client) - lost
     for event in taken:
         valid.validate(event)
-    for numbers in seen.values():
-        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert all(one < other for numbers in seen.values() for one, other in pairwise(numbers))
+    assert sum(numbers[-1] - numbers[0] + 1 - len(numbers) for numbers in seen.values()) <= lost
 
 
 def test_landmarks_come_to_those_who_ask(running: Process) -> None:
@@ -100,8 +113,7 @@ def _until_closed(stream: ClientConnection) -> Iterator[dict[str, Any]]:
 
 def test_a_session_is_asked_through_the_service(running: Process) -> None:
     with running.client() as client:
-        figures = client.get("/v1/sessions/two").json()["figures"]
-        assert figures["events"] > 0
+        until(lambda: client.get("/v1/sessions/two").json()["figures"]["events"] > 0)
         assert client.post("/v1/sessions/two/baseline").status_code == 204
         assert client.post("/v1/sessions/three/baseline").status_code == 404
         assert client.post("/v1/sessions/two/neutral").json()["state"] == "running"

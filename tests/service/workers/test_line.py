@@ -37,7 +37,7 @@ async def talk(size: int) -> bytes:
                 received += await reader.read(1 << 16)
             assert received == sent
             assert not lost.is_set()
-        await asyncio.wait_for(lost.wait(), 30)  # the other side has closed it
+        await asyncio.wait_for(lost.wait(), 60)  # the other side has closed it
         return received
 
 
@@ -101,7 +101,7 @@ def test_a_silent_service_in_front_loses_the_worker(monkeypatch: pytest.MonkeyPa
         with theirs:
             lost = asyncio.Event()
             Line(ours, lost.set)
-            await asyncio.wait_for(lost.wait(), 30)
+            await asyncio.wait_for(lost.wait(), 60)
         ours.close()
 
     asyncio.run(run())

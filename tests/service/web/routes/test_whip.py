@@ -19,6 +19,8 @@ from helpers.whip import events_until, whip_app
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.web.routes import whip
+
 SDP = {"content-type": "application/sdp"}
 FRAGMENT = {"content-type": "application/trickle-ice-sdpfrag"}
 
@@ -67,9 +69,8 @@ def test_an_offer_becomes_a_live_session_until_it_is_deleted(server: LiveServer,
             assert "a=candidate:" in response.text
             assert "a=end-of-candidates" in response.text
             assert "a=recvonly" in response.text
-            events = await events_until(server, "desk", "live", 20)
-            assert events[-1]["image_size"] == [320, 240]
-            assert events[-1]["audio"]["status"] != "no_sound"
+            events = await events_until(server, "desk", "live", 20, heard=True)
+            assert [320, 240] in [event["image_size"] for event in events]
             async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
                 assert [s["source"] for s in (await client.get("/v1/sessions")).json()["sessions"]] == ["whip:"]
                 location = response.headers["location"]
@@ -361,7 +362,9 @@ asyncio.run(send())
 """
 
 
-def test_a_peer_that_fell_silent_gives_way_to_a_new_one(server: LiveServer) -> None:
+def test_a_peer_that_fell_silent_gives_way_to_a_new_one(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whip, "SILENT_AFTER", 60.0)  # a machine that is held up is no peer that is silent
+
     async def scenario() -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
         command = [sys.executable, "-c", SENDER, f"{server.url}/whip/desk"]
@@ -372,6 +375,7 @@ def test_a_peer_that_fell_silent_gives_way_to_a_new_one(server: LiveServer) -> N
                 async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
                     assert (await client.post("/whip/desk", content=sdp, headers=SDP)).status_code == 409  # it sends
                     sender.kill()
+                    monkeypatch.setattr(whip, "SILENT_AFTER", 2.0)
                     statuses = []
                     while not statuses or statuses[-1] == 409:
                         statuses.append((await client.post("/whip/desk", content=sdp, headers=SDP)).status_code)

@@ -1,6 +1,7 @@
 """The whole way as users go it: a browser's camera, WHIP, the models, and events back in the browser."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,10 @@ def test_a_camera_in_the_browser_becomes_numbers_in_the_browser(server: LiveServ
     seen = [event for event in got["events"] if event["faces"]]
     last = seen[-1]
     assert last["state"] == "live"
-    assert last["audio"]["status"] != "no_sound"
-    assert len({face["track"] for event in seen for face in event["faces"]}) == 1
+    assert any(event["audio"]["status"] != "no_sound" for event in seen)
+    for one, other in pairwise(seen):
+        if other["t"] - one["t"] < 0.5:  # who was out of sight for longer may count as somebody else
+            assert [face["track"] for face in one["faces"]] == [face["track"] for face in other["faces"]]
     x, _, width, _ = last["faces"][0]["box"]
     assert 0 < x + width / 2 < last["image_size"][0]
     assert -1 <= last["faces"][0]["valence"] <= 1

@@ -31,14 +31,14 @@ def test_ffmpeg_sends_picture_and_sound(certificate: dict[str, str], profile: st
         # A process of its own: PyAV holds the interpreter's lock while it connects.
         with subprocess.Popen(command, stdin=subprocess.PIPE) as sender:
             try:
-                events = asyncio.run(events_until(server, "encoder", "live", 30, token="secret"))
+                events = asyncio.run(events_until(server, "encoder", "live", 30, token="secret", heard=True))
             finally:
                 assert sender.stdin is not None
                 sender.stdin.close()  # tells it to stop
                 sender.wait(60)
-        assert events[-1]["image_size"] == [320, 240]
-        assert events[-1]["audio"]["status"] != "no_sound"
-        assert events[-1]["audio"]["level_db"] == pytest.approx(20 * np.log10(9000 / 32768 / np.sqrt(2)), abs=2)
-        times = [event["t"] for event in events if event["image_size"]]
-        assert np.median(np.diff(times)) == pytest.approx(1 / 30, abs=2e-3)
+        assert [320, 240] in [event["image_size"] for event in events]
+        level = max(event["audio"]["level_db"] for event in events if event["audio"]["status"] != "no_sound")
+        assert level == pytest.approx(20 * np.log10(9000 / 32768 / np.sqrt(2)), abs=2)
+        steps = np.diff([event["t"] for event in events if event["image_size"]]) * 30
+        assert np.median(np.abs(steps - np.round(steps))) < 0.1  # whole ones, by the sender's stamps
         assert server.app.state.whip_peers == {}
