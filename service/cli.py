@@ -8,16 +8,14 @@ import errno
 import json
 import logging
 import os
-import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from affectstream import __version__
 from engines.errors import UserError
-from service import cli_cluster, cli_studies, cli_training, exit_codes, logs
+from service import cli_cluster, cli_studies, cli_training, exit_codes, interrupts, logs
 from service.printable import printable
 
 
@@ -33,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logs.set_up(logging.INFO, sys.stderr)
     try:
-        with _ending_interrupts():
+        with interrupts.raised():
             return int(args.run(args) or 0)
     except UserError as error:
         logs.say(str(error))
@@ -49,16 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         logs.say("interrupted")
         return 0 if args.command == "serve" else exit_codes.INTERRUPTED
-
-
-@contextmanager
-def _ending_interrupts() -> Iterator[None]:
-    """Treat SIGTERM as SIGINT inside the block, so that a command can finish and keep its results."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _serve(args: argparse.Namespace) -> int:

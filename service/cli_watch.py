@@ -36,7 +36,9 @@ def watch(url: str, session: str | None, token: str | None, form: Form) -> int:
 async def _print(url: str, session: str | None, token: str | None, show: Callable[[Event], None]) -> None:
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     async for event in stream(url, session=session, token=token, wait=False):
         show(event)
 
