@@ -12,7 +12,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-
 LOCKED := --no-deps --require-hashes --requirement
 THIS := --no-deps --no-build-isolation --editable .
 # A file's tests stay in one process. Those that keep a core busy have a process for each, four at most, because each
-# loads the networks anew; those that mostly wait (tests/conftest.py) follow in five processes on any machine.
+# loads the networks anew; those that mostly wait (tests/conftest.py) follow in three processes on any machine.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 # Environments that only `make lock`, `make sbom` and `make test-newest` use.
 TOOLS := build/tools
@@ -40,7 +40,7 @@ serve: $(VENV)/.serve dashboard ## set everything up and serve http://localhost:
 test: $(VENV)/.test dashboard ## set everything up and run the tests (ARGS='-k hub' adds options)
 	@run() { $(PYTEST) "$$@" $(ARGS); code=$$?; test $$code -eq 0 -o $$code -eq 5 || exit $$code; }; \
 	run --numprocesses logical --maxprocesses 4 -m 'not alone'; \
-	run --numprocesses 5 -m alone # 5: ARGS choose no test of this part
+	run --numprocesses 3 -m alone # 5: ARGS choose no test of this part
 
 check: $(VENV)/.test ## ruff, import-linter and mypy strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy && $(BIN)/mypy docs/examples

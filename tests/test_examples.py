@@ -169,9 +169,9 @@ def test_in_a_browser(block: Block, service: Service, folder: Path) -> None:
         page.on("pageerror", lambda error: pytest.fail(str(error)))
         page.goto(f"{service.site}/example.html")
         if block.kind == "tsx":
-            page.wait_for_function("/[+-]?[01]\\.\\d\\d/.test(document.body.innerText)", timeout=60_000)
+            page.wait_for_function("/[+-]?[01]\\.\\d\\d/.test(document.body.innerText)", timeout=180_000)
         else:
-            page.wait_for_event("console", lambda message: re.search(r"\d", message.text), timeout=60_000)
+            page.wait_for_event("console", lambda message: re.search(r"\d", message.text), timeout=180_000)
     assert [text for text in said if "rror" in text] == []
 
 

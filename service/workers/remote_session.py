@@ -53,6 +53,7 @@ class RemoteSession:
         self.bound_for: Worker | None = None  # where it is about to be moved, while its worker still reads it
         self.gone = threading.Event()  # set at the last event
         self.breaks = Breaks()
+        self._ending = threading.Lock()
         self._started = time.monotonic()
         # What it was given by requests, and its alerts, for its next worker to have too.
         self.own_rules: list[str] | None = None
@@ -103,10 +104,11 @@ class RemoteSession:
 
     def end(self) -> None:
         """Note that no event comes after the last one."""
-        if self.opened and not self.gone.is_set():
-            seconds = round(time.monotonic() - self._started, 1)
-            audit.write("stop", self.name, state=self.state.value, seconds=seconds)
-        self.gone.set()
+        with self._ending:  # the last event and the end of the service may come at once
+            if self.opened and not self.gone.is_set():
+                seconds = round(time.monotonic() - self._started, 1)
+                audit.write("stop", self.name, state=self.state.value, seconds=seconds)
+            self.gone.set()
 
     def erase(self) -> int:
         """Forget what the worker keeps of the session, and its last event if it is over; return the history's rows.

@@ -22,12 +22,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def take(events: AsyncIterator[Any], count: int) -> list[Any]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         return [await anext(events) for _ in range(count)]
 
 
 async def until(reached: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not await reached():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

@@ -57,7 +57,7 @@ def follow(page: Any, url: str, **options: Any) -> None:
 
 
 def wait_for(page: Any, condition: str) -> None:
-    page.wait_for_function(condition, timeout=60_000)
+    page.wait_for_function(condition, timeout=180_000)
 
 
 def test_events_come_as_they_happen_and_the_end_ends_the_stream(page: Any) -> None:

@@ -23,7 +23,7 @@ def opened(browser: Any, server: LiveServer, **options: Any) -> Iterator[Any]:
     """A tab with the dashboard; it must not have complained when it is left, and leaves no session to the next."""
     before = _sessions(server)
     context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(180_000)
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -70,7 +70,7 @@ def let_buttons_wait(page: Any) -> None:
 
 def wait_for_numbers(page: Any) -> None:
     for name in ("valence", "arousal"):
-        page.wait_for_function(HAS_NUMBER, arg=name, timeout=60_000)
+        page.wait_for_function(HAS_NUMBER, arg=name, timeout=180_000)
 
 
 def wait_for_history(page: Any, rows: int) -> None:

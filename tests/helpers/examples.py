@@ -23,7 +23,7 @@ RUN = (*SHELL, "python", "js", "ts", "tsx", "html", "json", "toml")
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<why>[^\n]*?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_PATIENCE = 60.0  # s for the first output, or the end
+_PATIENCE = 180.0  # s for the first output, or the end
 _GOES_ON = 1.0  # s that a command may go on after its first output
 
 

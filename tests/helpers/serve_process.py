@@ -14,7 +14,7 @@ import psutil
 from helpers.live_server import PURPOSE
 from helpers.redis_server import free_port
 
-PATIENCE = 60.0  # s after which a test gives up waiting
+PATIENCE = 180.0  # s after which a test gives up waiting
 
 
 def environment_of(changes: Mapping[str, str]) -> dict[str, str]:

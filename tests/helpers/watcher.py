@@ -9,7 +9,7 @@ from service.capture.media import Frame, Item, Sound, State, StateChange
 from service.capture.open import open_source
 from service.capture.source import Check, Timeouts
 
-PATIENCE = 60.0  # seconds after which a test gives up waiting
+PATIENCE = 180.0  # seconds after which a test gives up waiting
 PATIENT = Timeouts(open=PATIENCE, read=PATIENCE, stall=PATIENCE)  # a machine that is held up is no source that is
 
 

@@ -44,7 +44,7 @@ async def events_until(
     """Events of session `name`, once it is there, until `count` of them are in `state` and, if `heard`, with sound."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
     events: list[dict[str, Any]] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while name not in {session.name for session in server.live.sessions.list()}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         async with connect(f"{server.ws}/v1/stream?session={name}", additional_headers=headers) as socket:

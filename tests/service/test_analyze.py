@@ -358,7 +358,7 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
             assert process.poll() is None
             threading.Event().wait(0.05)
         process.send_signal(number)
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=180)
     finally:
         process.kill()
     assert process.returncode == 130

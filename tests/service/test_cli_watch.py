@@ -93,14 +93,14 @@ def test_a_signal_ends_it_quietly(server: LiveServer, number: int) -> None:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["session"] == "desk"  # each line comes at once
         process.send_signal(number)
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=180)
     server.sessions.close("desk")
     assert (process.returncode, err) == (0, b"")
 
 
 def test_the_example_says_at_once_that_a_session_is_not_there(server: LiveServer) -> None:
     example = [sys.executable, str(ROOT / "docs" / "examples" / "watch.py"), "nope", server.url]
-    ended = subprocess.run(example, capture_output=True, text=True, timeout=90, check=False)
+    ended = subprocess.run(example, capture_output=True, text=True, timeout=180, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "watch: no session is called 'nope'; GET /v1/sessions lists them\n"
 

@@ -24,7 +24,7 @@ from service.bench.live import encode_demo
 from service.events import event_schema
 
 VALIDATOR = Draft202012Validator(event_schema())
-PATIENCE = 60.0  # s
+PATIENCE = 180.0  # s
 
 
 class Service:

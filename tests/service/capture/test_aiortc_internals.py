@@ -20,7 +20,7 @@ from service.capture.aiortc_internals import BACKLOG, _Backlog, is_key_frame
 from service.capture.sdp import answer_offer
 from service.capture.webrtc import WebRtcSource
 
-PATIENCE = 60.0  # seconds after which a test gives up waiting
+PATIENCE = 180.0  # seconds after which a test gives up waiting
 SKIPPED = 60  # pictures, 30 a second
 
 

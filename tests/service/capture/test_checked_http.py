@@ -25,7 +25,7 @@ from service.capture.media import Frame, State, StateChange
 from service.capture.open import open_source
 from service.capture.source import Timeouts
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class Redirecting(SimpleHTTPRequestHandler):

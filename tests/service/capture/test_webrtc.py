@@ -66,7 +66,7 @@ class Reading:
         return [item.state for item in self.items if isinstance(item, StateChange)]
 
     async def until(self, reached: Callable[[], object]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not reached():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

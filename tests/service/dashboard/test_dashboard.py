@@ -149,7 +149,7 @@ def test_without_a_face_no_number_is_made_up(server: LiveServer, tmp_path: Path)
     camera = write_camera(tmp_path / "camera.y4m", grey, seconds=0.5)
     with chromium(camera) as browser, opened(browser, server) as page:
         start_camera(page)
-        page.wait_for_function(SAYS, arg=["status-words", "Looking for a face"], timeout=60_000)
+        page.wait_for_function(SAYS, arg=["status-words", "Looking for a face"], timeout=180_000)
         page.wait_for_function(SAYS, arg=["announcer", "Looking for a face"])
         assert page.inner_text("#valence") == page.inner_text("#arousal") == page.inner_text("#expression") == "–"
         picture(page, "no-face")
@@ -196,7 +196,7 @@ def test_the_page_comes_back_after_the_service_does(browser: Any, runtime: Runti
     page.wait_for_function(SAYS, arg=["veil", "Reconnecting"])
     picture(page, "reconnecting")
     with serving(real_app(runtime), port=server.port):
-        page.wait_for_function(SAYS, arg=["status-words", "Reading face"], timeout=60_000)
+        page.wait_for_function(SAYS, arg=["status-words", "Reading face"], timeout=180_000)
         wait_for_numbers(page)
         context.close()
 

@@ -67,7 +67,7 @@ def test_each_person_has_a_card_with_a_name_a_picture_and_a_line(
         opened(browser, server) as page,
     ):
         start_camera(page)
-        page.wait_for_function(SAYS, arg=["status-words", "Reading 2 faces"], timeout=60_000)
+        page.wait_for_function(SAYS, arg=["status-words", "Reading 2 faces"], timeout=180_000)
         page.get_by_role("tab", name="All faces").click()
         page.wait_for_function("() => document.querySelectorAll('#face-cards li').length === 2")
         page.wait_for_function(

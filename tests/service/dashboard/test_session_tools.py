@@ -30,7 +30,7 @@ def test_the_neutral_step_asks_for_ten_seconds_and_says_what_came_of_them(browse
         page.get_by_role("button", name="Look neutral").click()
         page.wait_for_function(SAYS, arg=["neutral-words", "Look neutral, please:"])
         assert page.get_by_role("button", name="Look neutral").is_disabled()
-        page.wait_for_function(SAYS, arg=["neutral-words", "compared with this neutral face"], timeout=60_000)
+        page.wait_for_function(SAYS, arg=["neutral-words", "compared with this neutral face"], timeout=180_000)
         assert page.get_by_role("button", name="Look neutral").is_enabled()
         page.get_by_role("button", name="Stop").click()
 

@@ -32,7 +32,7 @@ class Nodes(LocalLauncher):
 async def following(subscription: Subscription, wanted: Callable[[Event], bool]) -> list[Event]:
     """The events up to the first that is wanted."""
     found: list[Event] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not found or not wanted(found[-1]):
             found += await subscription.take(1)
     return found

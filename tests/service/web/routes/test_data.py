@@ -17,7 +17,7 @@ from redis import Redis
 
 from service import audit
 
-PATIENCE = 60.0  # s
+PATIENCE = 180.0  # s
 
 
 @pytest.fixture

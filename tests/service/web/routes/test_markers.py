@@ -18,7 +18,7 @@ from service.events import event_schema
 from service.runtime import Runtime
 from service.web.live import mark_all, mark_own
 
-PATIENCE = 60.0  # s
+PATIENCE = 180.0  # s
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from service.events import event_schema
 from service.rules import ENOUGH
 from service.runtime import Runtime
 
-PATIENCE = 60.0  # s
+PATIENCE = 180.0  # s
 ALWAYS = "seen: valence > -1 for 0.2 s"
 
 
