@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
     from service.runtime import Runtime
+
+# A script that runs the tests in the background has them ignore SIGINT; the commands that they start would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test measures time: on a busy machine every deadline is missed some day, and examples are drawn slowly.
 settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
