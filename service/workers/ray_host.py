@@ -154,6 +154,10 @@ class Registrar:
         self._services[service] = has_redis, now
         return True
 
+    def leave(self, service: str) -> None:
+        """Forget a service that ends, so that one without Redis may be started in its place at once."""
+        self._services.pop(service, None)
+
     def report(self, worker: str, said: dict[str, Any]) -> None:
         """Note what a worker says of itself: node, core, process and sessions."""
         self._workers[worker] = said, time.monotonic()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -159,7 +160,7 @@ class RayLauncher:
         self._entered = False
         self._share = GPU_SHARE if settings.engine.partition(":")[0] != DEFAULT_ENGINE else 0.0
         self._id = secrets.token_hex(8)
-        self.nodes: list[dict[str, Any]] = self._look()
+        self.nodes: list[dict[str, Any]] = self._enter(ray_host.SERVICE_GONE)
         check_guarded(node["address"] for node in self.nodes)
         if self._share and not self._sum("total", "GPU"):
             raise UserError(f"--engine {settings.engine} needs a GPU, and no node of the cluster has one.")
@@ -225,10 +226,23 @@ class RayLauncher:
         looking.start()
 
     def close(self) -> None:
-        """End the look at the nodes; Ray closes the connection to the cluster when the process exits."""
+        """End the look at the nodes, and leave the cluster; Ray closes the connection when the process exits."""
         self._closed.set()
         for call in self._calls:  # Ray ends the process with status 1 where a thread calls it after that
             call.join(1.0)
+        with contextlib.suppress(self._ray.exceptions.RayError, TimeoutError):
+            self._ray.get(self._registrar.leave.remote(self._id), timeout=1.0)
+
+    def _enter(self, within: float) -> list[dict[str, Any]]:
+        """Return the nodes once the cluster takes this service; one that was killed counts for `within` seconds."""
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                return self._look()
+            except UserError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_EVERY)
 
     def _look(self) -> list[dict[str, Any]]:
         entering = self._registrar.enter.remote(self._id, self._redis is not None)

@@ -87,3 +87,12 @@ def test_a_second_service_without_redis_is_refused(cluster: RayCluster, redis_ur
         assert "Traceback" not in log
         code, log = running.stop(signal.SIGTERM)
         assert code == 0, log
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_service_without_redis_can_be_started_anew_at_once(cluster: RayCluster, end: int) -> None:
+    for number in (end, signal.SIGTERM):
+        with process("--cluster", cluster.address) as running, running.client() as client:
+            running.wait(client)
+            code, log = running.stop(number)
+            assert code == (0 if number == signal.SIGTERM else -signal.SIGKILL), log
