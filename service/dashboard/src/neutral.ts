@@ -13,6 +13,8 @@ export class NeutralButton {
   private readonly words = find("neutral-words");
   private hideAt = 0;
   private running = false;
+  private endsAt = 0; // ms, of the step that was begun last
+  private told = false; // the session's figures have told of that step
 
   /** `session` gives the one that is watched; `attempt` runs what the button asks for, and says what went wrong. */
   constructor(session: () => string | null, attempt: (button: HTMLButtonElement, action: () => Promise<void>) => Promise<void>) {
@@ -20,7 +22,10 @@ export class NeutralButton {
       const name = session();
       if (name === null) return;
       const begun = attempt(this.button, async () => {
-        this.say(await beginNeutralStep(name));
+        const step = await beginNeutralStep(name);
+        this.endsAt = performance.now() + 1000 * (step?.left_s ?? 0);
+        this.told = false;
+        this.say(step);
         toast(this.words.textContent ?? ""); // read out once; the seconds that count down are not
       });
       void begun.then(() => (this.button.disabled = this.running)); // `attempt` gives the button back too early
@@ -30,7 +35,11 @@ export class NeutralButton {
   /** Takes what the service says of the session that is watched, once a second. */
   update(info: SessionInfo | undefined): void {
     const step = info?.figures.neutral ?? null;
-    if (step?.state === "running" || this.running) this.say(step);
+    const runs = step?.state === "running";
+    const older = info !== undefined && this.running && !this.told && !runs && performance.now() < this.endsAt;
+    if (older) return; // figures of a worker are up to a second old: they show what was before the step
+    this.told ||= runs;
+    if (runs || this.running) this.say(step);
     else if (performance.now() > this.hideAt) show(this.words, false);
   }
 

@@ -35,6 +35,37 @@ def test_the_neutral_step_asks_for_ten_seconds_and_says_what_came_of_them(browse
         page.get_by_role("button", name="Stop").click()
 
 
+def test_figures_from_before_the_neutral_step_do_not_end_it(browser: Any, server: LiveServer) -> None:
+    looks: list[str] = []
+
+    def from_before(route: Any) -> None:
+        answer = route.fetch()
+        listed = answer.json()
+        for session in listed["sessions"]:
+            session["figures"]["neutral"] = None
+        looks.append(route.request.url)
+        route.fulfill(response=answer, json=listed)
+
+    def long(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "left_s": 600.0})
+
+    with opened(browser, server) as page:
+        watch_the_demo(page)
+        page.route("**/v1/sessions", from_before)
+        page.route("**/neutral", long)
+        button = page.get_by_role("button", name="Look neutral")
+        button.click()
+        page.wait_for_function(SAYS, arg=["neutral-words", "Look neutral, please: 600 s"])
+        before = len(looks)
+        while len(looks) < before + 3:  # two of these have been shown by then
+            page.wait_for_timeout(50)
+        assert button.is_disabled()
+        assert page.locator("#neutral-words").is_visible()
+        page.unroute_all(behavior="wait")
+        page.get_by_role("button", name="Stop").click()
+
+
 def test_data_of_a_session_are_erased_only_when_asked_twice(browser: Any, server: LiveServer) -> None:
     with opened(browser, server) as page:
         let_buttons_wait(page)
