@@ -13,10 +13,10 @@ import { AROUSAL, faceAt, Histories, type History, UNITS, VALENCE } from "./hist
 import { ACTION_UNITS, EXPRESSIONS } from "./labels";
 import { Lanes } from "./lanes";
 import { Latency } from "./latency";
-import { Overview } from "./overview";
 import { nameWeights } from "./model_cards";
 import { faceName, forgetNames } from "./names";
 import { Notes } from "./notes";
+import { Overview } from "./overview";
 import { find, show, write } from "./page";
 import type { Picture, Pictures } from "./pictures";
 import { Plane } from "./plane";
@@ -24,6 +24,7 @@ import { explainSpread, QualityRail, spread } from "./quality";
 import { say, translated } from "./say";
 import { clock, Series } from "./series";
 import { SessionClock } from "./session_clock";
+import { StatusLine } from "./status_line";
 import type { Link } from "./stream";
 import { Timeline } from "./timeline";
 import { View } from "./view";
@@ -34,7 +35,6 @@ const TEXT_EVERY = 125; // ms; figures that change faster cannot be read
 const CHART_EVERY = 50; // ms
 const SLOW_EVERY = 1000; // ms, for what is only ever read at leisure
 const ASLEEP_AFTER = 3000; // ms without an event
-const SETTLED = 1200; // ms that a sentence stands before it is read out
 const QUIETEST = -60; // dB, the left end of the level meter
 const MOST_PINNED = 3; // action units drawn as lines
 
@@ -68,8 +68,6 @@ export class Display {
   private sampled = 0; // ms, when the picture was last looked at for light and small pictures
   private light = NaN;
   private holding = false; // the picture stands still
-  private sentence = "";
-  private sentenceSince = 0;
 
   private readonly view = new View(find<HTMLCanvasElement>("picture"));
   private readonly plane = new Plane(find<HTMLCanvasElement>("plane"));
@@ -86,6 +84,7 @@ export class Display {
   private readonly series: Series;
   private readonly following = new Following(find("tracks"), () => this.rechosen());
   private readonly notes = new Notes();
+  private readonly status = new StatusLine();
   private readonly rail = new QualityRail(find("quality"));
   private readonly faces = new Faces(() => this.renamed());
   private readonly oneFace = find("one-face");
@@ -409,20 +408,9 @@ export class Display {
   private writeStatus(now: number): void {
     const asleep = this.link === "open" && now - this.lastAt > ASLEEP_AFTER;
     const said = status(this.link, (this.retryAt - now) / 1000, this.last, this.face, asleep);
-    const line = find("status");
-    if (line.dataset["tone"] !== said.tone) line.dataset["tone"] = said.tone;
-    write(find("status-words"), said.text);
-    const veil = find("veil");
-    const veiled = this.link === "lost" || this.last?.state !== "live";
-    show(veil, veiled);
-    if (veiled) write(veil, said.text);
-    const spoken = this.link === "lost" ? say("Reconnecting: the service does not answer, trying again") : said.text;
-    if (spoken !== this.sentence) {
-      this.sentence = spoken;
-      this.sentenceSince = now;
-    } else if (now - this.sentenceSince > SETTLED) {
-      write(find("announcer"), spoken);
-    }
+    const lost = this.link === "lost"; // said without the seconds that are left, which change too often to be read out
+    const spoken = lost ? say("Reconnecting: the service does not answer, trying again") : said.text;
+    this.status.write(said, lost || this.last?.state !== "live", spoken, now);
   }
 
   private writeSlow(): void {
