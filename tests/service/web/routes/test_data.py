@@ -33,12 +33,6 @@ def server(store: RedisServer) -> Iterator[LiveServer]:
         yield running
 
 
-@pytest.fixture
-def client(server: LiveServer) -> Iterator[httpx.Client]:
-    with server.client() as http:
-        yield http
-
-
 def stored(store: RedisServer, session: str = "desk") -> list[int]:
     """Sequence numbers in the session's stream."""
     with Redis.from_url(store.url, decode_responses=True) as redis:

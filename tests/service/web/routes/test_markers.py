@@ -30,12 +30,6 @@ def server(runtime: Runtime) -> Iterator[LiveServer]:
         yield running
 
 
-@pytest.fixture
-def client(server: LiveServer) -> Iterator[httpx.Client]:
-    with server.client() as http:
-        yield http
-
-
 def mark(client: httpx.Client, **wanted: Any) -> httpx.Response:
     return client.post("/v1/sessions/desk/markers", json=wanted)
 

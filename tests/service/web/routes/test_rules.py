@@ -30,12 +30,6 @@ def server(runtime: Runtime) -> Iterator[LiveServer]:
         yield running
 
 
-@pytest.fixture
-def client(server: LiveServer) -> Iterator[httpx.Client]:
-    with server.client() as http:
-        yield http
-
-
 def put(client: httpx.Client, *rules: str) -> httpx.Response:
     return client.put("/v1/sessions/desk/rules", json={"rules": [*rules]})
 
