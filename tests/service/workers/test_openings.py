@@ -1,11 +1,17 @@
 """Openings in a worker that the service in front has given up: they are undone, whichever request comes first."""
 
+import asyncio
+import os
+import signal
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
+from helpers.streams import until
 
+from models.errors import UserError
 from service.loaded_model import LoadedModel
+from service.publish.hub import Hub
 from service.register import Unavailable, UnknownSession
 from service.session_figures import Latency, SessionFigures
 from service.settings import load_settings
@@ -13,6 +19,7 @@ from service.workers.fleet import Fleet, pause_after
 from service.workers.handle import Worker
 from service.workers.heartbeat import Beat, is_beat, pack_beat, unpack_beat
 from service.workers.local import LocalLauncher
+from service.workers.sessions import RemoteSessions
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +55,46 @@ def test_the_end_of_an_older_incarnation_leaves_the_newer_one_alone(worker: Work
     assert names(worker) == ["two"]
     worker.request("DELETE", "/worker/sessions/two/7")
     assert names(worker) == []
+
+
+def test_an_opening_that_took_too_long_is_undone_in_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.workers.sessions.OPENED_IN", 1.0)
+    monkeypatch.setattr("service.workers.sessions.UNDO_WITHIN", 1.0)
+    for module in ("fleet", "handle"):  # the worker is slow, not hung
+        monkeypatch.setattr(f"service.workers.{module}.HUNG_AFTER", 600.0)
+
+    async def run(fleet: Fleet) -> None:
+        hub = Hub(asyncio.get_running_loop())
+        sessions = RemoteSessions(fleet, hub)
+        await asyncio.to_thread(fleet.wait_for)
+        (stopped,) = fleet.workers
+        os.kill(stopped.process.pid, signal.SIGSTOP)
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(sessions.open, "demo:", "slow")
+        assert sessions.list() == []
+        os.kill(stopped.process.pid, signal.SIGCONT)  # it opens the session now, although nobody waits for it
+
+        def opened() -> bool:
+            with suppress(UserError):
+                sessions.open("demo:", "slow")
+            return sessions.find("slow") is not None
+
+        await asyncio.to_thread(until, opened)
+        again = sessions.get("slow")
+
+        def alone() -> bool:
+            running = [worker for worker in {*fleet.workers, stopped} if worker.running]
+            return [name for worker in running for name in names(worker)] == ["slow"]
+
+        await asyncio.to_thread(until, alone)
+        with hub.subscribe("slow", maxlen=100) as subscription:
+            async with asyncio.timeout(180):
+                assert {event.incarnation for event in await subscription.take(30)} == {again.incarnation}
+        await asyncio.to_thread(sessions.close_all)
+
+    with closing(Fleet(LocalLauncher(load_settings(workers=1), 1))) as fleet:
+        fleet.start()
+        asyncio.run(run(fleet))
 
 
 def test_a_worker_that_was_ended_answers_with_a_sentence() -> None:
