@@ -65,6 +65,7 @@ lock: $(TOOLS)/.done ## rewrite the lock files in requirements/ with the newest 
 		--no-emit-package torch --no-emit-package fsspec --no-emit-package jinja2 --no-emit-package markupsafe \
 		--output-file requirements/test.txt
 	@$(COMPILE) pyproject.toml --group build --constraint requirements/test.txt --output-file requirements/serve.txt
+	@$(COMPILE) pyproject.toml --extra cluster --constraint requirements/test.txt --output-file requirements/cluster.txt
 	@$(COMPILE) --group release --output-file requirements/release.txt
 
 sbom: $(TOOLS)/.done ## write build/sbom.json (CycloneDX) and build/licences.md for what serving installs

@@ -17,6 +17,7 @@ SERVING = [*PROJECT["project"]["dependencies"], *GROUPS["build"]]
 UNLOCKED = {"torch"}  # the Makefile says why
 WANTED = {
     "serve.txt": SERVING,
+    "cluster.txt": [*PROJECT["project"]["dependencies"], *EXTRAS["cluster"]],
     "test.txt": [*SERVING, *EXTRAS["train"], *EXTRAS["quantize"], *EXTRAS["dev"]],
     "release.txt": GROUPS["release"],
 }
@@ -54,11 +55,17 @@ def test_every_locked_package_has_hashes_and_no_address(name: str) -> None:
     assert not re.search(r"https?://|file://|--(extra-)?index-url|--find-links|^-", text, flags=re.M)
 
 
-def test_tests_run_with_the_versions_that_serve() -> None:
+# Not in requirements/test.txt: PyTorch brings them there, in the versions that it needs.
+BROUGHT_BY_TORCH = {"fsspec", "jinja2", "markupsafe"}
+
+
+@pytest.mark.parametrize("name", ["serve.txt", "cluster.txt"])
+def test_tests_run_with_the_versions_that_serve(name: str) -> None:
     test = locked("test.txt")
-    assert all(versions == test[name] for name, versions in locked("serve.txt").items())
+    versions = locked(name)
+    assert all(versions[package] == test[package] for package in versions.keys() - BROUGHT_BY_TORCH)
 
 
-@pytest.mark.parametrize("path", ["Makefile", "docker/Dockerfile", "docker/Dockerfile.gpu"])
+@pytest.mark.parametrize("path", ["Makefile", *(f"docker/Dockerfile{kind}" for kind in ("", ".gpu", ".cluster"))])
 def test_installations_check_the_hashes(path: str) -> None:
     assert "--require-hashes" in Path(ROOT / path).read_text()
