@@ -5,7 +5,6 @@ the pods are checked by the schema of pods, and the Serve configuration by Ray i
 """
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
