@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engines.embedding import with_embedding
 from engines.engine import Arrays
-from engines.openvino import OpenVinoEngine, core
+from engines.openvino import OpenVinoEngine
 from service.perception.networks import IRIS, POSE_DETECTION, POSE_LANDMARK, Network
 
 FACE = "face-mt"  # gives action units and deep features
@@ -30,7 +30,7 @@ class FeatureEngine:
     def __init__(self, path: Callable[[str], Path]) -> None:
         """Compile the networks; `path` gives a manifest name's file. Raise `WeightsError` or `EngineError`."""
         self._face = OpenVinoEngine(with_embedding(path(FACE)), threads=1)
-        self._iris, self._detection, self._landmark = (Network(core(), path(file.name), file) for file in FILES)
+        self._iris, self._detection, self._landmark = (Network(path(file.name), file) for file in FILES)
         self.inputs: Mapping[str, tuple[int, ...]] = self._face.inputs
         self.width = self._face.outputs["embedding"][1]  # of the deep features
 

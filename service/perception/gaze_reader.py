@@ -9,7 +9,6 @@ from math import degrees
 import numpy as np
 
 from engines import weights
-from engines.openvino import core
 from service.perception.camera_pose import camera_pose
 from service.perception.face import Face
 from service.perception.iris import eye_crops, gaze, iris_centres
@@ -29,7 +28,7 @@ class GazeReader:
 
     def __init__(self) -> None:
         """Compile the iris network. Raise `WeightsError` if its file is missing and cannot be fetched."""
-        self._network = Network(core(), weights.path(IRIS.name), IRIS)
+        self._network = Network(weights.path(IRIS.name), IRIS)
 
     def __call__(self, face: Face) -> GazeAngles | None:
         """Return where `face` looks; None for a face without its frame, or where the network gives no numbers."""

@@ -16,6 +16,8 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
+from engines.openvino import CALLING_THREAD, compile_network, compiled_folder, core
+
 
 @dataclass(frozen=True, slots=True)
 class TFLite:
@@ -50,19 +52,8 @@ class Runs(Protocol):
 class _Compiled:
     """Hold a compiled network with its input and outputs, for one call at a time."""
 
-    def __init__(self, core: ov.Core, model: ov.Model) -> None:
-        # One stream of one thread runs in the calling thread; with more streams, each call would go to a thread of
-        # OpenVINO's and back.
-        compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "f32",
-                "NUM_STREAMS": 1,
-                "INFERENCE_NUM_THREADS": 1,
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
+    def __init__(self, model: ov.Model) -> None:
+        compiled = compile_network(model, {**CALLING_THREAD, "CACHE_DIR": str(compiled_folder())})
         self._request = compiled.create_infer_request()
         self.input: NDArray[np.float32] = self._request.get_input_tensor().data  # (1, size, size, 3)
         self._outputs = [self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
@@ -76,12 +67,12 @@ class _Compiled:
 class Network:
     """Run one TFLite file. Calls are thread-safe, run side by side, and release the GIL while native code runs."""
 
-    def __init__(self, core: ov.Core, path: Path, file: TFLite) -> None:
-        steps = PrePostProcessor(core.read_model(path))
+    def __init__(self, path: Path, file: TFLite) -> None:
+        steps = PrePostProcessor(core().read_model(path))
         steps.input().preprocess().mean(file.mean).scale(file.scale)
-        self._core, self._model = core, steps.build()
+        self._model = steps.build()
         # As many as ever ran at once; the last one used comes first, because its memory is still in the cache.
-        self._idle = [_Compiled(core, self._model)]
+        self._idle = [_Compiled(self._model)]
         self.size = int(self._idle[0].input.shape[1])  # pixels, side of the square input
         self._own = threading.local()
 
@@ -97,7 +88,7 @@ class Network:
         try:
             compiled = self._idle.pop()
         except IndexError:
-            compiled = _Compiled(self._core, self._model)
+            compiled = _Compiled(self._model)
         # Converted to float32 here, because a graph that takes bytes reorders their channels twice.
         compiled.input[0] = self._own.picture
         outputs = compiled.run()
@@ -121,8 +112,7 @@ class Networks:
         if a file is missing and cannot be fetched.
         """
         cv2.setNumThreads(1)  # sessions run in threads of their own; OpenCV's would compete with them for the cores
-        core = ov.Core()
         self.weights = (FULL_RANGE.name, SHORT_RANGE.name, MESH.name)  # in the manifest
-        self.full_range: Runs = Network(core, path(FULL_RANGE.name), FULL_RANGE)
-        self.short_range: Runs = Network(core, path(SHORT_RANGE.name), SHORT_RANGE)
-        self.mesh: Runs = Network(core, path(MESH.name), MESH)
+        self.full_range: Runs = Network(path(FULL_RANGE.name), FULL_RANGE)
+        self.short_range: Runs = Network(path(SHORT_RANGE.name), SHORT_RANGE)
+        self.mesh: Runs = Network(path(MESH.name), MESH)

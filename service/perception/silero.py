@@ -12,7 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from engines import weights
-from engines.openvino import core
+from engines.openvino import CALLING_THREAD, compile_network, core
 
 NAME = "silero-vad"  # in the weights manifest
 RATE = 16_000  # Hz
@@ -58,9 +58,7 @@ class SpeechNetwork:
 
     def __init__(self) -> None:
         """Compile the file of the weights store. Raises `WeightsError` if it is missing or altered."""
-        options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1,
-                   "ENABLE_CPU_PINNING": False}  # fmt: skip
-        self._compiled = core().compile_model(core().read_model(weights.path(NAME)), "CPU", options)
+        self._compiled = compile_network(core().read_model(weights.path(NAME)), CALLING_THREAD)
         self._idle: list[_Request] = []  # as many as ever ran at once
 
     def __call__(self, frame: Floats, state: State) -> float:

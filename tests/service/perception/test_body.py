@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from engines import weights
-from engines.openvino import core
 from service.perception import body
 from service.perception.networks import POSE_DETECTION, POSE_LANDMARK, Network, Networks
 from service.perception.perceive import perceive_still
@@ -12,7 +11,7 @@ from service.perception.perceive import perceive_still
 
 @pytest.fixture(scope="module")
 def networks():
-    return tuple(Network(core(), weights.path(file.name), file) for file in (POSE_DETECTION, POSE_LANDMARK))
+    return tuple(Network(weights.path(file.name), file) for file in (POSE_DETECTION, POSE_LANDMARK))
 
 
 def detected(network, image, box):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from engines import weights
-from engines.openvino import core
 from service.perception.camera_pose import camera_pose
 from service.perception.gaze_reader import GazeReader
 from service.perception.iris import CORNERS, eye_crops, gaze, iris_centres
@@ -14,7 +13,7 @@ from service.perception.perceive import perceive_still
 
 @pytest.fixture(scope="module")
 def seen(portrait):
-    network, networks = Network(core(), weights.path(IRIS.name), IRIS), Networks()
+    network, networks = Network(weights.path(IRIS.name), IRIS), Networks()
 
     def look(image):
         (face,) = perceive_still(networks, image)
