@@ -11,7 +11,7 @@ from engines import weights
 from engines.cache import cache_dir
 from engines.cores import cpu_quota, usable_cores
 from engines.gpu import cuda
-from engines.load import expected, models
+from engines.load import expected
 from engines.openvino import capabilities, core, precisions
 from engines.papers import store
 from models import registry
@@ -40,8 +40,8 @@ def rows() -> list[dict[str, str]]:
         "weights": _weights(),
         "--engine openvino": f"runs, in {' or '.join(precisions())}; used unless --engine names another",
         **{f"--engine {engine}": _gpu_engine(needed) for engine, needed in _GPU_NEEDS.items()},
-        **{f"{model} would run on": expected(model) for model in models()},
-        **{f"{name} can run on": _system(name) for name in registry.served() if name not in models()},
+        **{f"{model} would run on": expected(model) for model in weights.models()},
+        **{f"{name} can run on": _system(name) for name in registry.served() if name not in weights.models()},
     }
     return [{"what": what, "found": found} for what, found in table.items()]
 

@@ -114,11 +114,6 @@ class Yardstick:
         return inputs
 
 
-def models() -> tuple[str, ...]:
-    """Return the names of the models in the weights manifest; `load` knows the papers' systems besides."""
-    return tuple(dict.fromkeys(e.model for e in weights.entries() if e.model))
-
-
 def parse_engine(text: str) -> tuple[str, str]:
     """Return backend and precision of a text such as "openvino:int8"; without a precision, the latter is "auto".
 
@@ -258,7 +253,7 @@ def verify(
     Without names, the models are those of the manifest. `probe_of` gives the probe of a model by its name.
     """
     rows = []
-    for model in names or models():
+    for model in names or weights.models():
         yardstick = Yardstick(weights_of(model, untrained=True), probe_of(model))
         for backend in filter(_runs, BACKENDS):
             own = (candidate for candidate in _candidates(yardstick, backend, "auto") if candidate.backend == backend)
@@ -280,7 +275,9 @@ def weights_of(model: str, *, untrained: bool = False) -> weights.Weights:
         if entry.model == model and entry.precision == "fp32":
             return entry
     if model not in registry.systems():
-        raise EngineError(f"There is no model {model!r}; known are: {', '.join((*models(), *registry.systems()))}.")
+        raise EngineError(
+            f"There is no model {model!r}; known are: {', '.join((*weights.models(), *registry.systems()))}."
+        )
     return imported.system(model, untrained=untrained)
 
 

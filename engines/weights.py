@@ -107,6 +107,11 @@ def entries() -> tuple[Weights, ...]:
     return tuple(_manifest(MANIFEST).values())
 
 
+def models() -> tuple[str, ...]:
+    """Return the names of the models in the manifest; `engines.load` knows the papers' systems besides."""
+    return tuple(dict.fromkeys(entry.model for entry in entries() if entry.model))
+
+
 def entry(name: str) -> Weights:
     """Return the entry of that name. Raise `WeightsError` with the known names if there is none."""
     try:

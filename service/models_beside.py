@@ -5,10 +5,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from service.loaded_model import LoadedModel
 from service.register import TooMany, Unavailable
-from service.runtime import Runtime
+
+if TYPE_CHECKING:
+    from service.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +20,7 @@ log = logging.getLogger(__name__)
 class _Beside:
     """Hold a model beside the server's own, which may still be loading, and how many sessions use it."""
 
-    runtime: Future[Runtime] = field(default_factory=Future)
+    runtime: "Future[Runtime]" = field(default_factory=Future)
     users: int = 0
 
 
@@ -27,7 +30,7 @@ class Models:
     A model that no session uses stays in memory until another one needs the room. Thread-safe.
     """
 
-    def __init__(self, own: Runtime, load: Callable[[str], Runtime], limit: int) -> None:
+    def __init__(self, own: "Runtime", load: "Callable[[str], Runtime]", limit: int) -> None:
         """Begin with the server's own model; `load` returns the runtime of another one, and may take seconds."""
         self._own = own
         self._load = load
@@ -36,7 +39,7 @@ class Models:
         self._beside: dict[str, _Beside] = {}
         self._closed = False
 
-    def acquire(self, model: str) -> Runtime:
+    def acquire(self, model: str) -> "Runtime":
         """Return the runtime of `model` for one session, which calls `release` at its end. Blocks while it is loaded.
 
         Raise `TooMany` if sessions use as many other models as there may be, and what loading raises.
@@ -103,7 +106,7 @@ class Models:
             loaded.close()
         beside.runtime.set_result(loaded)
 
-    def _make_room(self, model: str) -> Runtime | None:
+    def _make_room(self, model: str) -> "Runtime | None":
         """Remove a model that no session uses if the limit leaves no room for `model`, and return its runtime.
 
         Called with the lock held. Raise `TooMany` if sessions use all of them.

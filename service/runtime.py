@@ -1,7 +1,7 @@
 """What all sessions of a process share: networks, engine, scheduler, and the facts about the model that runs."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -102,15 +102,6 @@ class RuntimeOptions:
             sessions=settings.max_sessions,
             pool=read_pool(settings.pool) if settings.pool else None,
         )
-
-
-def commercial(info: Mapping[str, Any]) -> bool:
-    """Return whether the weights that `info` (see `Runtime.info`) names may be used commercially.
-
-    The licence of weights that a user imported is not known here, so the answer for them is no.
-    """
-    allowed = {entry.version: entry.commercial for entry in weights.entries() if entry.version}
-    return all(allowed.get(info[part], False) for part in ("weights", "voice") if part in info)
 
 
 class Runtime:

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engines import load
-from engines.papers import store
+from engines import weights
+from engines.papers import boosted, store
 from models import registry
 from models.errors import UserError
-from service.adapters import multiterm
 from service.settings import DEFAULT_MODEL, FASTEST, SLOWEST, Settings, Smoothing
 
 
@@ -123,8 +122,8 @@ def available(settings: Settings) -> tuple[str, ...]:
     """
     if settings.pool or settings.max_models < 2:
         return (settings.model,)
-    here = set(load.models())
+    here = set(weights.models())
     here |= {name for name in registry.systems() if all(map(store.known, registry.row(name).parts))}
-    here |= {multiterm.MODEL} if store.known(multiterm.MODEL) else set()
+    here |= {boosted.MODEL} if store.known(boosted.MODEL) else set()
     others = [name for name in registry.served() if name != settings.model and (settings.untrained or name in here)]
     return (settings.model, *others)

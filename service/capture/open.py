@@ -8,8 +8,7 @@ from urllib.parse import parse_qs, unquote
 
 from models.errors import UserError
 from models.files import at_home
-from service.capture.picture import TURNS
-from service.capture.source import Check, Source, Timeouts
+from service.capture.source import TURNS, Check, Source, Timeouts
 from service.printable import printable
 from service.redact import check_address
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from service import metrics
 from service.capture.tone_map import NAMES, ToneMapper
 
-TURNS = (0, 90, 180, 270)  # degrees clockwise that `?rotate=` takes
 _CONVERT = metrics.STAGE_SECONDS.labels("convert")
 _WIDEST = 8  # a sample aspect ratio beyond 8:1 or 1:8 is a broken header, not a picture
 
@@ -28,7 +27,7 @@ class PictureConverter:
     """
 
     def __init__(self, stream: VideoStream | None = None, rotate: int = 0) -> None:
-        """Read the aspect ratio of the pixels from `stream`. `rotate`: degrees clockwise, one of `TURNS`."""
+        """Read the aspect ratio of the pixels from `stream`. `rotate`: degrees clockwise, one of `source.TURNS`."""
         self.done: tuple[str, ...] = ()
         self._stream = stream
         self._declared = stream.sample_aspect_ratio if stream is not None else None

@@ -8,6 +8,7 @@ from typing import Protocol
 from service.capture.media import Item
 
 MOST_REDIRECTS = 8  # that an address may lead through, as FFmpeg follows
+TURNS = (0, 90, 180, 270)  # degrees clockwise that `?rotate=` takes
 Check = Callable[[str], None]
 """A function that raises `UserError` for an address that may not be contacted."""
 

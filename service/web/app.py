@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from affectstream import __version__
 from models.errors import UserError
 from service import tracing
-from service.capture.sdp import ice_servers
 from service.publish.sinks import check_sinks, open_sinks
 from service.rules import parse_rules
 from service.settings import Settings
@@ -60,7 +59,10 @@ def create_app(
     """
     check_sinks(settings)
     parse_rules(settings.rule)
-    ice_servers(settings.ice_servers)  # raises now for one that is malformed
+    if settings.ice_servers:
+        from service.capture.sdp import ice_servers
+
+        ice_servers(settings.ice_servers)  # raises now for one that is malformed
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

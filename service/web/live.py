@@ -1,4 +1,7 @@
-"""What runs behind the routes: hub, sinks, model and sessions, started together and drained together."""
+"""What runs behind the routes: hub, sinks, model and sessions, started together and drained together.
+
+What reads faces is imported where it is used: a service with workers has it in their processes alone.
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -22,11 +25,13 @@ from service.publish.hub import Hub
 from service.publish.sinks import Keeper, Sink
 from service.register import OpenElsewhere, split_name
 from service.rules import RuleState, parse_rules
-from service.runtime import Runtime, RuntimeOptions, load_runtime
 from service.session_figures import SessionFigures
 from service.session_options import Offer, RequestedOptions, SessionOptions
-from service.sessions import Sessions
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.runtime import Runtime
+    from service.sessions import Sessions
 
 CLOSE_SESSIONS = 1.0  # s that stopping waits for sessions
 DELIVER = 2.0  # s from the start of stopping in which watchers and sinks must have taken the last events
@@ -200,13 +205,18 @@ class Live:
             await self._unwatched.wait()
 
 
-def load(settings: Settings) -> Runtime:
+def load(settings: Settings) -> "Runtime":
     """Return the model that `settings` name, compiled and verified. Raise `UserError` if it cannot be had."""
+    import service.capture.webrtc  # noqa: F401 # so that no first WebRTC offer waits for it
+    from service.runtime import RuntimeOptions, load_runtime
+
     return load_runtime(RuntimeOptions.of(settings))
 
 
-def registry(settings: Settings, runtime: Runtime, hub: Hub) -> Sessions:
+def registry(settings: Settings, runtime: "Runtime", hub: Hub) -> "Sessions":
     """Return the sessions of a service without workers, none open yet."""
+    from service.sessions import Sessions
+
     return Sessions(
         runtime,
         hub.publish,

@@ -18,7 +18,7 @@ from engines import load as loading
 from engines.cache import cache_dir
 from engines.engine import Arrays
 from engines.errors import EngineError
-from engines.load import LoadedEngine, build, expected, load, models, parse_engine, table, verify
+from engines.load import LoadedEngine, build, expected, load, parse_engine, table, verify
 from engines.probe import faces, probe
 from engines.verify import compare, concordance
 
@@ -124,7 +124,7 @@ def test_the_doctor_says_what_would_serve_and_why_nothing_faster(model: Path, mo
 
 
 def test_unknown_names_are_sentences(model: Path) -> None:
-    assert models() == ("small", "wrong", "plain")
+    assert weights.models() == ("small", "wrong", "plain")
     with pytest.raises(EngineError, match="no model 'smal'; known are: small, wrong, plain"):
         load("smal")
     with pytest.raises(EngineError, match="no engine 'opnvino'; choose one of openvino"):

@@ -130,9 +130,8 @@ def test_unknown_model_or_engine(capsys: pytest.CaptureFixture[str], tmp_path: P
 def test_an_input_that_is_not_there_is_said_before_a_model_is_loaded(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded: list[str] = []
-    monkeypatch.setattr("service.runtime.load_runtime", lambda *_: loaded.append("analyze"))
-    monkeypatch.setattr("service.web.live.load_runtime", lambda *_: loaded.append("serve"))
+    loaded: list[object] = []
+    monkeypatch.setattr("service.runtime.load_runtime", loaded.append)
     missing = str(tmp_path / "none.mp4")
     assert "none.mp4" in sentence(capsys, "analyze", missing, "--out", str(tmp_path / "x.csv"))
     source = f"desk=file:{missing}"
@@ -146,7 +145,7 @@ def test_a_session_name_that_cannot_be_is_said_before_a_model_is_loaded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     loaded: list[object] = []
-    monkeypatch.setattr("service.web.live.load_runtime", loaded.append)
+    monkeypatch.setattr("service.runtime.load_runtime", loaded.append)
     options = ("--port", "0", "--workers", "1", "--purpose", "own use", "--source", f"{name}=demo:")
     assert "is not made of 1 to 64 letters, digits, _ or -" in sentence(capsys, "serve", *options)
     assert "is not made of 1 to 64 letters, digits, _ or -" in sentence(capsys, "config", "check", *options)

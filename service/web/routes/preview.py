@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-import cv2
 import numpy as np
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
@@ -97,6 +96,8 @@ def _is_open(session: Watched, live: Live) -> bool:
 
 
 def _jpeg(frame: Frame, width: int) -> bytes:
+    import cv2  # in the process that has the picture: a service with workers passes their previews on
+
     image = frame.image
     if image.shape[1] > width:
         height = max(1, round(image.shape[0] * width / image.shape[1]))

@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field
 
 from service.events import event_schema
-from service.runtime import commercial
+from service.loaded_model import commercial
 from service.session_options import available
 from service.web.live import Running
 from service.web.problem import problems

@@ -2,7 +2,7 @@
 
 Browsers, OBS, GStreamer and FFmpeg speak it. Late ICE candidates are taken by PATCH. ICE restarts are answered with
 422, because aiortc has none: a client ends its session with DELETE, or falls silent for two seconds, and posts a new
-offer under the same name.
+offer under the same name. aiortc is imported with the first offer: a service with workers passes offers on to them.
 """
 
 import asyncio
@@ -11,23 +11,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from aiortc import RTCConfiguration, RTCPeerConnection
-from aiortc.exceptions import InvalidStateError
-from aiortc.rtcconfiguration import RTCBundlePolicy
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from pydantic import BeforeValidator
 
 from models.errors import UserError
 from service import tracing
-from service.capture.aiortc_internals import accept_rsa
-from service.capture.sdp import NotAcceptable, answer_offer, ice_servers, ice_username, read_fragment
-from service.capture.webrtc import WebRtcSource
 from service.register import NameTaken
-from service.session import Session
 from service.session_options import RequestedModel, RequestedOptions, RequestedRate, RequestedSmoothing, RequestedVoice
 from service.web.problem import Problem, problems
+
+if TYPE_CHECKING:
+    from aiortc import RTCPeerConnection
+
+    from service.capture.webrtc import WebRtcSource
+    from service.session import Session
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -40,10 +39,10 @@ _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 class Peer:
     """Hold a WHIP session: the resource behind the `Location` of a 201."""
 
-    source: WebRtcSource
-    connection: RTCPeerConnection
+    source: "WebRtcSource"
+    connection: "RTCPeerConnection"
     etag: str  # identifies the ICE session
-    session: Session | None = None
+    session: "Session | None" = None
     candidates: int = 0
 
 
@@ -111,6 +110,13 @@ async def accept(
     incarnation: int | None = None,
 ) -> Response:
     """Answer an SDP offer with 201 and run a session on it; `incarnation` is the register's next one if None."""
+    from aiortc import RTCConfiguration, RTCPeerConnection
+    from aiortc.rtcconfiguration import RTCBundlePolicy
+
+    from service.capture.aiortc_internals import accept_rsa
+    from service.capture.sdp import NotAcceptable, answer_offer, ice_servers
+    from service.capture.webrtc import WebRtcSource
+
     offer = _without_end_of_candidates(await _body(request, SDP))
     state = request.app.state
     try:
@@ -181,6 +187,10 @@ async def trickle(session: str, resource: str, request: Request) -> Response:
 
     An ICE restart is answered with 422: DELETE the session and POST a new offer, under the same name if you like.
     """
+    from aiortc.exceptions import InvalidStateError
+
+    from service.capture.sdp import ice_username, read_fragment
+
     peer = _peer(request, session, resource)
     fragment = read_fragment(await _body(request, FRAGMENT))
     match = request.headers.get("if-match", peer.etag)
@@ -249,6 +259,10 @@ def _peer(request: Request, session: str, resource: str) -> Peer:
 
 def _links(request: Request) -> dict[str, str]:
     """Return the Link header with the ICE servers that the client should use too (RFC 9725, 4.6)."""
+    if not request.app.state.settings.ice_servers:
+        return {}
+    from service.capture.sdp import ice_servers
+
     links = []
     for server in ice_servers(request.app.state.settings.ice_servers):
         link = f'<{server.urls}>; rel="ice-server"'
@@ -262,7 +276,7 @@ def _drop(peers: dict[str, Peer], resource: str) -> None:
     peers.pop(resource, None)
 
 
-def _forget(sessions: Any, session: Session | None) -> None:
+def _forget(sessions: Any, session: "Session | None") -> None:
     """Remove an ended session from the list, unless another one has its name by now."""
     if session is not None and session in sessions.list():
         sessions.close(session.name)

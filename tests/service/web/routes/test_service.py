@@ -17,8 +17,9 @@ from websockets.sync.client import connect
 
 from engines import weights
 from engines.errors import UserError
+from service.loaded_model import commercial
 from service.publish import redis_sink
-from service.runtime import Runtime, commercial
+from service.runtime import Runtime
 from service.settings import Settings
 
 
