@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from models.errors import UserError
 from service import audit, tracing
 from service.capture.limits import limit_megapixels
+from service.long_lived import starting
 from service.purpose import PurposeNeeded, decide
 from service.register import check_name, split_name
 from service.settings import LOOPBACK, Settings
@@ -66,13 +67,14 @@ def check_sources(settings: Settings) -> None:
 
 
 def _alone(settings: Settings, listener: socket.socket) -> int:
-    from service.web.app import create_app
-    from service.web.live import load
+    with starting():
+        from service.web.app import create_app
+        from service.web.live import load
 
-    app = create_app(settings, runtime_factory=lambda _: runtime)
-    server = _server(app, settings, listener)
-    check_sources(settings)
-    runtime = load(settings)  # not in the loop, where fetching weights could not be interrupted
+        app = create_app(settings, runtime_factory=lambda _: runtime)
+        server = _server(app, settings, listener)
+        check_sources(settings)
+        runtime = load(settings)  # not in the loop, where fetching weights could not be interrupted
     code = _run(server, app, listener)
     if runtime.lingers:
         log.warning("an engine call did not return; the process ends without waiting for it")
@@ -84,11 +86,12 @@ def _alone(settings: Settings, listener: socket.socket) -> int:
 def _with_workers(settings: Settings, workers: int, listener: socket.socket) -> int:
     with closing(Fleet(_launcher(settings, workers))) as fleet:
         fleet.start()  # the web application is imported meanwhile, which is half of the time until the first event
-        check_sources(settings)
-        from service.workers.assembly import application
+        with starting():
+            check_sources(settings)
+            from service.workers.assembly import application
 
-        app = application(settings, fleet, _address(settings, listener))
-        server = _server(app, settings, listener)
+            app = application(settings, fleet, _address(settings, listener))
+            server = _server(app, settings, listener)
         fleet.wait_for()
         return _run(server, app, listener)
 

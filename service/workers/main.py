@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from models.errors import UserError
 from service import audit, logs, tracing
+from service.long_lived import starting
 from service.workers.heartbeat import Beat, Heart, pack_beat
 from service.workers.relay import LEAVING, READY, Pipe, RelaySink, message
 
@@ -54,18 +55,19 @@ def main() -> int:
 
 
 def _serve(given: dict[str, Any], pipe: IO[bytes], heart: Heart, relays: list[RelaySink]) -> NoReturn:
-    # Imported after the core was chosen: libraries count the cores when they are imported.
-    from service.capture.limits import limit_megapixels
-    from service.publish.hub import Hub
-    from service.settings import Settings
-    from service.web.app import create_app
-    from service.web.live import load
-    from service.web.server import Server, configuration
-    from service.workers.routes import router
+    with starting():
+        # Imported after the core was chosen: libraries count the cores when they are imported.
+        from service.capture.limits import limit_megapixels
+        from service.publish.hub import Hub
+        from service.settings import Settings
+        from service.web.app import create_app
+        from service.web.live import load
+        from service.web.server import Server, configuration
+        from service.workers.routes import router
 
-    settings = Settings(**given["settings"])
-    limit_megapixels(settings.max_megapixels)
-    runtime = load(settings)
+        settings = Settings(**given["settings"])
+        limit_megapixels(settings.max_megapixels)
+        runtime = load(settings)
     on_a_node = "line" in given
 
     def relay(settings: Settings, hub: Hub) -> list[RelaySink]:
