@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.labels import ACTION_UNITS, EXPRESSIONS
 from service.events import Event
 
 STEP = 1.0  # s between rows
 ROWS = 6 * 3600  # rows that are kept: six hours
+_BLOCK = 600  # rows that memory is reserved for at a time; most sessions last minutes, and an ended one stays listed
 NOTES = 2000  # markers kept, and as many alerts
 _PAIRS = ("valence", "arousal")
 COLUMNS = (
@@ -64,7 +66,7 @@ class Note:
 
 
 class SessionHistory:
-    """Hold one row a second of the largest face in view, in a preallocated ring; the oldest rows are overwritten.
+    """Hold one row a second of the largest face in view, the newest `ROWS` of them.
 
     The newest `NOTES` markers and alerts are kept beside them.
 
@@ -74,8 +76,8 @@ class SessionHistory:
     def __init__(self, earlier: Sequence[Note] = ()) -> None:
         """Begin with the notes of earlier incarnations, and without rows."""
         self._earlier = [*earlier]
-        self._rows = np.full((ROWS, len(COLUMNS)), np.nan, np.float64)
-        self._count = 0
+        self._blocks: deque[NDArray[np.float64]] = deque()  # (`_BLOCK`, columns) each, full but for the newest
+        self._count = 0  # rows of the newest block that are in use
         self._due = -math.inf  # s of the session clock from which the next row is taken
         self._markers: deque[dict[str, Any]] = deque(maxlen=NOTES)
         self._alerts: deque[dict[str, Any]] = deque(maxlen=NOTES)
@@ -88,15 +90,19 @@ class SessionHistory:
         self._due = t + STEP
         row = _row(t, event.data["faces"])
         with self._lock:
-            self._rows[self._count % ROWS] = row
+            if not self._blocks or self._count == _BLOCK:
+                self._blocks.append(np.empty((_BLOCK, len(COLUMNS))))
+                self._count = 0
+                if (len(self._blocks) - 2) * _BLOCK >= ROWS:  # the newest rows are in the others
+                    self._blocks.popleft()
+            self._blocks[-1][self._count] = row
             self._count += 1
 
     def clear(self) -> int:
         """Forget all rows, markers and alerts; return how many rows there were."""
         with self._lock:
-            kept = min(self._count, ROWS)
-            self._rows[:kept] = np.nan
-            self._count = 0
+            kept = len(self._kept())
+            self._blocks.clear()
             self._markers.clear()
             self._alerts.clear()
             self._earlier.clear()
@@ -117,8 +123,7 @@ class SessionHistory:
         second 0; without the Unix time at which the session `began` they have no place and are left out.
         """
         with self._lock:
-            first = max(0, self._count - ROWS)
-            kept = self._rows[np.arange(first, self._count) % ROWS]
+            kept = self._kept()
             notes = self._earlier if began is not None and t < 0 else []
             earlier = [(note.kind, note.in_session(began or 0.0)) for note in notes]
             markers = [*_of("marker", earlier), *(marker for marker in self._markers if marker["t"] > t)]
@@ -126,6 +131,13 @@ class SessionHistory:
         chosen = kept[kept[:, 0] > t][::resolution].round(4)
         rows = [[None if math.isnan(value) else value for value in row] for row in chosen.tolist()]
         return Past(rows, sorted(markers, key=lambda marker: marker["t"]), alerts)
+
+    def _kept(self) -> NDArray[np.float64]:
+        """Return a copy of the rows that are kept, (rows, columns), oldest first. Call it with the lock."""
+        if not self._blocks:
+            return np.empty((0, len(COLUMNS)))
+        *full, newest = self._blocks
+        return np.concatenate([*full, newest[: self._count]])[-ROWS:]
 
 
 def _of(kind: str, notes: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -81,6 +81,14 @@ LONG = (
 )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of the other part: to import them takes seconds in each process."""
+    part = config.option.markexpr
+    if part not in ("alone", "not alone") or not collection_path.name.startswith("test_"):
+        return None
+    return True if (part == "alone") != _name(collection_path).startswith(ALONE) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of `ALONE` and `RAY`, and begin with the files of `LONG`."""
     for item in items:
@@ -93,7 +101,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _file(item: pytest.Item) -> str:
-    return item.path.relative_to(ROOT / "tests").as_posix()
+    return _name(item.path)
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT / "tests").as_posix()
 
 
 @pytest.hookimpl(optionalhook=True)

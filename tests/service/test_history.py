@@ -1,4 +1,4 @@
-"""What a session showed: a row a second, unknown as None, the oldest overwritten."""
+"""What a session showed: a row a second, unknown as None, the oldest forgotten."""
 
 from typing import Any
 
@@ -66,12 +66,24 @@ def test_where_nobody_is_read_only_the_time_is_known() -> None:
     assert set(row[1:]) == {None}
 
 
-def test_the_oldest_rows_are_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 7])
+def test_the_newest_rows_are_kept_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(history, "ROWS", 5)
+    monkeypatch.setattr(history, "_BLOCK", block)
     kept = SessionHistory()
-    for n in range(8):
+    for n in range(23):
         kept.add(made(event(0.0)), float(n))
-    assert [value(row, "t") for row in kept.since(-1, 1).rows] == [3.0, 4.0, 5.0, 6.0, 7.0]
+        assert [value(row, "t") for row in kept.since(-1, 1).rows] == [float(t) for t in range(max(0, n - 4), n + 1)]
+        assert len(kept._blocks) <= 5 // block + 2
+    assert kept.clear() == 5
+    assert kept.since(-1, 1).rows == []
+
+
+def test_a_short_session_reserves_little_memory() -> None:
+    kept = SessionHistory()
+    for n in range(60):
+        kept.add(made(event(0.0)), float(n))
+    assert sum(block.nbytes for block in kept._blocks) < 200_000
 
 
 def test_notes_of_an_earlier_incarnation_are_before_the_session_began_until_they_are_erased() -> None:
