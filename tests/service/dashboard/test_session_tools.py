@@ -166,16 +166,20 @@ def test_what_the_token_may_do_is_asked_when_it_may_have_changed_and_not_at_ever
         def times(path: str) -> int:
             return asked[asked.index("/?lang=en") :].count(path)
 
-        def look(more: int) -> None:
-            """Until the list of sessions was asked for so often."""
-            enough = times("/v1/sessions") + more
-            while times("/v1/sessions") < enough:
+        def asked_for(path: str, count: int) -> None:
+            """Until it was asked for so often."""
+            while times(path) < count:
                 page.wait_for_timeout(100)
 
+        def look(more: int) -> None:
+            asked_for("/v1/sessions", times("/v1/sessions") + more)
+
+        asked_for("/v1/access", 1)
         look(4)
         assert times("/v1/access") == 1
         with server.client() as client:
             client.post("/v1/sessions", json={"source": "demo:", "name": "another"}).raise_for_status()
+            asked_for("/v1/access", 2)
             look(3)
             assert times("/v1/access") == 2
             client.delete("/v1/sessions/another")
