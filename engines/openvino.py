@@ -261,10 +261,11 @@ class _Graphs:
             return self._by_rows[rows]
 
 
-def compile_network(network: ov.Model, config: Mapping[str, Any]) -> ov.CompiledModel:
+def compile_network(network: Path | ov.Model, config: Mapping[str, Any]) -> ov.CompiledModel:
     """Return the compiled network; with a "CACHE_DIR" in `config`, it is kept there and taken from there the next time.
 
-    Raise `RuntimeError` if it cannot be compiled without the cache either.
+    What was kept of a file is known by the file's path, time and size, so that the file is not read again. Raise
+    `RuntimeError` if it cannot be compiled without the cache either.
     """
     try:
         return core().compile_model(network, "CPU", dict(config))
@@ -273,7 +274,8 @@ def compile_network(network: ov.Model, config: Mapping[str, Any]) -> ov.Compiled
             raise
         # A cache that is full, read-only or corrupt must not keep a network from running.
         compiled = core().compile_model(network, "CPU", {k: v for k, v in config.items() if k != "CACHE_DIR"})
-        log.warning("%s was compiled without the cache %s, which fails", network.get_friendly_name(), cache_dir())
+        label = network.name if isinstance(network, Path) else network.get_friendly_name()
+        log.warning("%s was compiled without the cache %s, which fails", label, cache_dir())
         return compiled
 
 

@@ -12,11 +12,9 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino.preprocess import PrePostProcessor
 
-from engines.openvino import CALLING_THREAD, compile_network, compiled_folder, core
+from engines.openvino import CALLING_THREAD, compile_network, compiled_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,8 @@ class Runs(Protocol):
 class _Compiled:
     """Hold a compiled network with its input and outputs, for one call at a time."""
 
-    def __init__(self, model: ov.Model) -> None:
-        compiled = compile_network(model, {**CALLING_THREAD, "CACHE_DIR": str(compiled_folder())})
+    def __init__(self, path: Path) -> None:
+        compiled = compile_network(path, {**CALLING_THREAD, "CACHE_DIR": str(compiled_folder())})
         self._request = compiled.create_infer_request()
         self.input: NDArray[np.float32] = self._request.get_input_tensor().data  # (1, size, size, 3)
         self._outputs = [self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))]
@@ -68,11 +66,10 @@ class Network:
     """Run one TFLite file. Calls are thread-safe, run side by side, and release the GIL while native code runs."""
 
     def __init__(self, path: Path, file: TFLite) -> None:
-        steps = PrePostProcessor(core().read_model(path))
-        steps.input().preprocess().mean(file.mean).scale(file.scale)
-        self._model = steps.build()
+        self._path = path
+        self._gain, self._offset = np.float32(1 / file.scale), np.float32(-file.mean / file.scale)
         # As many as ever ran at once; the last one used comes first, because its memory is still in the cache.
-        self._idle = [_Compiled(self._model)]
+        self._idle = [_Compiled(path)]
         self.size = int(self._idle[0].input.shape[1])  # pixels, side of the square input
         self._own = threading.local()
 
@@ -88,9 +85,14 @@ class Network:
         try:
             compiled = self._idle.pop()
         except IndexError:
-            compiled = _Compiled(self._model)
-        # Converted to float32 here, because a graph that takes bytes reorders their channels twice.
-        compiled.input[0] = self._own.picture
+            compiled = _Compiled(self._path)
+        # Made float32 and normalised here: a graph that takes bytes reorders their channels twice, and a graph that
+        # normalises is a changed one, which is read from its file at every start before the cache is looked into.
+        picture = compiled.input[0]
+        picture[:] = self._own.picture
+        picture *= self._gain
+        if self._offset:
+            picture += self._offset
         outputs = compiled.run()
         self._idle.append(compiled)
         return outputs
