@@ -2,7 +2,7 @@
 
 A column every 10 ms: 20 ms periodic Hann window centred in a 1024-point frame, power spectrum, 64 HTK-mel filters.
 Only the first and the last column of a window depend on where it was cut (its ends are reflected); those between are
-computed once, when their samples are there, and kept in decibels.
+computed once, when they are first asked for, and kept in decibels.
 """
 
 from functools import cache
@@ -30,6 +30,7 @@ MAX_JITTER = 0.020  # s; sound whose time is off by less follows on without a se
 AHEAD = 2.0  # s by which sound may run ahead of the time that is asked for, without loss of the window's beginning
 LATE = 0.5  # s; sound that is missing for longer counts as silence, until then the window ends where the sound does
 _CHUNK = 65_536  # samples taken in at once
+_AT_ONCE = 128  # columns computed at once, in 1.5 MB
 _EPSILON = 1e-4  # samples; a time that is a whole number of samples but for rounding
 
 Mode = Literal["past10", "truncate", "delayed"]
@@ -142,11 +143,11 @@ class MelStream:
         self.filled = 0  # samples of silence put where sound was missing
         self.first = 0  # column in which sound began
         self.cut = 0  # samples dropped because their time was already taken
-        self._history = round((SECONDS + AHEAD) * SAMPLE_RATE)  # samples kept
-        self._ring = self._history // HOP  # columns kept
+        self._ring = round((SECONDS + AHEAD) * SAMPLE_RATE) // HOP  # columns kept
+        self._history = self._ring * HOP + WINDOW  # samples kept, those of the oldest column among them
         self._end = 0  # sample after the newest
         self._base = 0  # sample at _samples[0]
-        self._next = 0  # first column whose samples are not all there
+        self._next = 0  # first column that was not computed yet
         self._samples: NDArray[np.float32] | None = None
         self._db: NDArray[np.float32]
 
@@ -163,12 +164,12 @@ class MelStream:
     @property
     def columns(self) -> int:
         """Return how many columns are complete, from session time 0: column k lies before (k + 1) * 10 ms."""
-        return self._next
+        return self._end // HOP
 
     @property
     def oldest(self) -> int:
         """Return the first column that is still kept."""
-        return self._next - self._ring
+        return self.columns - self._ring
 
     @property
     def samples_end(self) -> int:
@@ -213,6 +214,7 @@ class MelStream:
 
     def decibels(self, first: int, last: int) -> NDArray[np.float32]:
         """Return (64, last - first) unclamped decibels of complete columns `first` to `last` - 1; at most 12 s back."""
+        self._complete()
         return self._db[:, np.arange(first, last) % self._ring]
 
     def window(
@@ -232,6 +234,7 @@ class MelStream:
             return log_mel(self._slice(start, end), seconds)
         if mode == "delayed":  # its end moves at twice the clock's pace for a while
             start, end = start - start % HOP, end - end % HOP
+        self._complete()
         window = np.full((MELS, _columns(seconds)), SILENCE_DB, np.float32)
         first, last = start // HOP, end // HOP
         have = min(last, self._next)  # complete columns end here; later ones are silence
@@ -267,19 +270,18 @@ class MelStream:
                 self._base, at = self._end - self._history, self._history
             self._samples[at : at + len(piece)] = piece
             self._end += len(piece)
-            self._complete()
 
     def _complete(self) -> None:
-        """Compute the columns whose 20 ms are all there."""
-        assert self._samples is not None
-        last = self._end // HOP
-        if last <= self._next:
+        """Compute the columns that are kept and not computed yet, as far as their 20 ms are all there."""
+        if self._samples is None:
             return
-        columns = range(self._next, last)
-        begins = [(column - 1) * HOP - self._base for column in columns]
-        frames = np.array([self._samples[begin : begin + WINDOW] for begin in begins])
-        self._db[:, np.array(columns) % self._ring] = decibels(_power(frames))
-        self._next = last
+        self._next = max(self._next, self.oldest)
+        while self._next < self.columns:
+            columns = range(self._next, min(self._next + _AT_ONCE, self.columns))
+            begins = [(column - 1) * HOP - self._base for column in columns]
+            frames = np.array([self._samples[begin : begin + WINDOW] for begin in begins])
+            self._db[:, np.array(columns) % self._ring] = decibels(_power(frames))
+            self._next = columns.stop
 
     def _copy(self, window: NDArray[np.float32], at: int, first: int, last: int) -> None:
         """Copy columns `first` to `last` - 1 from the ring, in at most two pieces."""

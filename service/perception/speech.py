@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.capture.media import SAMPLE_RATE
-from service.perception.mel import HOP, LATE, N_FFT, WINDOW, MelStream
+from service.perception.mel import HOP, LATE, MelStream
 from service.perception.silero import FRAME, RATE, State, speech_network
 from service.perception.wideband import WidebandStream
 
@@ -17,8 +17,6 @@ HANGOVER = 0.3  # s for which speech goes on over pauses between syllables and w
 HEARD = 3.0  # s in which speech is counted
 _LEVEL_COLUMNS = 10
 _KEPT = round(13 * RATE / FRAME)  # frames
-# Mel power to mean square: both halves of the spectrum, over the energy of the Hann window (3/8 of its length).
-_MEAN_SQUARE = 2.0 / (N_FFT * WINDOW * 3 / 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,8 @@ class SpeechDetector:
         last = min(self._mel.columns, int(t * SAMPLE_RATE + 1e-4) // HOP)
         first = max(self._column, self._mel.oldest)
         if last > first:
-            power = np.power(10.0, self._mel.decibels(first, last).astype(np.float64) / 10.0) * _MEAN_SQUARE
-            self._squares.extend(power.sum(0).tolist())
+            samples = self._mel.samples(first * HOP, last * HOP).reshape(-1, HOP)
+            self._squares.extend(np.square(samples).mean(1).tolist())
             self._column = last
         self.sound.advance(t)
         if not self.sound.started:

@@ -193,3 +193,17 @@ def test_what_lies_before_session_time_is_cut() -> None:
 def test_the_picture_spans_eighty_decibels_at_most() -> None:
     window = fed(WAVE, [1470]).window(12.0)
     assert window.max() - window.min() <= RANGE_DB / STD_DB + 1e-5
+
+
+@pytest.mark.parametrize("seconds", [3.0, 30.0])
+def test_columns_are_the_same_whenever_they_are_asked_for(seconds: float) -> None:
+    sound = np.random.default_rng(0).standard_normal(round(seconds * SAMPLE_RATE)).astype(np.float32)
+    often, once = MelStream(), MelStream()
+    for begin in range(0, len(sound), 1000):
+        piece = Sound(sound[begin : begin + 1000], begin / SAMPLE_RATE)
+        often.push(piece)
+        once.push(piece)
+        often.window(often.end)
+    first, last = max(once.oldest, 0), once.columns
+    assert last - first == min(round(seconds * 100), 1200)
+    np.testing.assert_array_equal(once.decibels(first, last), often.decibels(first, last))
