@@ -129,11 +129,27 @@ class _Tunnel:
                 if self._server in ready:
                     more = True
                     while more:
-                        said = self._server.recv(_CHUNK)
+                        said = self._said()
+                        if said is None:
+                            break
                         if not said:
                             return
                         client.sendall(self._replies.feed(said))
                         more = isinstance(self._server, ssl.SSLSocket) and self._server.pending() > 0
+
+    def _said(self) -> bytes | None:
+        """Return what the server has said, empty at its end; None if only TLS itself had something to say.
+
+        A server sends session tickets after the handshake. To wait here for what follows them would keep FFmpeg's first
+        question from the server, which says nothing before it.
+        """
+        self._server.setblocking(False)
+        try:
+            return self._server.recv(_CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        finally:
+            self._server.setblocking(True)
 
 
 def _encrypted(connection: socket.socket, host: str | None) -> ssl.SSLSocket:

@@ -5,19 +5,21 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from helpers.certificates import write_certificate
 from helpers.clips import beep, write_clip
 from helpers.rtsp import RtspServer
-from helpers.watcher import Watcher
+from helpers.watcher import PATIENCE, Watcher
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.capture.allowed_sources import check_of
-from service.capture.checked_rtsp import Leads, Replies
+from service.capture.checked_rtsp import Leads, Replies, _Tunnel
 from service.capture.media import State, StateChange
 
 SDP = (
@@ -128,6 +130,21 @@ def test_an_encrypted_server_is_checked_alike(tmp_path: Path) -> None:
             watcher.wait_for_state(State.FAILED)
         assert "leads to another address" in last_state(watcher).detail
         assert contacted == []
+
+
+def test_session_tickets_of_tls_hold_up_no_question(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with redirecting("", "none", tls=context) as server:
+        tunnel = _Tunnel(server.url, PATIENCE)
+        port = urlsplit(tunnel.url).port
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            time.sleep(0.3)  # the tunnel reads the tickets, which come before any answer
+            client.sendall(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+            assert client.recv(4096).startswith(b"RTSP/1.0 200 OK")
+        tunnel.close()
 
 
 def test_an_operators_own_camera_may_lead_anywhere() -> None:
