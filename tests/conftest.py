@@ -57,12 +57,12 @@ ALONE = (
     "test_stack.py",
 )
 
-# Tests on a Ray cluster, with the one of two groups that each belongs to: a group's files run one after the other, so
-# that there are two clusters at once at most, and those of `sessions` share one.
+# Tests that start a Ray cluster, with the one of two groups that each belongs to: a group's files run one after the
+# other, so that there are two clusters at once at most.
 RAY = {
     "service/workers/test_cluster.py": "sessions",
+    "service/workers/test_ingress.py": "sessions",
     "service/workers/test_shared.py": "sessions",
-    "service/workers/test_ingress.py": "sessions",  # the last, because Ray Serve stays on the cluster
     "service/archive/test_on_cluster.py": "models",
     "service/pool/test_pool.py": "models",
 }

@@ -17,9 +17,23 @@ from helpers.streams import events, first, listen, until
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection
 
-from service.bench.ray_nodes import RayCluster
+from service.bench.ray_nodes import RayCluster, ray_cluster
 
 pytest.importorskip("ray", reason="needs pip install 'affectstream[cluster]'")
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[RayCluster]:
+    with ray_cluster("head", "one", "two") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(nodes: RayCluster) -> RayCluster:
+    """Three nodes, whatever tests before have done to theirs."""
+    while len(nodes.nodes) < 3:
+        nodes.add()
+    return nodes
 
 
 @pytest.fixture(scope="module")

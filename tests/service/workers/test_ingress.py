@@ -21,7 +21,7 @@ from helpers.streams import first, listen, until
 from helpers.webrtc_peer import Beeps, MovingPicture, make_offer
 from redis import Redis
 
-from service.bench.ray_nodes import RayCluster
+from service.bench.ray_nodes import RayCluster, ray_cluster
 
 pytest.importorskip("ray", reason="needs pip install 'affectstream[cluster]'")
 
@@ -63,11 +63,12 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def front(nodes: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("front")
-    with redis_in(folder) as redis:
+    environment = environment_of({})
+    with redis_in(folder) as redis, ray_cluster("head", "one", "two", **environment) as cluster:
         redis.start()
-        made = Front(nodes, redis.url, folder)
+        made = Front(cluster, redis.url, folder)
         done = made.deploy("--replicas", "2", "--source", "hall=demo:")
         assert done.returncode == 0, done.stderr
         assert f"Affectstream is at http://localhost:{made.port}" in done.stdout

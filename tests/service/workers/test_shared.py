@@ -10,7 +10,7 @@ from helpers.redis_server import redis_in
 from helpers.serve_process import Process, process
 from helpers.streams import first, listen, until
 
-from service.bench.ray_nodes import RayCluster
+from service.bench.ray_nodes import RayCluster, ray_cluster
 
 pytest.importorskip("ray", reason="needs pip install 'affectstream[cluster]'")
 
@@ -20,6 +20,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with redis_in(tmp_path_factory.mktemp("redis")) as server:
         server.start()
         yield server.url
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    with ray_cluster("head", "one", "two") as cluster:
+        yield cluster
 
 
 def serving(cluster: RayCluster, redis_url: str) -> Process:
