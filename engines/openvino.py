@@ -32,15 +32,6 @@ SMALL = 64_000_000  # bytes of weights, up to which a network is compiled once f
 # A graph with fixed shapes computes no shapes while it runs: the default model takes about half of the time.
 SIZES = (1, 2, 4, 8, 12, 16)
 SESSIONS_PER_THREAD = 10  # of 30 faces/s each: at 2 ms a face they keep a thread busy for 60 % of the time
-# A network that runs in the thread which calls it: with more streams, each call would go to a thread of OpenVINO's and
-# back. Without the hint, a CPU with bf16 uses bf16 for float32. With pinning, the threads of several networks would
-# share the first cores and leave the others idle.
-CALLING_THREAD: Mapping[str, Any] = {
-    "INFERENCE_PRECISION_HINT": "f32",
-    "NUM_STREAMS": 1,
-    "INFERENCE_NUM_THREADS": 1,
-    "ENABLE_CPU_PINNING": False,
-}
 _TOO_OLD = ("SSE41", "AVX")  # limits under which OpenVINO 2026.4 was seen to end with a segmentation fault
 
 log = logging.getLogger(__name__)
@@ -158,14 +149,7 @@ class OpenVinoEngine:
         self.precision = resolve_precision(precision)
         self._check = check
         self._label = model.name if isinstance(model, Path) else model.get_friendly_name()
-        config: dict[str, Any] = {
-            **CALLING_THREAD,
-            "INFERENCE_PRECISION_HINT": arithmetic(self.precision),
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        if caching:
-            config["CACHE_DIR"] = str(compiled_folder())
+        config = _configuration(arithmetic(self.precision), streams, threads, caching)
         try:
             network = core().read_model(model) if isinstance(model, Path) else model
             self._sizes = _sizes(network)
@@ -257,18 +241,35 @@ class _Graphs:
         with self._compiles:
             if rows not in self._by_rows:
                 network = self._network if rows is None else _with_rows(self._network, rows)
-                self._by_rows[rows] = _Graph(compile_network(network, self._config), self._requests)
+                self._by_rows[rows] = _Graph(_compile(network, self._config), self._requests)
             return self._by_rows[rows]
 
 
-def compile_network(network: Path | ov.Model, config: Mapping[str, Any]) -> ov.CompiledModel:
-    """Return the compiled network; with a "CACHE_DIR" in `config`, it is kept there and taken from there the next time.
+def compile_file(path: Path) -> ov.CompiledModel:
+    """Return the network of a file, compiled in float32 for calls that run in the thread which makes them.
 
-    What was kept of a file is known by the file's path, time and size, so that the file is not read again. Raise
-    `RuntimeError` if it cannot be compiled without the cache either.
+    With more than one stream, each call would go to a thread of OpenVINO's and back. The compiled network is kept in
+    the cache under the file's path, time and size, so that the file is not read again. Raise `RuntimeError` if it
+    cannot be compiled.
     """
+    return _compile(path, _configuration("f32", streams=1, threads=1, caching=True))
+
+
+def _configuration(precision_hint: str, streams: int, threads: int, caching: bool) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": precision_hint,  # without it, a CPU with bf16 uses bf16 for fp32
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": threads,
+        # With pinning, the threads of several engines would share the first cores and leave the others idle.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return config | ({"CACHE_DIR": str(compiled_folder())} if caching else {})
+
+
+def _compile(network: Path | ov.Model, config: dict[str, Any]) -> ov.CompiledModel:
+    """Return the compiled network. Raise `RuntimeError` if it cannot be compiled without the cache either."""
     try:
-        return core().compile_model(network, "CPU", dict(config))
+        return core().compile_model(network, "CPU", config)
     except RuntimeError:
         if "CACHE_DIR" not in config:
             raise

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.openvino import CALLING_THREAD, compile_network, compiled_folder
+from engines.openvino import compile_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class _Compiled:
     """Hold a compiled network with its input and outputs, for one call at a time."""
 
     def __init__(self, path: Path) -> None:
-        compiled = compile_network(path, {**CALLING_THREAD, "CACHE_DIR": str(compiled_folder())})
+        compiled = compile_file(path)
         self._request = compiled.create_infer_request()
         self.input: NDArray[np.float32] = self._request.get_input_tensor().data  # (1, size, size, 3)
         self._outputs = [self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))]

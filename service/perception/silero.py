@@ -12,7 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from engines import weights
-from engines.openvino import CALLING_THREAD, compile_network, compiled_folder
+from engines.openvino import compile_file
 
 NAME = "silero-vad"  # in the weights manifest
 RATE = 16_000  # Hz
@@ -58,7 +58,7 @@ class SpeechNetwork:
 
     def __init__(self) -> None:
         """Compile the file of the weights store. Raises `WeightsError` if it is missing or altered."""
-        self._compiled = compile_network(weights.path(NAME), {**CALLING_THREAD, "CACHE_DIR": str(compiled_folder())})
+        self._compiled = compile_file(weights.path(NAME))
         self._idle: list[_Request] = []  # as many as ever ran at once
 
     def __call__(self, frame: Floats, state: State) -> float:

@@ -188,8 +188,7 @@ def from_engine(network: Path) -> NDArray[np.float32]:
 
 def from_file(network: Path) -> NDArray[np.float32]:
     """The same of the file as it is, as perception's networks are compiled."""
-    config = {**openvino.CALLING_THREAD, "CACHE_DIR": str(openvino.compiled_folder())}
-    found: NDArray[np.float32] = openvino.compile_network(network, config)({"crop": np.ones((1, 4), np.float32)})[0]
+    found: NDArray[np.float32] = openvino.compile_file(network)({"crop": np.ones((1, 4), np.float32)})[0]
     return found
 
 
