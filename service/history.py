@@ -101,8 +101,9 @@ class SessionHistory:
     def clear(self) -> int:
         """Forget all rows, markers and alerts; return how many rows there were."""
         with self._lock:
-            kept = len(self._kept())
+            kept = min(ROWS, max(0, len(self._blocks) - 1) * _BLOCK + self._count)
             self._blocks.clear()
+            self._count = 0
             self._markers.clear()
             self._alerts.clear()
             self._earlier.clear()
