@@ -127,15 +127,12 @@ class _Tunnel:
                         return
                     self._server.sendall(asked)
                 if self._server in ready:
-                    more = True
-                    while more:
-                        said = self._said()
-                        if said is None:
-                            break
-                        if not said:
-                            return
-                        client.sendall(self._replies.feed(said))
-                        more = isinstance(self._server, ssl.SSLSocket) and self._server.pending() > 0
+                    said = self._said()
+                    if said is None:
+                        continue
+                    if not said:
+                        return
+                    client.sendall(self._replies.feed(said))
 
     def _said(self) -> bytes | None:
         """Return what the server has said, empty at its end; None if only TLS itself had something to say.
@@ -145,7 +142,10 @@ class _Tunnel:
         """
         self._server.setblocking(False)
         try:
-            return self._server.recv(_CHUNK)
+            said = self._server.recv(_CHUNK)
+            while said and isinstance(self._server, ssl.SSLSocket) and self._server.pending():
+                said += self._server.recv(_CHUNK)  # it is decrypted already, so that no selector tells of it
+            return said
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         finally:
