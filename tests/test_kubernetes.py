@@ -140,4 +140,5 @@ def test_the_serve_configuration_is_what_the_program_writes_and_ray_takes(monkey
 def test_ray_is_the_locked_one(name: str) -> None:
     spec = parts_of(name)[0]["spec"]
     version = spec.get("rayClusterConfig", spec)["rayVersion"]
-    assert f"\nray=={version} " in (ROOT / "requirements/cluster.txt").read_text()  # for docker/Dockerfile.cluster
+    assert f"\nray=={version} " in (ROOT / "requirements/cluster.txt").read_text()
+    assert "--requirement /src/requirements/cluster.txt" in (ROOT / "docker/Dockerfile.cluster").read_text()

@@ -2,7 +2,7 @@
 
 Browsers, OBS, GStreamer and FFmpeg speak it. Late ICE candidates are taken by PATCH. ICE restarts are answered with
 422, because aiortc has none: a client ends its session with DELETE, or falls silent for two seconds, and posts a new
-offer under the same name. aiortc is imported with the first offer: a service with workers passes offers on to them.
+offer under the same name. aiortc is imported where it is used, because a service with workers passes offers on to them.
 """
 
 import asyncio
@@ -269,7 +269,7 @@ def _links(request: Request) -> dict[str, str]:
         if server.username is not None:
             link += f'; username="{server.username}"; credential="{server.credential}"; credential-type="password"'
         links.append(link)
-    return {"Link": ", ".join(links)} if links else {}
+    return {"Link": ", ".join(links)}
 
 
 def _drop(peers: dict[str, Peer], resource: str) -> None:
