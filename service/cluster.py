@@ -20,6 +20,8 @@ NAMESPACE = "affectstream"  # of Ray, in which our actors have their names
 REACH_WITHIN = 3.0  # s that the address has to take a connection; Ray itself would wait for minutes
 # By default a process of a cluster whose head is gone ends itself after a minute. A service must go on without it.
 _HEAD_AWAY = ("RAY_gcs_rpc_server_reconnect_timeout_s", str(365 * 86400))
+# By default a call without a connection starts a cluster on this machine. Where a connection was lost, it must fail.
+_NO_CLUSTER_OF_ITS_OWN = ("RAY_ENABLE_AUTO_CONNECT", "0")
 _VERSIONS = re.compile(r"Ray: (\S+).*?Python: (\S+).*?Ray: (\S+).*?Python: (\S+)", re.DOTALL)
 
 _lock = threading.Lock()
@@ -32,6 +34,7 @@ def connect(address: str) -> ModuleType:
     and for other versions of Ray or Python there.
     """
     os.environ.setdefault(*_HEAD_AWAY)
+    os.environ.setdefault(*_NO_CLUSTER_OF_ITS_OWN)
     try:
         import ray
     except ImportError:
