@@ -115,6 +115,11 @@ class Fleet:
                 least = self._start_one(node)
         return least
 
+    def ready_worker(self, load: Callable[[Worker], int], node: str | None = None) -> Worker | None:
+        """Return the worker with the least `load` that takes sessions now, on `node` if that is given; None without."""
+        ready = [one for one in self.workers if one.ready and one.usable and node in (None, one.process.node)]
+        return min(ready, key=load, default=None)
+
     def wait_for(self, worker: Worker | None = None) -> None:
         """Return when `worker`, or the first one, takes sessions. Raise `UserError` if it cannot be started."""
         worker = worker or self.workers[0]
@@ -153,14 +158,18 @@ class Fleet:
             watching = loop.create_task(self._watch(worker))
             try:
                 await worker.events(lambda event: publish(worker, event), lambda: leave(worker))
-            except UserError:
-                return  # it was never ready: `wait_for` raises the reason
+            except UserError as error:  # it was never ready: `wait_for` raises the reason too, if somebody waits
+                self._remove(worker, str(error))
+                if not self.workers:
+                    await self._replace(1, FIRST_PAUSE)
+                return
             finally:
                 watching.cancel()
             how = await asyncio.to_thread(worker.how_it_ended)
             if worker.asked_to_end or self._closing:
                 return
             log.error("a worker process ended: %s", how)
+            self.launcher.avoid(worker.process.node)
             wanted = len(self.workers)
             self._remove(worker, f"the worker process ended ({how})")
             broke(worker, how)
@@ -246,7 +255,8 @@ class Fleet:
 
     async def _watch(self, worker: Worker) -> None:
         """Kill `worker` when it gives no sign of life, and keep its metrics up to date."""
-        await asyncio.to_thread(_ignoring_user_errors, worker.wait)
+        with suppress(UserError):
+            await worker.until_ready()
         looked_at = fetched_at = time.monotonic()
         while worker.running:
             await asyncio.sleep(WATCH_EVERY)
@@ -262,10 +272,13 @@ class Fleet:
                 await worker.fetch_metrics(ANSWER_WITHIN)
                 looked_at = time.monotonic()
 
-    async def _replace(self, wanted: int) -> None:
-        """Start a worker in the place of one that broke, if there are fewer than `wanted`; later, if several broke."""
+    async def _replace(self, wanted: int, pause: float = 0.0) -> None:
+        """Start a worker in the place of one that broke, if there are fewer than `wanted`.
+
+        Wait for `pause` seconds before, and longer if several broke.
+        """
         with self._lock:
-            pause = pause_after(self._breaks.add())
+            pause = max(pause, pause_after(self._breaks.add()))
         while not self._closing:
             await asyncio.sleep(pause)
             try:
@@ -319,8 +332,3 @@ class Fleet:
         if not self._beat.model:
             raise Unavailable(self._problem or "no worker process is ready yet; try again")
         return self._beat
-
-
-def _ignoring_user_errors(call: Callable[[], None]) -> None:
-    with suppress(UserError):
-        call()

@@ -9,6 +9,7 @@ import httpx
 from service.capture.media import Frame, State
 from service.history import Past
 from service.neutral import NeutralStep, read_step
+from service.register import Unavailable
 from service.rules import RuleState
 from service.session_figures import SessionFigures
 from service.session_options import SessionOptions
@@ -40,6 +41,15 @@ class OtherService(HttpPeer):
 
     def _make_async_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(**self._access)
+
+
+class NoWorkerHere(Unavailable):
+    """Report that this service has no worker for a new session, and that `instead`, another one, has (HTTP 503)."""
+
+    def __init__(self, instead: OtherService) -> None:
+        """Name the other service."""
+        super().__init__("this service has no worker now; another one of the cluster has, so ask that one")
+        self.instead = instead
 
 
 class ForeignSession:

@@ -5,6 +5,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any
 
@@ -76,6 +77,22 @@ class Worker(HttpPeer):
         """Return when the program takes sessions. Raise `UserError` if it cannot."""
         self._ready.result()
 
+    def started_within(self, seconds: float) -> bool:
+        """Return whether the program takes sessions, or it is known that it cannot, after so many seconds at most."""
+        return self._ready in futures.wait([self._ready], seconds).done
+
+    async def until_ready(self) -> None:
+        """Return when the program takes sessions, without holding up the loop. Raise `UserError` if it cannot."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(_: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(done.set)
+
+        self._ready.add_done_callback(tell)
+        await done.wait()
+        self.wait()
+
     @property
     def ready(self) -> bool:
         """Return whether the program has said that it takes sessions."""
@@ -120,7 +137,7 @@ class Worker(HttpPeer):
 
         Raise `UserError` if it cannot be started.
         """
-        await asyncio.wrap_future(self._ready)
+        await self.until_ready()
         try:
             async with self.process.messages() as reader:
                 self.heard_at, self._heard = time.monotonic(), True

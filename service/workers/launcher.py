@@ -77,6 +77,9 @@ class Launcher(Protocol):
         Raise `UserError` if the source names no node although there are several, or a node that is not there.
         """
 
+    def avoid(self, node: str) -> None:
+        """Prefer other nodes than the one of that name for a while: a worker was lost there."""
+
     def watch(self, drained: Callable[[str], None]) -> None:
         """Call `drained` with the name of each node that is about to leave, from another thread, from now on."""
 

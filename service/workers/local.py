@@ -212,6 +212,9 @@ class LocalLauncher:
         """Return the source as it is: there is one machine."""
         return source, None
 
+    def avoid(self, node: str) -> None:
+        """Do nothing: there is one machine."""
+
     def watch(self, drained: Callable[[str], None]) -> None:
         """Do nothing: this machine does not leave before this process."""
 

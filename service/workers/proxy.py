@@ -13,6 +13,7 @@ from service.register import NameTaken, TooMany, Unavailable
 from service.session_options import RequestedOptions
 from service.web.live import Live, Running
 from service.web.routes import whip
+from service.workers.foreign import NoWorkerHere
 from service.workers.handle import OPENED_IN
 from service.workers.http_peer import ANSWER_WITHIN, HttpPeer
 from service.workers.remote_session import RemoteSession
@@ -47,7 +48,10 @@ async def _publish(
     found = sessions.find(session)
     if not (found is None or isinstance(found, RemoteSession) or found.over):  # of another service
         return await _ask(found.worker, request, _path(request), body)
-    placed = await _place(sessions, session, purpose, asked)
+    try:
+        placed = await _place(sessions, session, purpose, asked)
+    except NoWorkerHere as error:
+        return await _ask(error.instead, request, _path(request), body, within=OPENED_IN)
     try:
         query: dict[str, Any] = {"incarnation": placed.incarnation, "rotate": rotate} | placed.options.as_request()
         query |= {} if placed.purpose is None else {"purpose": placed.purpose}

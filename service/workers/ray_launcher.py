@@ -22,6 +22,7 @@ from service.workers.leases import Leases, RedisLeases
 from service.workers.line import connected, tls_context
 
 LOOK_EVERY = 0.5  # s between looks at the nodes
+AVOID_FOR = 30.0  # s; Ray takes up to 25 s to notice that a node is dead, and starts actors there until then
 GPU_SHARE = 1 / 8  # of a GPU for each worker
 END_WITHIN = 5.0  # s that the question how a worker ended may take
 _BOUND = ("camera", "file")  # kinds of sources that only their own node can open
@@ -158,22 +159,27 @@ class RayLauncher:
         self._closed = threading.Event()
         self._calls: list[threading.Thread] = []  # that call Ray
         self._entered = False
+        self._avoided: dict[str, float] = {}  # node -> s, monotonic, until when others are preferred
         self._share = GPU_SHARE if settings.engine.partition(":")[0] != DEFAULT_ENGINE else 0.0
         self._id = secrets.token_hex(8)
         self.nodes: list[dict[str, Any]] = self._enter(ray_host.SERVICE_GONE)
         check_guarded(node["address"] for node in self.nodes)
-        if self._share and not self._sum("total", "GPU"):
+        if self._share and not self._total("GPU"):
             raise UserError(f"--engine {settings.engine} needs a GPU, and no node of the cluster has one.")
         self.leases: Leases = RedisLeases(self._redis) if self._redis is not None else ray_host.RegistrarLeases()
 
     def start(self, number: int, node: str | None) -> RayWorkerProcess:
         """Ask Ray for an actor; it waits there until a node has room, which an autoscaling cluster may add."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy, NotIn
 
         id, key = secrets.token_hex(8), secrets.token_urlsafe(32)
         given = {"settings": passed_settings(self._settings), "log_level": "WARNING" if number else "INFO"}
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": self._share, "max_concurrency": 8}
-        if node is None:
+        avoided = [one["id"] for one in self.nodes if one not in self._preferred()]
+        if node is None and avoided:
+            others: dict[str, Any] = {"ray.io/node-id": NotIn(*avoided)}
+            options["scheduling_strategy"] = NodeLabelSchedulingStrategy(hard={}, soft=others)
+        elif node is None:
             options["scheduling_strategy"] = "SPREAD"
         else:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self._named(node)["id"], soft=False)
@@ -185,11 +191,11 @@ class RayLauncher:
         """Return `--workers`, or as many as the nodes that stay have CPUs, or shares of GPUs."""
         if self._settings.workers:
             return self._settings.workers
-        return int(self._sum("total", "GPU") / self._share if self._share else self._sum("total", "CPU"))
+        return int(self._total("GPU") / self._share if self._share else self._total("CPU"))
 
     def has_room(self) -> bool:
         """Return whether a node has a free CPU; True with `--workers`, whose demand Ray may answer with new nodes."""
-        return bool(self._settings.workers) or self._sum("free", "CPU") >= 1
+        return bool(self._settings.workers) or sum(node["free"].get("CPU", 0.0) for node in self._preferred()) >= 1
 
     def node_of(self, source: str) -> tuple[str, str | None]:
         """See `service.workers.launcher.Launcher`: cameras and files are on one node, all other sources on none."""
@@ -207,6 +213,10 @@ class RayLauncher:
             names = ", ".join(sorted(node["name"] for node in self.nodes))
             raise UserError(f"{kind}: is on one of the nodes {names}; say on which: {head}?node=NAME.")
         return opened, self.nodes[0]["name"]
+
+    def avoid(self, node: str) -> None:
+        """See `service.workers.launcher.Launcher`."""
+        self._avoided = {**self._avoided, node: time.monotonic() + AVOID_FOR}
 
     def watch(self, drained: Callable[[str], None]) -> None:
         """Look at the nodes twice a second, and call `drained` with the name of each that is about to leave."""
@@ -255,6 +265,11 @@ class RayLauncher:
         self._entered = True
         return list(nodes)
 
+    def _preferred(self) -> list[dict[str, Any]]:
+        """Return the nodes that stay and on which no worker was lost just now."""
+        now, avoided = time.monotonic(), self._avoided
+        return [node for node in self.nodes if not node["leaving"] and avoided.get(node["name"], now) <= now]
+
     def _named(self, name: str) -> dict[str, Any]:
         for node in self.nodes:
             if name in (node["name"], node["id"], node["address"]) and not node["leaving"]:
@@ -262,8 +277,8 @@ class RayLauncher:
         names = ", ".join(sorted(node["name"] for node in self.nodes if not node["leaving"]))
         raise UserError(f"No node of the cluster is called {name[:80]!r}; its nodes are {names}.")
 
-    def _sum(self, which: str, resource: str) -> float:
-        return float(sum(node[which].get(resource, 0.0) for node in self.nodes if not node["leaving"]))
+    def _total(self, resource: str) -> float:
+        return float(sum(node["total"].get(resource, 0.0) for node in self.nodes if not node["leaving"]))
 
 
 def _why_not_started(error: Exception) -> str:

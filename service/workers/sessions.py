@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 CLOSED = "closed"  # the detail of a session that its worker ended
 MOST_BREAKS = 5  # of one session within a minute, after which its source counts as the cause and it stays failed
+NEW_WORKER_WITHIN = 10.0  # s that a session waits for a worker that is being started while others take sessions
 ASK_LEASE_EVERY = 0.2  # s between attempts to take the lease of a session from a worker that was cut off
 
 
@@ -46,7 +47,7 @@ class RemoteSessions:
         self._purpose = settings.purpose
         self._offer = Offer.of(settings)
         self._max_models = settings.max_models
-        self._register: Register[RemoteSession] = Register(settings.max_sessions, hub.forget)
+        self._register: Register[RemoteSession] = Register(settings.max_sessions, self._forget_events)
         self._placing = threading.Lock()
         self._closing = threading.Event()
         fleet.attach(self._publish, self._broke, self._leaves)
@@ -104,7 +105,7 @@ class RemoteSessions:
             session = self._register.add(name, make, incarnation)
             session.previous = previous
         try:
-            self.fleet.wait_for(session.worker)
+            session.worker = self._ready_worker(session.worker, node, self._check_worker)
             self._take_lease(session)
         except BaseException:
             self.drop(session)
@@ -185,6 +186,35 @@ class RemoteSessions:
         used = {session.options.model for session in self.own() if not session.over} | {self._offer.given.model}
         if model not in used and len(used) >= self._max_models:
             raise too_many(model, self._max_models, sorted(used))
+
+    def _ready_worker(self, worker: Worker, node: str | None, check: Callable[[], None] = lambda: None) -> Worker:
+        """Return `worker` once it takes sessions, or another one that does, where its start takes long or fails.
+
+        Ray may have no room for it, although a node that has just died still seemed to have. Blocks, and calls `check`
+        once a second; raise `UserError` if it cannot be started.
+        """
+        since, other = time.monotonic(), None
+        while other is None and not worker.started_within(1.0):
+            check()
+            if time.monotonic() - since > NEW_WORKER_WITHIN:
+                other = self.fleet.ready_worker(self._load, node)
+        if other is not None:
+            return other
+        try:
+            self.fleet.wait_for(worker)
+        except UserError:
+            check()
+            other = self.fleet.ready_worker(self._load, node)
+            if other is None:
+                raise
+        return other or worker
+
+    def _check_worker(self) -> None:
+        """Raise `UserError` if another service is to open sessions in place of this one; it is the only one here."""
+
+    def _forget_events(self, name: str) -> None:
+        """Forget the last event of a name that is no longer registered, and end the subscriptions to it."""
+        self._hub.forget(name)
 
     def _equip(self, session: RemoteSession) -> None:
         """Give a new session what is kept outside of this process for its name; nothing where nothing is kept."""
@@ -303,7 +333,7 @@ class RemoteSessions:
                     if session.reopening is not attempt:
                         return
                     new = session.bound_for = self.fleet.least_loaded(self._load, enough=MANY + 1, node=node)
-                self.fleet.wait_for(new)
+                new = session.bound_for = self._ready_worker(new, node)
                 with self._placing:
                     if session.reopening is not attempt:
                         return

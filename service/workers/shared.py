@@ -3,7 +3,8 @@
 Each service writes once a second who it is and what its sessions are (`affectstream:service:ID`, which expires), and
 keeps a record of each session that it opened (a field of `affectstream:sessions`), with its rules; markers and alerts
 are a list (`affectstream:notes:SESSION`). So a name is used once, requests about a session reach the service that has
-it, and the sessions of a service that has ended are opened anew by another, with all that they were given.
+it, and the sessions of a service that has ended, or has no worker, are opened anew by another, with all that they were
+given.
 """
 
 import asyncio
@@ -30,8 +31,8 @@ from service.session_options import RequestedOptions
 from service.settings import Settings
 from service.web.routes.sessions import SessionInfo, info_of
 from service.workers.fleet import Fleet
-from service.workers.foreign import ForeignSession, OtherService
-from service.workers.handle import UNDO_WITHIN
+from service.workers.foreign import ForeignSession, NoWorkerHere, OtherService
+from service.workers.handle import OPENED_IN, UNDO_WITHIN
 from service.workers.leases import Leases
 from service.workers.remote_session import RemoteSession
 from service.workers.sessions import RemoteSessions
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 TELL_EVERY = 1.0  # s
 SERVICE_LIVES = 4.0  # s after its last message in which a service counts as running
+WITHOUT_WORKER = 5.0  # s that a service has to start a worker in place of its last one, before others open its sessions
 RECORDS_LIVE = 3600  # s that the records outlive the last service; they hold sources, maybe with credentials
 LOOK_UP_WITHIN = 0.5  # s that Redis may take to say whether another service has opened a session just now
 _SERVICE, _SERVICES, _RECORDS = "affectstream:service:", "affectstream:services", "affectstream:sessions"
@@ -79,6 +81,9 @@ class SharedSessions(RemoteSessions):
         self._handed_over = False
         self._services: dict[str, OtherService] = {}
         self._alive: set[str] = set()  # ids of the other services that run
+        self._open_here = True  # what this service last told the others: that it has a worker for new sessions
+        self._open_elsewhere: list[str] = []  # ids of the other services that last told the same
+        self._worker_at = -WITHOUT_WORKER  # s, monotonic: when this service last had a worker for new sessions
         self._foreign: dict[str, ForeignSession] = {}
         self._adopting: set[str] = set()  # sessions that are about to be this service's
         self._taken_over: set[str] = set()  # sessions of this service that another one had opened first
@@ -94,6 +99,29 @@ class SharedSessions(RemoteSessions):
         """Return the sessions of the other services by name."""
         return self._foreign
 
+    def open(
+        self,
+        source: str,
+        name: str | None = None,
+        *,
+        purpose: str | None = None,
+        allowed: Sequence[str] | None = None,
+        asked: RequestedOptions | None = None,
+    ) -> Any:
+        """See `RemoteSessions.open`; where this service has no worker, another one opens what its clients may open."""
+        try:
+            return super().open(source, name, purpose=purpose, allowed=allowed, asked=asked)
+        except NoWorkerHere as error:
+            if allowed is None:  # of `--source`
+                raise
+            other = error.instead
+        options = {} if asked is None else asked.model_dump(include={*RequestedOptions.model_fields}, exclude_none=True)
+        wanted = {"source": source, "name": name, "purpose": purpose, **options}
+        info = other.request("POST", "/v1/sessions", json=wanted, within=OPENED_IN)
+        opened = ForeignSession(_INFO.validate_python(info), other, is_peer=False)
+        self._foreign = {**self._foreign, opened.name: opened}
+        return opened
+
     def place(
         self,
         name: str | None,
@@ -103,7 +131,12 @@ class SharedSessions(RemoteSessions):
         incarnation: int | None = None,
         asked: RequestedOptions | None = None,
     ) -> RemoteSession:
-        """See `RemoteSessions.place`; raise `OpenElsewhere` for a name that another service's session has, or had."""
+        """See `RemoteSessions.place`.
+
+        Raise `OpenElsewhere` for a name that another service's session has, or had, and `NoWorkerHere` where another
+        service opens sessions in place of this one.
+        """
+        self._check_worker()
         session = None
         while session is None:
             chosen = name or self._free_name()
@@ -123,8 +156,8 @@ class SharedSessions(RemoteSessions):
         """See `RemoteSessions.confirm`; from then on, every service that is asked about the session knows it."""
         super().confirm(session)
         with contextlib.suppress(*_redis_errors()):
+            self._say()  # first, so that a service that sees the record knows that there is a worker
             self._write_record(session)
-            self._say()
 
     def keep_rules(self, session: RemoteSession) -> None:
         """Write the session's rules to its record, for the service that may have to go on with it. Blocks."""
@@ -199,7 +232,7 @@ class SharedSessions(RemoteSessions):
 
     async def metrics_of_others(self, within: float) -> Sequence[str]:
         """Return the metrics of the other services as text, of those that answer within so many seconds."""
-        asked = [service.metrics(within) for id, service in self._services.items() if id in self._alive]
+        asked = [service.metrics(within) for id, service in [*self._services.items()] if id in self._alive]
         return [text for text in await asyncio.gather(*asked) if text]
 
     def close_all(self, timeout: float = 5.0) -> None:
@@ -220,6 +253,18 @@ class SharedSessions(RemoteSessions):
         record, notes = self._heritage.pop(session.name, ({}, []))
         session.own_rules, session.allowed = record.get("rules"), record.get("allowed")
         session.notes.extend(notes)
+
+    def _has_worker(self) -> bool:
+        return self.fleet.ready_worker(self._load) is not None
+
+    def _check_worker(self) -> None:
+        """Raise `NoWorkerHere` if this service has no worker for new sessions, and another one has.
+
+        A request is never passed on in a circle: a service passes on only once it has told that it has no worker, and
+        only to those that told otherwise since. So each of a chain of services told so later than the one before it.
+        """
+        if not self._open_here and self._open_elsewhere and not self._has_worker():
+            raise NoWorkerHere(self._services[self._open_elsewhere[0]])
 
     def _look_up(self, name: str) -> ForeignSession | None:
         """Return a session that another service has opened since this one has heard of it, or None."""
@@ -295,71 +340,105 @@ class SharedSessions(RemoteSessions):
                     problem = str(error)
                     log.warning("the other services of the cluster are not known now: %s", problem)
 
-    def _told(self) -> str:
-        """Return what this service says of itself, as JSON."""
+    def _told(self, open_here: bool) -> str:
+        """Return what this service says of itself, as JSON; `open_here` is whether it has a worker for new sessions."""
         own = self.own()
+        if self._has_worker():
+            self._worker_at = time.monotonic()
         told = {
             "address": self._address,
             "sessions": [info_of(session).model_dump(mode="json") for session in own],
             "peers": [session.name for session in own if session.source is None],
+            "open": open_here,
+            "reads": time.monotonic() - self._worker_at < WITHOUT_WORKER,
         }
         return json.dumps(told)
 
     def _say(self) -> None:
-        self._redis.set(_SERVICE + self.id, self._told(), px=int(SERVICE_LIVES * 1e3))
+        self._redis.set(_SERVICE + self.id, self._told(self._open_here), px=int(SERVICE_LIVES * 1e3))
 
     def _exchange(self) -> None:
         own = self.own()
+        open_here = self._has_worker()
         with self._redis.pipeline(transaction=False) as pipeline:
             for session in own:
                 pipeline.expire(_NOTES + session.name, RECORDS_LIVE)
-            pipeline.set(_SERVICE + self.id, self._told(), px=int(SERVICE_LIVES * 1e3))
+            pipeline.set(_SERVICE + self.id, self._told(open_here), px=int(SERVICE_LIVES * 1e3))
             pipeline.sadd(_SERVICES, self.id)
             pipeline.smembers(_SERVICES)
             pipeline.hgetall(_RECORDS)
             pipeline.expire(_RECORDS, RECORDS_LIVE)
             *_, ids, records, _ = pipeline.execute()
+        self._open_here = open_here
         others = sorted(set(ids) - {self.id})
         found = dict(zip(others, self._redis.mget([_SERVICE + id for id in others]) if others else [], strict=True))
         alive = {id: json.loads(text) for id, text in found.items() if text is not None}
         for gone in set(others) - set(alive):
             self._redis.srem(_SERVICES, gone)
         read = {name: json.loads(text) for name, text in records.items()}
-        self._write_records(own, read)
-        self._adopt_orphans(read, records, {*alive, self.id})
+        self._write_records(own, read, alive)
+        self._adopt_orphans(read, records, alive)
         self._learn(alive, read)
+        if not all(told["reads"] for told in alive.values()):
+            self._spare_worker()
 
-    def _write_records(self, own: Sequence[RemoteSession], records: dict[str, Any]) -> None:
+    def _spare_worker(self) -> None:
+        """End a worker without sessions, if there are several, so that a service without any has room for one."""
+        with self._placing:
+            workers = [worker for worker in self.fleet.workers if not worker.leaving]
+            idle = [worker for worker in workers if self._load(worker) == 0]
+            if len(workers) < 2 or not idle:
+                return
+            idle[-1].leaving = True  # no session is opened there any more
+        log.info("a worker without sessions is ended, because another service has none")
+        self.fleet.dismiss(idle[-1])
+
+    def _write_records(
+        self, own: Sequence[RemoteSession], records: dict[str, Any], alive: dict[str, dict[str, Any]]
+    ) -> None:
         """Bring the records of this service's sessions up to date; give up those that another service has by now."""
         for session in own:
             record = records.get(session.name)
-            if record is not None and record["service"] != self.id:
-                if session.name not in self._leaving:
-                    log.warning(
-                        "a session is closed here: another service took it over when this one did not report in time"
-                    )
-                    self._leaving.add(session.name)
-                    threading.Thread(target=self._leave, args=(session.name,), daemon=True).start()
+            if record is None or record["service"] == self.id:
+                if record != self._record_of(session):
+                    self._write_record(session)
                 continue
-            if record != self._record_of(session):
-                self._write_record(session)
+            shown_there = [row["id"] for row in alive.get(record["service"], {}).get("sessions", ())]
+            if session.name in shown_there and session.name not in self._leaving:
+                log.warning("a session is given up here: another service has taken it over")
+                self._leaving.add(session.name)
+                threading.Thread(target=self._leave, args=(session,), daemon=True).start()
 
-    def _leave(self, name: str) -> None:
-        """Close a session that another service has taken over. Blocks."""
+    def _leave(self, session: RemoteSession) -> None:
+        """Give up a session that another service has taken over; its subscribers here get the events from there.
+
+        Blocks.
+        """
+        session.reopening = None
+        super().drop(session)  # no event of it is published from here on
+        self._taken_over.discard(session.name)
+        session.end()
         try:
-            with contextlib.suppress(UnknownSession):  # it has ended meanwhile
-                super().close(name)
+            self.undo(session)
         finally:
-            self._leaving.discard(name)
+            self._leaving.discard(session.name)
+
+    def _forget_events(self, name: str) -> None:
+        """See `RemoteSessions._forget_events`; the subscriptions to a session that is another service's now go on."""
+        if name not in self._leaving:
+            super()._forget_events(name)
 
     def _record_of(self, session: RemoteSession) -> dict[str, Any]:
         names = ("source", "purpose", "incarnation", "over", "allowed")
         own: dict[str, Any] = {"rules": session.own_rules, "options": session.options.as_request()}
+        own["opened"] = session.opened or session.name in self._adopting  # at the service that it comes from
         return self._record(**{name: getattr(session, name) for name in names}, **own)
 
     def _record(self, *, incarnation: int = 0, over: bool = False, **more: Any) -> dict[str, Any]:
         """Return the record of a session of this service."""
-        empty: dict[str, Any] = {"source": None, "purpose": None, "rules": None, "allowed": None, "options": {}}
+        empty: dict[str, Any] = {
+            "source": None, "purpose": None, "rules": None, "allowed": None, "options": {}, "opened": False,
+        }  # fmt: skip
         return {**empty, **more, "service": self.id, "incarnation": incarnation, "over": over}
 
     def _write_record(self, session: RemoteSession) -> None:
@@ -367,17 +446,23 @@ class SharedSessions(RemoteSessions):
 
     def _foreign_session(self, id: str, told: dict[str, Any], row: dict[str, Any]) -> ForeignSession:
         """Return the session that a service has told of in `row`."""
+        service = self._service(id, told)
+        info = _INFO.validate_python(row)
+        return ForeignSession(info, service, info.id in told["peers"])
+
+    def _service(self, id: str, told: dict[str, Any]) -> OtherService:
+        """Return the service that has told this of itself."""
         service = self._services.get(id)
         if service is None or service.address != told["address"]:
             service = self._services[id] = OtherService(told["address"], self._token)
-        info = _INFO.validate_python(row)
-        return ForeignSession(info, service, info.id in told["peers"])
+        return service
 
     def _learn(self, alive: dict[str, Any], records: dict[str, Any]) -> None:
         """Keep what the other services say of their sessions; one whose service has ended stays until it is adopted."""
         foreign: dict[str, ForeignSession] = {}
         self._alive = {*alive}
         for id, told in alive.items():
+            self._service(id, told)
             for row in told["sessions"]:
                 foreign[row["id"]] = self._foreign_session(id, told, row)
         for name, session in self._foreign.items():
@@ -386,19 +471,24 @@ class SharedSessions(RemoteSessions):
                 continue
             if record["service"] != self.id or name in self._adopting:
                 foreign[name] = session
+        self._open_elsewhere = [id for id, told in sorted(alive.items()) if told["open"]]
         gone = set(self._foreign) - set(foreign)
         self._foreign = foreign
         for name in gone:
             if super().find(name) is None:
                 self._hub.forget(name)
 
-    def _adopt_orphans(self, records: dict[str, Any], texts: dict[str, str], alive: set[str]) -> None:
-        """Open the sessions of services that have ended, each by the first service that claims it."""
+    def _adopt_orphans(self, records: dict[str, Any], texts: dict[str, str], alive: dict[str, Any]) -> None:
+        """Open the sessions of services that have ended or have no worker, each by the first that claims it."""
+        if not self._open_here:
+            return
         for name, record in records.items():
-            if record["service"] in alive:
+            service = record["service"]
+            if service == self.id or (service in alive and alive[service]["reads"]):
                 continue
-            if record["source"] is None or record["over"]:
-                self._redis.hdel(_RECORDS, name)  # a peer connects again by itself
+            if record["source"] is None or record["over"] or not record["opened"]:
+                if service not in alive:
+                    self._redis.hdel(_RECORDS, name)  # a peer connects again by itself
                 continue
             mine = {**record, "service": self.id}
             if self._claim(keys=[_RECORDS], args=[name, json.dumps(mine), texts[name]]) is None:
@@ -407,8 +497,8 @@ class SharedSessions(RemoteSessions):
                 threading.Thread(target=self._adopt, args=(name, record), daemon=True).start()
 
     def _adopt(self, name: str, record: dict[str, Any]) -> None:
-        """Open a session of a service that has ended, once its worker cannot read it any more."""
-        log.info("a session of a service that has ended is opened anew")
+        """Open a session of a service that cannot go on with it, once its worker cannot read it any more."""
+        log.info("a session of another service, which has ended or has no worker, is opened anew")
         place, incarnation = super().place, record["incarnation"] + 1
         asked = RequestedOptions(**record.get("options", {}))
         while not self._closing.is_set():
@@ -427,7 +517,7 @@ class SharedSessions(RemoteSessions):
                 self._adopting.discard(name)
                 return
             except UserError as error:
-                log.error("a session of a service that has ended could not be opened: %s", error)
+                log.error("a session of another service could not be opened anew: %s", error)
                 self._closing.wait(UNDO_WITHIN)
 
     def _notes_of(self, name: str) -> Sequence[Note]:

@@ -16,8 +16,13 @@ def listen(running: Process, name: str) -> ClientConnection:
 
 def events(stream: ClientConnection) -> Iterator[dict[str, Any]]:
     """Its events from now on."""
+    event: dict[str, Any] = {}
     while True:
-        yield json.loads(stream.recv(timeout=PATIENCE))
+        try:
+            event = json.loads(stream.recv(timeout=PATIENCE))
+        except TimeoutError:
+            raise AssertionError(f"no event for {PATIENCE:g} s after {event}") from None
+        yield event
 
 
 def first(stream: ClientConnection, **wanted: Any) -> dict[str, Any]:

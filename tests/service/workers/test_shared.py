@@ -73,6 +73,31 @@ def test_each_service_serves_the_sessions_of_both_and_outlives_the_other(two: tu
         assert ids(theirs) == []
 
 
+def test_sessions_outlive_the_node_of_a_service_that_finds_no_other(
+    cluster: RayCluster, two: tuple[Process, Process]
+) -> None:
+    here, there = two  # each has a worker on one of the two nodes that have a CPU
+    with here.client() as ours, there.client() as theirs:
+        assert ours.post("/v1/sessions", json={"source": "demo:", "name": "hall"}).status_code == 201
+        with listen(here, "hall") as stream:
+            first(stream, state="live")
+            node = ours.get("/v1/sessions/hall").json()["node"]
+            cluster.kill(node)
+            first(stream, state="live", incarnation=2)  # of the same subscription, from the other service
+        until(lambda: ours.get("/v1/sessions/hall").json(), state="live")
+        assert ours.get("/v1/sessions/hall").json()["node"] != node
+        until(lambda: ours.get("/readyz").status_code == 503)
+        opened = ours.post("/v1/sessions", json={"source": "demo:", "name": "desk", "smoothing": "strong"})
+        assert opened.status_code == 201, opened.text
+        assert opened.json()["smoothing"] == "strong"
+        assert {*ids(ours)} == {"hall", "desk"}
+        until(lambda: {*ids(theirs)} == {"hall", "desk"})
+        cluster.add(node)  # it comes back, and with it the worker
+        until(lambda: ours.get("/readyz").status_code == 200)
+        for name in ("hall", "desk"):
+            assert ours.delete(f"/v1/sessions/{name}").status_code == 204
+
+
 def test_a_second_service_without_redis_is_refused(cluster: RayCluster, redis_url: str, tmp_path: Path) -> None:
     with process("--cluster", cluster.address, "--redis", redis_url) as running:
         with running.client() as client:

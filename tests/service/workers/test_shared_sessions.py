@@ -1,6 +1,7 @@
 """Sessions of two services that share a Redis, without a cluster: names, claims, and the heritage of one that died."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,11 +15,13 @@ from service.capture.media import State
 from service.publish.hub import Hub
 from service.register import NameTaken, OpenElsewhere, Unavailable
 from service.settings import Settings, load_settings
+from service.workers import sessions
 from service.workers.fleet import Fleet
+from service.workers.foreign import ForeignSession, NoWorkerHere
 from service.workers.leases import NoLeases
-from service.workers.local import LocalLauncher
+from service.workers.local import LocalLauncher, LocalWorkerProcess
 from service.workers.remote_session import RemoteSession
-from service.workers.shared import ForeignSession, SharedSessions
+from service.workers.shared import SharedSessions
 
 
 @pytest.fixture
@@ -78,9 +81,9 @@ def test_a_session_has_one_name_and_is_inherited_from_a_service_that_died(server
         assert there._notes_of("hall") == []
         await asyncio.to_thread(there.close, "hall")
         assert there.find("hall") is None
-        for sessions in (here, there):
-            await asyncio.to_thread(sessions.close_all)
-            sessions.release()
+        for one in (here, there):
+            await asyncio.to_thread(one.close_all)
+            one.release()
 
     with_two_fleets(run, server)
 
@@ -98,8 +101,8 @@ def test_a_service_that_leaves_hands_its_sessions_over(server: RedisServer) -> N
         await asyncio.to_thread(until, lambda: [one.name for one in there.own() if one.state == State.LIVE] == ["hall"])
         assert there.get("hall").incarnation == 2
         await asyncio.to_thread(there.close_all)
-        for sessions in (here, there):
-            sessions.release()
+        for one in (here, there):
+            one.release()
 
     with_two_fleets(run, server)
 
@@ -128,11 +131,68 @@ def test_a_session_whose_new_worker_does_not_answer_at_first_is_inherited_all_th
         assert (await asyncio.to_thread(there.open, "demo:", "hall")).incarnation == 3
         with pytest.raises(NameTaken):
             await asyncio.to_thread(there.open, "demo:", "hall")
-        for sessions in (here, there):
-            await asyncio.to_thread(sessions.close_all)
-            sessions.release()
+        for one in (here, there):
+            await asyncio.to_thread(one.close_all)
+            one.release()
 
     with_two_fleets(run, server)
+
+
+def test_a_service_without_a_worker_leaves_its_sessions_to_others_and_opens_none(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "NEW_WORKER_WITHIN", 0.0)
+
+    async def run(settings: Settings, first: Fleet, second: Fleet) -> None:
+        here, there = shared(settings, first), shared(settings, second)
+        await asyncio.to_thread(lambda: here.open("demo:", "hall", allowed=["demo:"]))
+        assert json.loads(here._redis.get(f"affectstream:service:{here.id}"))["reads"]  # at once: nobody takes it over
+        await asyncio.to_thread(until, lambda: (last := here.get("hall").last) and last.data["captured_at"])
+        await asyncio.to_thread(here.get("hall").mark, "begin")
+        with here._hub.subscribe("hall", maxlen=10_000) as subscription:
+            without_room(first)
+            first.workers[0].process.kill()
+            await asyncio.to_thread(until, lambda: [one.name for one in there.own()] == ["hall"])
+            await asyncio.to_thread(until, lambda: there.get("hall").opened and there.get("hall").state == State.LIVE)
+            again = there.get("hall")
+            assert (again.incarnation, again.allowed, [note.kind for note in again.notes]) == (2, ["demo:"], ["marker"])
+            await asyncio.to_thread(until, lambda: here.own() == [])
+            assert isinstance(here.find("hall"), ForeignSession)
+            states = [event.state for event in await subscription.take(10_000)]
+            assert states[-1] == State.RECONNECTING
+            assert {State.ENDED, State.FAILED}.isdisjoint(states)
+            assert not subscription.closed  # the events of the other service follow
+        with pytest.raises(NoWorkerHere, match="this service has no worker now"):
+            await asyncio.to_thread(here.place, "desk", None, purpose="research")
+        with pytest.raises(Unavailable, match="does not answer"):  # nobody can ask the other service by HTTP here
+            await asyncio.to_thread(lambda: here.open("demo:", "desk", allowed=["demo:"]))
+        assert there.find("desk") is None
+        without_room(second, most=2)
+        beside = await asyncio.to_thread(there.open, "demo:", "desk")  # starts a worker, and does not wait for it
+        assert beside.worker is there.get("hall").worker
+        await asyncio.to_thread(until, lambda: len(second.workers) == 1)  # what it would take is left to the other
+        for one in (here, there):
+            await asyncio.to_thread(one.close_all)
+            one.release()
+
+    with_two_fleets(run, server)
+
+
+class NoRoom(LocalWorkerProcess):
+    """A worker that is not started, as on a cluster without a free CPU."""
+
+    def wait_ready(self, heard: Callable[[bytes], None]) -> str | None:
+        self._program._process.wait()
+        return "no node of the cluster has a free CPU"
+
+
+def without_room(fleet: Fleet, most: int = 1) -> None:
+    """Lets a fleet, of `most` workers, start none from now on."""
+    launcher = fleet.launcher
+    assert isinstance(launcher, LocalLauncher)
+    path = launcher._folder / "none"
+    launcher._most = most
+    launcher.start = lambda number, node: NoRoom(launcher._settings, number, 0, path)  # type: ignore[method-assign]
 
 
 def with_two_fleets(run: Callable[[Settings, Fleet, Fleet], Coroutine[Any, Any, None]], server: RedisServer) -> None:
