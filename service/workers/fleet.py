@@ -160,7 +160,7 @@ class Fleet:
                 await worker.events(lambda event: publish(worker, event), lambda: leave(worker))
             except UserError as error:  # it was never ready: `wait_for` raises the reason too, if somebody waits
                 self._remove(worker, str(error))
-                if not self.workers:
+                if not self.workers and not worker.in_reserve:  # else `_replace` tries again anyway
                     await self._replace(1, FIRST_PAUSE)
                 return
             finally:

@@ -203,6 +203,13 @@ class SharedSessions(RemoteSessions):
 
     def close(self, name: str, timeout: float = 5.0) -> None:
         """End the session called `name`, of whichever service, and remove it."""
+        if name in self._adopting:
+            self._adopting.discard(name)
+            self._foreign.pop(name, None)
+            if super().find(name) is None:  # between two attempts to open it anew
+                self._forget(name)
+                self._hub.forget(name)
+                return
         found = self.find(name)
         if isinstance(found, ForeignSession):
             found.worker.request("DELETE", f"/v1/sessions/{name}")
@@ -213,7 +220,7 @@ class SharedSessions(RemoteSessions):
     def drop(self, session: RemoteSession) -> None:
         """See `RemoteSessions.drop`; the name is free for all services then."""
         super().drop(session)
-        if self._register.find(session.name) is None:
+        if self._register.find(session.name) is None and session.name not in self._adopting:
             self._taken_over.discard(session.name)
             self._foreign.pop(session.name, None)
             with contextlib.suppress(RuntimeError):  # the service is about to end
@@ -379,7 +386,7 @@ class SharedSessions(RemoteSessions):
         self._write_records(own, read, alive)
         self._adopt_orphans(read, records, alive)
         self._learn(alive, read)
-        if not all(told["reads"] for told in alive.values()):
+        if not all(told["reads"] for told in alive.values()) and not self.fleet.launcher.has_room():
             self._spare_worker()
 
     def _spare_worker(self) -> None:
@@ -501,24 +508,32 @@ class SharedSessions(RemoteSessions):
         log.info("a session of another service, which has ended or has no worker, is opened anew")
         place, incarnation = super().place, record["incarnation"] + 1
         asked = RequestedOptions(**record.get("options", {}))
-        while not self._closing.is_set():
+        while not self._closing.is_set() and self._is_ours(name):
             try:
                 self._heritage[name] = record, self._notes_of(name)
                 placed = place(name, record["source"], purpose=record["purpose"], incarnation=incarnation, asked=asked)
                 try:
                     self._open_in_worker(placed)
                 except BaseException:
-                    super().drop(placed)  # the record stays, so that no other service claims the session meanwhile
+                    self.drop(placed)  # its record stays while it is adopted, so that the name is not free
                     raise
                 metrics.SESSIONS_MOVED.inc()
-                self._adopting.discard(name)
-                return
+                break
             except (NameTaken, UnknownSession):  # opened or closed by somebody meanwhile
-                self._adopting.discard(name)
-                return
+                if self._register.find(name) is None:
+                    self._forget(name)
+                break
             except UserError as error:
                 log.error("a session of another service could not be opened anew: %s", error)
                 self._closing.wait(UNDO_WITHIN)
+        self._adopting.discard(name)
+
+    def _is_ours(self, name: str) -> bool:
+        """Return whether the record of a session names this service; also where Redis does not answer."""
+        try:
+            return bool(json.loads(self._redis.hget(_RECORDS, name) or "{}").get("service") == self.id)
+        except _redis_errors():
+            return True
 
     def _notes_of(self, name: str) -> Sequence[Note]:
         """Return the markers and alerts that are kept of a session; none if Redis does not answer."""

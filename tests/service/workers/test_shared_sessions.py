@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from service.settings import Settings, load_settings
 from service.workers import sessions
 from service.workers.fleet import Fleet
 from service.workers.foreign import ForeignSession, NoWorkerHere
+from service.workers.handle import Worker
 from service.workers.leases import NoLeases
 from service.workers.local import LocalLauncher, LocalWorkerProcess
 from service.workers.remote_session import RemoteSession
@@ -113,18 +115,45 @@ def test_a_session_whose_new_worker_does_not_answer_at_first_is_inherited_all_th
     async def run(settings: Settings, first: Fleet, second: Fleet) -> None:
         here, there = shared(settings, first), shared(settings, second)
         await asyncio.to_thread(here.open, "demo:", "hall")
-        opens, attempts = there._open_in_worker, []
+        opens, takes, attempts = there._open_in_worker, there._take_lease, []
+        recorded: list[bool] = []  # at each attempt
 
-        def second_time(session: RemoteSession) -> None:
-            attempts.append(session)
-            if len(attempts) == 1:
+        refused: list[RemoteSession] = []
+
+        def no_lease(session: RemoteSession, cut_off: Worker | None = None) -> None:
+            refused.append(session)
+            raise Unavailable("its lease is another worker's")
+
+        def third_time(session: RemoteSession) -> None:
+            if len(attempts) == 2:
                 raise Unavailable("the worker does not answer")
             opens(session)
 
-        monkeypatch.setattr(there, "_open_in_worker", second_time)
+        def second_time(session: RemoteSession, cut_off: Worker | None = None) -> None:
+            attempts.append(session)
+            recorded.append(there._redis.hexists("affectstream:sessions", "hall"))
+            if len(attempts) == 1:
+                raise Unavailable("its lease is another worker's")
+            takes(session, cut_off)
+
+        monkeypatch.setattr(there, "_open_in_worker", third_time)
+        monkeypatch.setattr(there, "_take_lease", second_time)
         await asyncio.to_thread(here.hand_over)
         await asyncio.to_thread(until, lambda: [one.name for one in there.own() if one.state == State.LIVE] == ["hall"])
-        assert len(attempts) == 2
+        assert len(attempts) == 3
+        assert recorded == [True] * 3
+        monkeypatch.setattr(there, "_take_lease", no_lease)
+        there._adopting.add("lost")
+        record = {**json.loads(there._redis.hget("affectstream:sessions", "hall")), "source": "demo:"}
+        there._redis.hset("affectstream:sessions", "lost", json.dumps(record))
+        adopting = threading.Thread(target=there._adopt, args=("lost", record))
+        adopting.start()
+        await asyncio.to_thread(until, lambda: refused)
+        await asyncio.to_thread(there.close, "lost")  # while the service waits to try again
+        await asyncio.to_thread(adopting.join)
+        assert there.find("lost") is None
+        assert len(refused) == 1
+        monkeypatch.undo()
         with pytest.raises(OpenElsewhere, match="'hall' is open;"):  # its own `--source hall=demo:` comes late
             await asyncio.to_thread(there.open, "demo:", "hall")
         await asyncio.to_thread(there.close, "hall")
@@ -170,6 +199,8 @@ def test_a_service_without_a_worker_leaves_its_sessions_to_others_and_opens_none
         without_room(second, most=2)
         beside = await asyncio.to_thread(there.open, "demo:", "desk")  # starts a worker, and does not wait for it
         assert beside.worker is there.get("hall").worker
+        assert len(second.workers) == 2
+        monkeypatch.setattr(second.launcher, "has_room", lambda: False)
         await asyncio.to_thread(until, lambda: len(second.workers) == 1)  # what it would take is left to the other
         for one in (here, there):
             await asyncio.to_thread(one.close_all)
