@@ -5,9 +5,18 @@ import fractions
 import math
 import time
 
+import httpx
 import numpy as np
-from aiortc import AudioStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtpSender, VideoStreamTrack
+from aiortc import (
+    AudioStreamTrack,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+    VideoStreamTrack,
+)
 from av import AudioFrame, VideoFrame
+from helpers.streams import until
 from numpy.typing import NDArray
 
 FLASH_EVERY = 1.0  # seconds; the picture turns white and the sound beeps for 0.2 s at the same moment
@@ -84,3 +93,16 @@ async def make_offer(
             transceiver.setCodecPreferences([c for c in offered if c.mimeType == codec])
     await peer.setLocalDescription(await peer.createOffer())
     return peer, peer.localDescription.sdp
+
+
+async def visit(client: httpx.Client, name: str) -> None:
+    """A peer that opens a session by WHIP, is seen, and ends it."""
+    connection, offer = await make_offer(MovingPicture(), Beeps())
+    headers = {"content-type": "application/sdp"}
+    answer = await asyncio.to_thread(lambda: client.post(f"/whip/{name}", content=offer, headers=headers))
+    assert answer.status_code == 201, answer.text
+    await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+    await asyncio.to_thread(until, lambda: client.get(f"/v1/sessions/{name}").json(), state="live")
+    ended = await asyncio.to_thread(lambda: client.delete(answer.headers["location"]))
+    assert ended.status_code == 200
+    await connection.close()

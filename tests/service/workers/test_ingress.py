@@ -14,11 +14,10 @@ import httpx
 import psutil
 import pytest
 import yaml
-from aiortc import RTCSessionDescription
 from helpers.redis_server import free_port, redis_in
 from helpers.serve_process import PATIENCE, environment_of
 from helpers.streams import first, listen, until
-from helpers.webrtc_peer import Beeps, MovingPicture, make_offer
+from helpers.webrtc_peer import visit
 from redis import Redis
 
 from service.bench.ray_nodes import RayCluster, ray_cluster
@@ -82,7 +81,7 @@ def client(front: Front) -> Iterator[httpx.Client]:
 
 
 def test_the_configuration_is_in_a_file_without_secrets(front: Front) -> None:
-    config = yaml.safe_load((front.folder / "affectstream-serve.yaml").read_text())
+    config = yaml.safe_load((front.folder / "affectstream-serve.yaml").read_text("utf-8"))
     (application,) = config["applications"]
     assert application["args"]["source"] == ["hall=demo:"]
     assert len(front.replicas()) == 2
@@ -107,19 +106,7 @@ def test_every_front_end_serves_every_session(front: Front, client: httpx.Client
 
 
 def test_a_whip_peer_is_answered_through_the_proxy_and_sends_past_it(front: Front, client: httpx.Client) -> None:
-    async def run() -> None:
-        picture = MovingPicture()
-        connection, offer = await make_offer(picture, Beeps())
-        headers = {"content-type": "application/sdp"}
-        answer = await asyncio.to_thread(lambda: client.post("/whip/phone", content=offer, headers=headers))
-        assert answer.status_code == 201, answer.text
-        await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
-        await asyncio.to_thread(until, lambda: client.get("/v1/sessions/phone").json(), state="live")
-        ended = await asyncio.to_thread(lambda: client.delete(answer.headers["location"]))
-        assert ended.status_code == 200
-        await connection.close()
-
-    asyncio.run(run())
+    asyncio.run(visit(client, "phone"))
 
 
 def test_a_front_end_that_is_killed_takes_no_session_along(front: Front, client: httpx.Client) -> None:

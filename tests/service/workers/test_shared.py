@@ -1,5 +1,6 @@
 """Several services on one cluster: each shows and serves the sessions of all, and takes over those of one that died."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from helpers.redis_server import redis_in
 from helpers.serve_process import Process, process
 from helpers.streams import first, listen, until
+from helpers.webrtc_peer import visit
 
 from service.bench.ray_nodes import RayCluster, ray_cluster
 
@@ -92,6 +94,7 @@ def test_sessions_outlive_the_node_of_a_service_that_finds_no_other(
         assert opened.json()["smoothing"] == "strong"
         assert {*ids(ours)} == {"hall", "desk"}
         until(lambda: {*ids(theirs)} == {"hall", "desk"})
+        asyncio.run(visit(ours, "phone"))
         cluster.add(node)  # it comes back, and with it the worker
         until(lambda: ours.get("/readyz").status_code == 200)
         for name in ("hall", "desk"):
