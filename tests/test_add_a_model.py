@@ -111,7 +111,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def events_of(picture: Path, out: Path, *options: str) -> list[dict[str, Any]]:
     assert main(["analyze", str(picture), "--out", str(out), "--model", "brightness", *options]) == 0
-    return [json.loads(line) for line in out.read_text().splitlines()]
+    return [json.loads(line) for line in out.read_text("utf-8").splitlines()]
 
 
 @pytest.fixture

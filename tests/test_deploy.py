@@ -21,7 +21,7 @@ MOST_EXPOSED = 25  # tenths of 10.0; 19 when this was written
 def installed(tmp_path: Path) -> Path:
     """The unit with a program that exists, because systemd looks for it."""
     unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/affectstream/bin/affectstream", "/bin/true"))
+    unit.write_text(UNIT.read_text("utf-8").replace("/opt/affectstream/bin/affectstream", "/bin/true"))
     return unit
 
 
@@ -43,7 +43,7 @@ def test_the_service_is_confined(installed: Path) -> None:
 
 
 def test_its_command_and_variables_are_the_programs() -> None:
-    text = UNIT.read_text()
+    text = UNIT.read_text("utf-8")
     (command,) = re.findall(r"^ExecStart=\S+ (.*)$", text, re.MULTILINE)
     assert str(_parser().parse_args(command.split()).config) == "/etc/affectstream/affectstream.toml"
     variables = set(re.findall(r"^Environment=AFFECTSTREAM_(\w+)=", text, re.MULTILINE))
@@ -51,14 +51,14 @@ def test_its_command_and_variables_are_the_programs() -> None:
 
 
 def test_no_picture_reaches_a_core_dump() -> None:
-    assert "\nLimitCORE=0\n" in UNIT.read_text()
+    assert "\nLimitCORE=0\n" in UNIT.read_text("utf-8")
 
 
 def test_the_credential_that_systemd_hands_over_is_the_token(tmp_path: Path) -> None:
     """systemd copies the file as it is, its line end too, to a folder whose name replaces %d, readable for one user."""
-    text, token = UNIT.read_text(), "0123456789abcdef0123456789abcdef"
+    text, token = UNIT.read_text("utf-8"), "0123456789abcdef0123456789abcdef"
     ((name, source),) = re.findall(r"^LoadCredential=(\w+):(\S+)$", text, re.MULTILINE)
-    assert source in (ROOT / "docs/operations.md").read_text()
+    assert source in (ROOT / "docs/operations.md").read_text("utf-8")
     given = tmp_path / "credentials"
     given.mkdir()
     (given / name).write_text(f"{token}\n")

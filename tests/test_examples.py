@@ -189,7 +189,7 @@ def test_examples_that_are_files_parse() -> None:
     files = [*(ROOT / "docs" / "examples").glob("*.py")]
     assert files
     for file in files:
-        ast.parse(file.read_text())
+        ast.parse(file.read_text("utf-8"))
 
 
 def test_commands_are_told_apart() -> None:

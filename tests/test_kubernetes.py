@@ -24,7 +24,7 @@ Part = dict[str, Any]
 
 
 def parts_of(*names: str) -> list[Part]:
-    return [part for name in names for part in yaml.safe_load_all((FOLDER / name).read_text())]
+    return [part for name in names for part in yaml.safe_load_all((FOLDER / name).read_text("utf-8"))]
 
 
 @pytest.fixture(params=SETS, ids=lambda names: str(names[0]))
@@ -83,7 +83,7 @@ def test_no_secret_stands_in_the_files_and_all_are_of_the_one_that_the_page_make
                 assert reference["name"] == SECRET["name"]
                 assert reference["key"] in SECRET["keys"]
         assert not any("--token" in str(word) for word in container.get("args", []))
-    page = (ROOT / "docs/cluster.md").read_text()
+    page = (ROOT / "docs/cluster.md").read_text("utf-8")
     (made,) = re.findall(r"for key in ([\w ]+); do echo .* > secrets\.env", page)
     assert set(made.split()) == set(SECRET["keys"])
     assert f"create secret generic {SECRET['name']} --from-env-file=secrets.env" in page
@@ -140,5 +140,5 @@ def test_the_serve_configuration_is_what_the_program_writes_and_ray_takes(monkey
 def test_ray_is_the_locked_one(name: str) -> None:
     spec = parts_of(name)[0]["spec"]
     version = spec.get("rayClusterConfig", spec)["rayVersion"]
-    assert f"\nray=={version} " in (ROOT / "requirements/cluster.txt").read_text()
-    assert "--requirement /src/requirements/cluster.txt" in (ROOT / "docker/Dockerfile.cluster").read_text()
+    assert f"\nray=={version} " in (ROOT / "requirements/cluster.txt").read_text("utf-8")
+    assert "--requirement /src/requirements/cluster.txt" in (ROOT / "docker/Dockerfile.cluster").read_text("utf-8")

@@ -27,7 +27,7 @@ def locked(name: str) -> dict[str, set[Version]]:
     """Versions of each package in a lock file; there are several where platforms or Pythons need different ones."""
     versions: dict[str, set[Version]] = {}
     for package, version in re.findall(
-        r"^([A-Za-z0-9._-]+)==([^ \\;]+)", (ROOT / "requirements" / name).read_text(), re.M
+        r"^([A-Za-z0-9._-]+)==([^ \\;]+)", (ROOT / "requirements" / name).read_text("utf-8"), re.M
     ):
         versions.setdefault(canonicalize_name(package), set()).add(Version(version))
     return versions
@@ -48,7 +48,7 @@ def test_everything_that_is_asked_for_is_locked_within_its_bounds(name: str) -> 
 
 @pytest.mark.parametrize("name", WANTED)
 def test_every_locked_package_has_hashes_and_no_address(name: str) -> None:
-    text = (ROOT / "requirements" / name).read_text()
+    text = (ROOT / "requirements" / name).read_text("utf-8")
     entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.M)[1:]
     assert len(entries) > 10
     assert all("--hash=sha256:" in entry for entry in entries)
@@ -68,4 +68,4 @@ def test_tests_run_with_the_versions_that_serve(name: str) -> None:
 
 @pytest.mark.parametrize("path", ["Makefile", *(f"docker/Dockerfile{kind}" for kind in ("", ".gpu", ".cluster"))])
 def test_installations_check_the_hashes(path: str) -> None:
-    assert "--require-hashes" in Path(ROOT / path).read_text()
+    assert "--require-hashes" in Path(ROOT / path).read_text("utf-8")

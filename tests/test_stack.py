@@ -21,9 +21,9 @@ from service.settings import Settings
 from service.web.app import create_app
 
 ROOT = Path(__file__).resolve().parent.parent
-DASHBOARD = json.loads((ROOT / "docker/grafana/affectstream.json").read_text())
-COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
-ALERTS = yaml.safe_load((ROOT / "docker/alerts.yml").read_text())
+DASHBOARD = json.loads((ROOT / "docker/grafana/affectstream.json").read_text("utf-8"))
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+ALERTS = yaml.safe_load((ROOT / "docker/alerts.yml").read_text("utf-8"))
 TOKEN = "correct-horse"
 ROWS = [panel for panel in DASHBOARD["panels"] if panel["type"] == "row"]
 PANELS = [
@@ -62,7 +62,7 @@ def test_dockerfiles_pass_hadolint(name: str) -> None:
 
 def test_every_image_of_others_is_named_by_its_digest_and_each_by_one() -> None:
     files = [ROOT / "compose.yaml", *(file for file in (ROOT / "docker").rglob("*") if file.is_file())]
-    lines = [line for file in files for line in file.read_text().splitlines()]
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
     images = [found[1] for line in lines if (found := re.match(r"(?:FROM|\s+(?:- )?image:) (\S+)", line))]
     others = {image for image in images if not image.startswith("affectstream")}
     assert len(others) == 7
@@ -97,7 +97,7 @@ def test_nothing_starts_without_a_token_and_everything_stays_on_loopback() -> No
 
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu"])
 def test_images_run_as_nobody_special_and_hold_no_compiler(name: str) -> None:
-    last = (ROOT / "docker" / name).read_text().rpartition("\nFROM ")[2]
+    last = (ROOT / "docker" / name).read_text("utf-8").rpartition("\nFROM ")[2]
     assert re.search(r"^USER 10001$", last, re.MULTILINE)
     assert re.search(r"^HEALTHCHECK ", last, re.MULTILINE)
     assert not re.search(r"g\+\+|gcc|build-essential|-devel", last)
@@ -117,9 +117,9 @@ def test_the_health_check_tells_the_living_from_the_dead(monkeypatch: pytest.Mon
 def prometheus(folder: Path, port: int) -> Iterator[httpx.Client]:
     """A real Prometheus with the stack's own configuration; only port, token file and pace are the test's."""
     binary = tool("prometheus", "apt-get install prometheus")
-    config = yaml.safe_load((ROOT / "docker/prometheus.yml").read_text())
+    config = yaml.safe_load((ROOT / "docker/prometheus.yml").read_text("utf-8"))
     (folder / "token").write_text(TOKEN)
-    (folder / "alerts.yml").write_text((ROOT / "docker/alerts.yml").read_text())
+    (folder / "alerts.yml").write_text((ROOT / "docker/alerts.yml").read_text("utf-8"))
     config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
     config["scrape_configs"][0]["scrape_timeout"] = "500ms"
     config["scrape_configs"][0]["authorization"]["credentials_file"] = str(folder / "token")

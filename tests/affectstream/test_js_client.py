@@ -208,7 +208,7 @@ def test_node_follows_with_a_token_and_is_refused_without(node: str) -> None:
 
 
 def test_the_package_holds_the_module_and_its_types(node: str, tmp_path: Path) -> None:
-    made = json.loads((PACKAGE / "package.json").read_text())
+    made = json.loads((PACKAGE / "package.json").read_text("utf-8"))
     assert made["version"] == __version__
     npm = shutil.which("npm")
     if npm is None:

@@ -117,7 +117,10 @@ async def first_face(url: str) -> Event:
 
 def test_child_processes_leave_the_working_directory_out_of_their_path() -> None:
     texts = [
-        path.read_text() for name in PACKAGES for path in (ROOT / name).rglob("*.py") if "_modules" not in str(path)
+        path.read_text("utf-8")
+        for name in PACKAGES
+        for path in (ROOT / name).rglob("*.py")
+        if "_modules" not in str(path)
     ]
     options = [option for text in texts for option in re.findall(r'sys\.executable, (.*?)"-m"', text)]
     assert len(options) >= 3
@@ -134,7 +137,7 @@ def test_the_wheel_holds_what_it_needs(installed: Path, tmp_path: Path) -> None:
 def test_analyze(command: list[str], strangers: Path, portrait: NDArray[np.uint8]) -> None:
     cv2.imwrite(str(strangers / "portrait.png"), portrait[:, :, ::-1])
     run(command, "analyze", "portrait.png", "--out", "portrait.jsonl", cwd=strangers)
-    (event,) = (json.loads(line) for line in (strangers / "portrait.jsonl").read_text().splitlines())
+    (event,) = (json.loads(line) for line in (strangers / "portrait.jsonl").read_text("utf-8").splitlines())
     assert event["faces"][0]["expression"]["label"] == "happiness"
 
 

@@ -87,7 +87,7 @@ def test_what_an_earlier_start_found_is_not_measured_again(model: Path, monkeypa
 def test_a_record_that_is_stale_or_damaged_is_made_anew(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load("small", "openvino:int8").figures
     (file,) = (cache_dir() / "engines").glob("*.json")
-    file.write_text(file.read_text()[:50])
+    file.write_text(file.read_text("utf-8")[:50])
     assert load("small", "openvino:int8").figures == first
     monkeypatch.setattr(openvino, "capabilities", lambda: ("FP32", "INT8", "SOMETHING_NEW"))
     load("small", "openvino:int8")

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -207,6 +208,33 @@ def test_a_broken_cache_keeps_nothing_from_running(
             blob.chmod(0o600)
             blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
     np.testing.assert_allclose(run(network), np.ones((1, 4)) @ WEIGHT, atol=1e-6)
+
+
+def test_networks_that_are_compiled_at_once_leave_the_locale_as_it_was(network: Path, cache: Path) -> None:
+    networks = [Path(shutil.copy(network, network.with_name(f"{n}.onnx"))) for n in range(8)]
+    code = (
+        "import locale, sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pathlib import Path\n"
+        "from engines.openvino import compile_file\n"
+        "before = locale.setlocale(locale.LC_ALL)\n"
+        "with ThreadPoolExecutor(4) as threads:\n"
+        "    list(threads.map(compile_file, 50 * [Path(one) for one in sys.argv[1:]]))\n"
+        "assert locale.setlocale(locale.LC_ALL) == before\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, networks)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert list((cache / "openvino").rglob("*.blob"))
+
+
+def test_a_network_is_compiled_without_the_cache_while_another_takes_long(
+    network: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "CACHE_WITHIN", 0.0)
+    with openvino._uses_cache:
+        np.testing.assert_allclose(from_file(network), np.ones((1, 4)) @ WEIGHT, atol=1e-6)
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("other", ["version", "device"])

@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
 
 def most_memory() -> float:
     """Megabytes; `resource.getrusage` would count what the process that started this one used before."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    (line,) = (line for line in Path("/proc/self/status").read_text("utf-8").splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 

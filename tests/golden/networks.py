@@ -20,7 +20,7 @@ def load(name: str) -> dict[str, np.ndarray]:
 
 def fill(network: nn.Module, name: str, weights_sha256: str) -> nn.Module:
     """`network` in eval mode with the recipe's weights, loaded strictly by the published key list of `name`."""
-    keys = json.loads((FOLDER / f"keys_{name}.json").read_text())
+    keys = json.loads((FOLDER / f"keys_{name}.json").read_text("utf-8"))
     own = network.state_dict()
     filled = {key: recipe.fill(key, shape, SEED, *recipe.MODELS[name]) for key, shape in keys.items()}
     assert recipe.weights_sha({key: array for key, array in filled.items() if array is not None}) == weights_sha256

@@ -14,7 +14,7 @@ def test_a_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
         aside.write_text("{}")
         assert not path.exists()
         assert aside.suffix == ".json"
-    assert path.read_text() == "{}"
+    assert path.read_text("utf-8") == "{}"
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -23,7 +23,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_text(path, "old")
     with pytest.raises(FileNotFoundError), written_whole(path) as aside:
         aside.write_bytes(b"half" + (tmp_path / "missing").read_bytes())
-    assert path.read_text() == "old"
+    assert path.read_text("utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 

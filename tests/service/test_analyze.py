@@ -56,7 +56,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def test_one_valid_event_per_frame(runtime: Runtime, clip: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_markers_are_fields_of_the_events_and_columns_of_the_table(
 
 def test_a_result_says_what_made_it(clip: Path, tmp_path: Path) -> None:
     assert main(["analyze", str(clip), "--out", str(tmp_path / "x.parquet"), "--fps", "2", "--no-voice"]) == 0
-    beside = json.loads((tmp_path / "x.parquet.meta.json").read_text())
+    beside = json.loads((tmp_path / "x.parquet.meta.json").read_text("utf-8"))
     assert beside["input"]["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
     assert beside["affectstream"] == __version__
     assert beside["model"]["weights"] in beside["weights_sha256"]
@@ -279,7 +279,7 @@ def test_a_folder_of_everything_is_analysed_and_what_is_left_out_is_named(
     if suffix == ".parquet":
         assert "c\\xfc.png" in pyarrow.parquet.read_table(tmp_path / "x.parquet").column("file").to_pylist()
     elif suffix == ".csv":
-        assert "c\\xfc.png" in (tmp_path / "x.csv").read_text()
+        assert "c\\xfc.png" in (tmp_path / "x.csv").read_text("utf-8")
     else:
         events = lines(tmp_path / "x.jsonl")
         assert [event["reasons"] for event in events] == [[]] * 6 + [["unreadable"]] * 4
@@ -366,9 +366,9 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
     assert b"Traceback" not in err
     beside = tmp_path / "x.jsonl.meta.json"
     assert sorted(tmp_path.iterdir()) == [tmp_path / "report.html", out, beside]
-    assert "Not whole: interrupted after" in (tmp_path / "report.html").read_text()
+    assert "Not whole: interrupted after" in (tmp_path / "report.html").read_text("utf-8")
     assert len(lines(out)) > 2
-    assert json.loads(beside.read_text())["result"]["ending"] == "interrupted"
+    assert json.loads(beside.read_text("utf-8"))["result"]["ending"] == "interrupted"
 
 
 def test_a_neutral_step_of_a_recording_is_stated_in_what_made_it(
@@ -385,7 +385,7 @@ def test_a_neutral_step_of_a_recording_is_stated_in_what_made_it(
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     assert main(["analyze", str(film), "--out", str(out), "--neutral", "1"]) == 0
-    made = json.loads((tmp_path / "x.parquet.meta.json").read_text())
+    made = json.loads((tmp_path / "x.parquet.meta.json").read_text("utf-8"))
     assert made["options"]["neutral"] == 1
     assert (made["result"]["neutral"]["state"], made["result"]["neutral"]["t"]) == ("done", 1.0)
     (baseline,) = made["result"]["baselines"].values()

@@ -88,7 +88,7 @@ def test_no_file_that_was_named_is_replaced_by_another(
         capsys, "analyze", "a.mp4", "b.mp4", "--out", "results", *report
     )
     assert "--report would replace --out" in sentence(capsys, "analyze", "demo:", "--out", "x.csv", "--report", "x.csv")
-    assert Path("a.csv").read_text() == "label,time\nfilm,1\n"
+    assert Path("a.csv").read_text("utf-8") == "label,time\nfilm,1\n"
     assert Path("a.mp4").read_bytes() == b"a recording"
 
 

@@ -5,7 +5,7 @@ import re
 
 from helpers.repository import ROOT
 
-PAGE = (ROOT / "docs" / "clients.md").read_text()
+PAGE = (ROOT / "docs" / "clients.md").read_text("utf-8")
 TEST = re.compile(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`")
 
 
@@ -15,7 +15,7 @@ def test_every_test_that_the_page_names_exists() -> None:
     for file, function in named:
         path = ROOT / file
         assert path.is_file(), file
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text("utf-8"))
         functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
         assert not function or function in functions, f"{file}::{function}"
 

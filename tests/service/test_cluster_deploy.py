@@ -15,7 +15,7 @@ def test_a_dry_run_writes_the_configuration_and_asks_no_cluster(
     options = ["--replicas", "3", "--redis", "redis://cache:6379/0", "--source", "hall=demo:", "--max-subscribers", "8"]
     assert main(["cluster", "deploy", "--dry-run", "--cluster", "127.0.0.1:1", "--out", str(out), *options]) == 0
     assert str(out) in capsys.readouterr().out
-    config = yaml.safe_load(out.read_text())
+    config = yaml.safe_load(out.read_text("utf-8"))
     assert config["http_options"] == {"host": "127.0.0.1", "port": 8000}
     (application,) = config["applications"]
     assert application["args"] == {
@@ -35,7 +35,7 @@ def test_a_settings_file_is_in_it_and_its_secrets_are_refused(
     command = ["cluster", "deploy", "--dry-run", "--config", str(file), "--out", str(out), "--max-faces", "3"]
     file.write_text('max_faces = 5\nmax_sessions = 7\ncluster = "auto"\n')
     assert main(command) == 0
-    args = yaml.safe_load(out.read_text())["applications"][0]["args"]
+    args = yaml.safe_load(out.read_text("utf-8"))["applications"][0]["args"]
     assert args == {"cluster": "auto", "max_sessions": 7, "max_faces": 3}
     file.write_text('token = "correct-horse"\n')
     assert main(command) == 2
@@ -48,7 +48,7 @@ def test_certificates_are_those_of_the_proxies(tmp_path: Path) -> None:
     out = tmp_path / "front.yaml"
     files = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
     assert main(["cluster", "deploy", "--dry-run", "--out", str(out), *files]) == 0
-    config = yaml.safe_load(out.read_text())
+    config = yaml.safe_load(out.read_text("utf-8"))
     assert config["http_options"]["ssl_certfile"] == str(tmp_path / "cert.pem")
     assert config["applications"][0]["args"] == {"cluster": "auto"}
 

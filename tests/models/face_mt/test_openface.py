@@ -85,7 +85,7 @@ def test_a_dynamic_predictor_in_a_static_one_s_place_is_refused(folder: Path) ->
 
 def test_a_shape_model_that_is_cut_off_is_named(folder: Path) -> None:
     path = folder / "model/pdms/In-the-wild_aligned_PDM_68.txt"
-    path.write_text(path.read_text()[:2000])
+    path.write_text(path.read_text("utf-8")[:2000])
     with pytest.raises(ModelError, match="PDM_68"):
         openface_files.read(folder)
 

@@ -49,7 +49,7 @@ def test_a_window_of_three_seconds_is_an_option_and_table_i_has_a_row_for_each_l
     assert system.terms == (1, 3, 6, 12)
     assert "deep/3/valence" in system.boosters
     assert len(system.boosters) == 3 * ((1 + 1) * 4 + 2)
-    scores = json.loads((tmp_path / "scores.json").read_text())
+    scores = json.loads((tmp_path / "scores.json").read_text("utf-8"))
     assert list(scores["levels"]) == ["1 s", "3 s", "6 s", "12 s", "multi-term", "multi-task"]
     assert scores["levels"]["multi-task"]["score"] == pytest.approx(scores["score"])
     for row in scores["levels"].values():
@@ -157,7 +157,7 @@ def test_files_at_another_rate_are_placed_by_their_timestamps_and_wrong_ones_are
     assert len(found["au"]) == 19
     np.testing.assert_allclose(found["au"][8], values[4, :35])
     assert np.isnan(found["au"][7]).all()
-    text = (tmp_path / "a.csv").read_text()
+    text = (tmp_path / "a.csv").read_text("utf-8")
     (tmp_path / "a.csv").write_text(text.replace("AU12_r", "AU12"))
     with pytest.raises(AnnotationError, match=r"a\.csv, line 1: expected OpenFace's columns; AU12_r lack"):
         read_openface(tmp_path / "a.csv")

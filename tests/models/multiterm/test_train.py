@@ -59,7 +59,7 @@ def test_the_score_rises(trained: tuple[Path, dict[str, float]]) -> None:
     out, done = trained
     assert done["score"] > done["before"] + 0.4
     assert done["va"] > 0.5
-    assert json.loads((out / "scores.json").read_text())["score"] == done["score"]
+    assert json.loads((out / "scores.json").read_text("utf-8"))["score"] == done["score"]
 
 
 def test_what_was_written_is_a_whole_system(trained: tuple[Path, dict[str, float]]) -> None:

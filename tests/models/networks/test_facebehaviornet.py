@@ -23,7 +23,7 @@ def tensors(arrays):
 
 
 def test_tables_are_the_published_ones(arrays):
-    table = json.loads((networks.FOLDER / "facebehavior_table.json").read_text())
+    table = json.loads((networks.FOLDER / "facebehavior_table.json").read_text("utf-8"))
     assert tuple(table["emotion_order"]) == EXPRESSIONS == tuple(relations.BASIC)
     assert [f"AU{unit:02}" for unit in table["au_order"]] == list(AUS_UNION)
     order = [name.replace("_", " ") for name, _, _ in table["raf_db_compound_order"]]

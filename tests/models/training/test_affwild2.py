@@ -95,7 +95,7 @@ def test_what_is_written_is_read_again(tmp_path):
     affwild2.write_va(tmp_path / "VA_Set/v_left.txt", va)
     affwild2.write_expression(tmp_path / "EXPR_Set/v_left.txt", expression)
     affwild2.write_au(tmp_path / "AU_Set/v_left.txt", au)
-    assert (tmp_path / "VA_Set/v_left.txt").read_text() == "valence,arousal\n0.123,-1.000\n-5.000,-5.000\n"
+    assert (tmp_path / "VA_Set/v_left.txt").read_text("utf-8") == "valence,arousal\n0.123,-1.000\n-5.000,-5.000\n"
     np.testing.assert_array_equal(affwild2.read_expression(tmp_path / "EXPR_Set/v_left.txt"), expression)
     np.testing.assert_array_equal(affwild2.read_au(tmp_path / "AU_Set/v_left.txt"), au)
 

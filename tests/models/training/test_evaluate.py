@@ -106,7 +106,7 @@ def test_what_analyze_wrote_is_scored_with_its_reliability(folders, tmp_path, ar
 
     exported(tmp_path / "exports", arrays, 0.3)
     for path in (tmp_path / "exports").glob("*.csv"):
-        path.write_text(path.read_text().replace("0.3000", "0.9000"))  # surer than right
+        path.write_text(path.read_text("utf-8").replace("0.3000", "0.9000"))  # surer than right
     surer = evaluate.evaluate(tmp_path / "exports", root, rounds=2)
     errors = [row["calibration_error"] for row in surer.classes if row["class"] in EXPRESSIONS]
     assert sum(errors) > 1
@@ -131,7 +131,7 @@ def test_probabilities_beside_predictions_tell_their_reliability(folders, arrays
             shown = row["frames"] / len(result.tasks["au"].label)
             assert row["calibration_error"] == pytest.approx(0.1 * shown + 0.2 * (1 - shown), abs=1e-6)
     path = given / prediction_files.PROBABILITIES / "a.csv"
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     for line, message in (("3,x", "a.csv, line 3: expected numbers"), ("3" + ",1.5" * 17, "probabilities lie in 0..1")):
         path.write_text("\n".join((*lines[:2], line)) + "\n")
         with pytest.raises(AnnotationError, match=message):
@@ -152,7 +152,7 @@ def test_submissions_are_checked_row_by_row(folders):
     frames = dict.fromkeys(PARTS, 150)
     assert len(evaluate.validate(given, frames)) == 12
     path = given / "EXPR_Set" / "c.txt"
-    right = path.read_text()
+    right = path.read_text("utf-8")
     for text, message in (
         (right.replace("Neutral,", ""), r"c\.txt, line 1: expected 'Neutral"),
         ("\n".join(right.splitlines()[:100]), "expected 150 rows, not 99"),
@@ -171,7 +171,7 @@ def test_submissions_are_checked_row_by_row(folders):
 def test_missing_and_short_predictions_are_named(folders, tmp_path):
     given, root = folders
     path = given / "VA_Set" / "a.txt"
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     path.write_text("\n".join((*lines, lines[-1])) + "\n")  # one row more is what published writers give
     evaluate.evaluate(given, root, rounds=1)
     path.write_text("\n".join(lines[:100]) + "\n")
@@ -205,7 +205,7 @@ def test_predictions_of_minus_five_are_counted_with_a_warning_or_left_out(folder
     given, root = folders
     before = evaluate.evaluate(given, root, rounds=2).scores["va"][0]
     path = given / "VA_Set" / "a.txt"
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     annotated = np.flatnonzero((affwild2.read_va(root / "annotations/VA_Set/Validation_Set/a.txt") != -5).all(1))[:5]
     for row in annotated:
         lines[row + 1] = "-5,-5"
@@ -252,7 +252,7 @@ def test_the_papers_other_measures_are_among_the_scores(folders, arrays):
 def test_the_command_line_leaves_missing_predictions_out_if_so_asked(folders, capsys):
     given, root = folders
     path = given / "VA_Set" / "a.txt"
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     path.write_text("\n".join((lines[0], *["-5,-5"] * 20, *lines[21:])) + "\n")
     scores = []
     for missing in ("count", "leave-out"):

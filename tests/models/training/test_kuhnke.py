@@ -148,7 +148,7 @@ def test_the_data_sets_own_alignment_is_a_recipe_that_reads_its_pictures(data, t
         train.train(small, data, tmp_path / "other", progress=False)
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(
-        (Path(recipes.__file__).parents[1] / "recipes" / "tsav.toml").read_text() + 'alignment = "given"\n'
+        (Path(recipes.__file__).parents[1] / "recipes" / "tsav.toml").read_text("utf-8") + 'alignment = "given"\n'
     )
     with pytest.raises(ModelError, match="alignment given is of tsav with options"):
         recipes.read(str(wrong))

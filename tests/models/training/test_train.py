@@ -130,7 +130,7 @@ def test_a_killed_run_goes_on_to_the_same_result(data, tmp_path):
     process.wait()
     assert not (stopped / "epoch-0004.pt").is_file()
     assert begin(stopped).wait() == uninterrupted.wait() == 0
-    assert (stopped / "log.csv").read_text() == (whole / "log.csv").read_text()
+    assert (stopped / "log.csv").read_text("utf-8") == (whole / "log.csv").read_text("utf-8")
     with (stopped / "log.csv").open() as log:
         assert [row["epoch"] for row in csv.DictReader(log)] == ["0", "1", "2", "3", "4"]
     one, two = (checkpoint.read(folder / "epoch-0004.pt")["state_dict"] for folder in (whole, stopped))

@@ -261,7 +261,7 @@ def test_a_run_is_released_as_a_file_that_computes_what_the_network_computes(run
 
 def test_the_evidence_page_is_written(run: Path, prepared: Path, tmp_path: Path) -> None:
     tables = evaluate(run / "voice-mt.onnx", prepared, run, tmp_path / "page.md")
-    text = (tmp_path / "page.md").read_text()
+    text = (tmp_path / "page.md").read_text("utf-8")
     for title in tables:
         assert f"## {title}" in text
     assert "ravdess -> nemo, all that came before: mean recall of 6" in text

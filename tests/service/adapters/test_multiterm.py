@@ -166,7 +166,7 @@ def test_a_recording_is_analysed_and_every_event_says_untrained(shared, tmp_path
     clip = shared / "data" / "video" / "one_face_expressive.mp4"
     out = tmp_path / "out.jsonl"
     assert main(["analyze", str(clip), "--model", "multiterm", "--untrained", "--fps", "2", "--out", str(out)]) == 0
-    events = [json.loads(line) for line in out.read_text().splitlines()]
+    events = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert len(events) > 30
     assert {event["model"]["trained"] for event in events} == {False}
     assert all({"pose", "LSmallToe"} & set(event["model"]["missing"]) for event in events)  # no feet in sight
@@ -197,7 +197,7 @@ def test_boosters_are_taken_in_whole_or_not_at_all(loaded, tmp_path, monkeypatch
     assert found.version.startswith("multiterm-")
     assert "face-mt" in found.licence
     assert system_at(found.location).boosters == system_at(loaded.weights.location).boosters
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text("utf-8"))
     spoilt = {
         "it lacks fusion/valence": content | {"boosters": {**content["boosters"], "fusion/valence": None}},
         "au/1/valence reads": content | {"boosters": content["boosters"] | {

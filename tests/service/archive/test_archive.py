@@ -56,7 +56,7 @@ def test_a_folder_becomes_results_and_a_manifest_and_only_changes_are_read_again
     assert done["weights"] in json.loads(done["weights_sha256"])
     assert json.loads(done["settings"])["fps"] == 5
     table = pq.read_table(out / "deep/b.parquet")
-    beside = json.loads((out / "deep/b.parquet.meta.json").read_text())
+    beside = json.loads((out / "deep/b.parquet.meta.json").read_text("utf-8"))
     assert json.loads(table.schema.metadata[b"affectstream"]) == beside
     assert beside["input"]["sha256"] == done["sha256"]
 
@@ -112,10 +112,10 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(
     assert b"Traceback" not in err
     assert "a" in rows(out)  # b may have been done in the very moment
     assert not (out / "c.parquet").exists()
-    assert "Not in this report: c (not read yet)" in report.read_text()
+    assert "Not in this report: c (not read yet)" in report.read_text("utf-8")
     write_clip(folder / "c.mp4", seconds=0.2)
     assert main(command) == 0
-    assert "Not in this report" not in report.read_text()
+    assert "Not in this report" not in report.read_text("utf-8")
     assert "3 of 3 recordings are done, 2 of them before" in capfd.readouterr().out
 
 

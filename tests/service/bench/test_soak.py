@@ -38,9 +38,9 @@ def test_nothing_is_lost_under_faults(tmp_path: Path) -> None:
     done = {row["fault"] for row in report["faults"]}
     assert done <= {"workers all killed", *(fault.__name__.replace("_", " ") for fault in FAULTS)}
     write_page("soak", report, tmp_path / "page.md")
-    page = (tmp_path / "page.md").read_text()
+    page = (tmp_path / "page.md").read_text("utf-8")
     assert "| sessions that did not come back | 0.0 |  | 0 |" in page
-    assert json.loads((tmp_path / "page.json").read_text())["rows"] == report["rows"]
+    assert json.loads((tmp_path / "page.json").read_text("utf-8"))["rows"] == report["rows"]
 
 
 def test_missing_and_repeated_events_are_counted_by_session_and_incarnation() -> None:

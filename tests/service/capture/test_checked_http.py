@@ -90,7 +90,7 @@ def test_redirects_within_what_is_allowed_are_followed(clips: Path) -> None:
 
 def test_nobody_else_is_contacted(clips: Path) -> None:
     with host(clips) as (url, _), host(clips) as (other, asked):
-        playlist = (clips / "own.m3u8").read_text().replace("clip.ts", f"{other}/clip.ts")
+        playlist = (clips / "own.m3u8").read_text("utf-8").replace("clip.ts", f"{other}/clip.ts")
         (clips / "other.m3u8").write_text(playlist)
         key = playlist.replace("#EXTINF", f'#EXT-X-KEY:METHOD=AES-128,URI="{other}/key"\n#EXTINF')
         (clips / "key.m3u8").write_text(key.replace(f"{other}/clip.ts", "clip.ts"))

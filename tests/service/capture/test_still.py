@@ -245,7 +245,7 @@ def test_a_large_picture_takes_little_more_memory_than_its_pixels(tmp_path: Path
     path.write_bytes(LARGE[name](image))
     with StillProcess(seconds=60.0) as fresh:
         assert fresh.read(path).shape == image.shape
-        status = Path(f"/proc/{fresh._child.pid}/status").read_text()  # type: ignore[union-attr]
+        status = Path(f"/proc/{fresh._child.pid}/status").read_text("utf-8")  # type: ignore[union-attr]
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
     assert peak < 120e6 + image.nbytes * {"a.jpg": 1.6, "c16.png": 2.2, "sixteen.tif": 0.2, "g.avif": 1.9}[name]
 

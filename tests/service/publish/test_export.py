@@ -187,7 +187,7 @@ def test_pictures_have_a_file_column_also_where_no_face_was_found(table_path):
 
 def test_json_lines_hold_every_event_whole(tmp_path):
     write(tmp_path / "out.jsonl")
-    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == EVENTS
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()] == EVENTS
 
 
 def test_untrained_weights_are_marked_in_every_row(table_path):
@@ -229,7 +229,7 @@ def test_what_is_done_is_kept_when_interrupted(tmp_path, suffix, error):
         interrupted()
     assert "stopped after 2 events, which are kept" in export.note
     assert list(tmp_path.iterdir()) == [path]
-    assert len(path.read_text().splitlines() if suffix == ".jsonl" else read(path)) == 2
+    assert len(path.read_text("utf-8").splitlines() if suffix == ".jsonl" else read(path)) == 2
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
@@ -239,7 +239,7 @@ def test_interrupted_before_anything_was_done_an_older_file_stays(tmp_path, suff
     export = open_export(path)
     with pytest.raises(KeyboardInterrupt), export:
         raise KeyboardInterrupt
-    assert path.read_text() == "older"
+    assert path.read_text("utf-8") == "older"
     assert list(tmp_path.iterdir()) == [path]
     assert "nothing was written" in export.note
 
@@ -269,11 +269,11 @@ def test_what_a_killed_run_had_done_is_kept_by_the_next_one(tmp_path, suffix):
     path = tmp_path / f"killed{suffix}"
     (left,) = killed(path, 20)
     assert not path.exists()
-    assert len(left.read_text().splitlines()) == (100 if suffix == ".jsonl" else 101)
+    assert len(left.read_text("utf-8").splitlines()) == (100 if suffix == ".jsonl" else 101)
     with left.open("ab") as file:
         file.write(b"cut of")  # a line that did not reach the disk whole
     open_export(tmp_path / "other.csv").close()
-    assert len(path.read_text().splitlines() if suffix == ".jsonl" else read(path)) == 100
+    assert len(path.read_text("utf-8").splitlines() if suffix == ".jsonl" else read(path)) == 100
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, "other.csv"]
 
 
@@ -292,7 +292,7 @@ def test_a_journal_never_replaces_a_newer_file(tmp_path):
     path.write_text("newer")
     os.utime(path, ns=(left.stat().st_mtime_ns + 10**9,) * 2)
     open_export(tmp_path / "other.csv").close()
-    assert path.read_text() == "newer"
+    assert path.read_text("utf-8") == "newer"
     assert not left.exists()
 
 

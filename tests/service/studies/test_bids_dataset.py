@@ -50,10 +50,10 @@ def test_a_study_becomes_a_dataset_and_an_unchanged_one_is_left_alone(
             for what in ("events.json", "events.tsv", "physio.json", "physio.tsv.gz")
         ),
     }
-    assert (dataset / "participants.tsv").read_text() == "participant_id\nsub-p01\nsub-p02\n"
-    described = json.loads((dataset / "dataset_description.json").read_text())
+    assert (dataset / "participants.tsv").read_text("utf-8") == "participant_id\nsub-p01\nsub-p02\n"
+    described = json.loads((dataset / "dataset_description.json").read_text("utf-8"))
     assert (described["Name"], described["GeneratedBy"][0]["Name"]) == ("Calm and film", "Affectstream")
-    events = (dataset / "sub-p01/beh/sub-p01_task-calm_events.tsv").read_text()
+    events = (dataset / "sub-p01/beh/sub-p01_task-calm_events.tsv").read_text("utf-8")
     assert events.endswith("0.200\t0.000\tcue\tn/a\n")
     capfd.readouterr()
     assert main(command) == 0

@@ -22,7 +22,7 @@ def test_six_clips_become_tidy_tables_a_dictionary_and_a_report(
     for n, name in enumerate(("p01_calm", "p01_loud", "p01_loud2", "p02_calm", "p02_calm2", "p02_loud")):
         write_pictures(tmp_path / "videos" / f"{name}.mkv", pictures[n : n + 5], rate=5)
     assert main(["study", "init", "study.toml", "videos"]) == 0
-    text = (tmp_path / "study.toml").read_text()
+    text = (tmp_path / "study.toml").read_text("utf-8")
     for condition in ("loud", "calm"):
         text = text.replace(f'condition = "{condition}2"', f'condition = "{condition}"')
     text += 'markers = [{ label = "cue <1>", time = 0.4 }]\n'
@@ -52,7 +52,7 @@ def test_six_clips_become_tidy_tables_a_dictionary_and_a_report(
     assert [entry["column"] for entry in entries] == table.column_names
     assert all(entry["description"] for entry in entries)
 
-    report = (tmp_path / "results/report.html").read_text()
+    report = (tmp_path / "results/report.html").read_text("utf-8")
     assert "Means by condition" in report
     assert "cue &lt;1&gt;" in report
     assert "p02_loud · p02 · loud, calm" in report
@@ -63,7 +63,7 @@ def test_six_clips_become_tidy_tables_a_dictionary_and_a_report(
     assert main(["study", "run", "study.toml"]) == 0
     assert "6 of 6 recordings are done, 6 of them before" in capfd.readouterr().out
     assert main(["study", "report", "study.toml"]) == 0
-    assert (tmp_path / "results/report.html").read_text() == report
+    assert (tmp_path / "results/report.html").read_text("utf-8") == report
 
 
 def test_a_file_that_was_copied_under_two_names_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,9 +73,9 @@ def test_a_file_that_was_copied_under_two_names_is_said(tmp_path: Path, monkeypa
     shutil.copyfile("p01_calm.mkv", "p02_calm.mkv")
     assert main(["study", "init", "study.toml", "p01_calm.mkv", "p02_calm.mkv"]) == 0
     part = '[[recording]]\nvideo = "p01_calm.mkv"\nname = "part"\nparticipant = "p01"\nstart = 0.2\n'
-    (tmp_path / "study.toml").write_text((tmp_path / "study.toml").read_text() + part)
+    (tmp_path / "study.toml").write_text((tmp_path / "study.toml").read_text("utf-8") + part)
     assert main(["study", "run", "study.toml", "--jobs", "1"]) == 0
-    report = (tmp_path / "results/report.html").read_text()
+    report = (tmp_path / "results/report.html").read_text("utf-8")
     assert "The same pictures, by the SHA-256 of the file: p01_calm, p02_calm; each counts for itself." in report
 
 
@@ -101,4 +101,4 @@ def test_a_damaged_video_is_named_and_the_others_are_read(
     said = capfd.readouterr()
     assert "p02_calm: " in said.err
     assert "1 of 2 recordings are done; 1 failed" in said.out
-    assert "Not in this report: p02_calm (" in (tmp_path / "results/report.html").read_text()
+    assert "Not in this report: p02_calm (" in (tmp_path / "results/report.html").read_text("utf-8")

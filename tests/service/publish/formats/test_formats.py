@@ -128,7 +128,7 @@ def test_bids_has_samples_in_equal_steps_a_sidecar_and_events(tmp_path: Path) ->
         "sub-01_task-film_recording-face7_physio.json",
         "sub-01_task-film_recording-face7_physio.tsv.gz",
     ]
-    sidecar = json.loads((tmp_path / "sub-01_task-film_physio.json").read_text())
+    sidecar = json.loads((tmp_path / "sub-01_task-film_physio.json").read_text("utf-8"))
     assert sidecar["SamplingFrequency"] == pytest.approx(30, abs=0.05)
     assert sidecar["StartTime"] == 0.0
     assert sidecar["Affectstream"] == FACTS
@@ -144,14 +144,14 @@ def test_bids_has_samples_in_equal_steps_a_sidecar_and_events(tmp_path: Path) ->
     assert set(nobody.values()) == {"n/a"}
     other = gzip.decompress((tmp_path / "sub-01_task-film_recording-face7_physio.tsv.gz").read_bytes()).decode()
     assert [line.startswith("0.833\t") for line in other.splitlines()].count(True) == 1
-    events = (tmp_path / "sub-01_task-film_events.tsv").read_text().splitlines()
+    events = (tmp_path / "sub-01_task-film_events.tsv").read_text("utf-8").splitlines()
     assert events == [
         "onset\tduration\ttrial_type\tface",
         "0.090\t0.000\tcue, <A> & B\tn/a",
         "0.400\t0.000\tfilm\tn/a",
         "0.534\t0.133\tblink\t1",
     ]
-    assert set(json.loads((tmp_path / "sub-01_task-film_events.json").read_text())) == {"trial_type", "face"}
+    assert set(json.loads((tmp_path / "sub-01_task-film_events.json").read_text("utf-8"))) == {"trial_type", "face"}
 
 
 def test_pictures_in_unequal_steps_are_laid_on_equal_ones_without_inventing_any() -> None:
@@ -267,7 +267,7 @@ def test_analyze_writes_a_format_for_one_recording_and_beside_the_results_of_sev
     assert main(["analyze", str(clip), "--out", str(path), "--format", "elan", "--fps", "10"]) == 0
     (media,) = eaf(path).iter("MEDIA_DESCRIPTOR")
     assert media.get("MEDIA_URL") == clip.as_uri()
-    assert json.loads((tmp_path / "a.eaf.meta.json").read_text())["options"]["form"] == "elan"
+    assert json.loads((tmp_path / "a.eaf.meta.json").read_text("utf-8"))["options"]["form"] == "elan"
 
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((90, 160, 3), np.uint8))
     assert main(["analyze", str(tmp_path / "a.png"), "--out", str(path), "--format", "elan"]) == 2
@@ -277,7 +277,7 @@ def test_analyze_writes_a_format_for_one_recording_and_beside_the_results_of_sev
     several = ["analyze", str(clip), "--out", f"{out}/", "--jobs", "1", "--fps", "10", "--format"]
     assert main([*several, "openface"]) == 0
     assert len(table(out / "a.csv")) == 4
-    assert json.loads((out / "a.parquet.meta.json").read_text())["also"] == ["a.csv"]
+    assert json.loads((out / "a.parquet.meta.json").read_text("utf-8"))["also"] == ["a.csv"]
     (out / "a.csv").unlink()
     assert main([*several, "openface"]) == 0
     assert (out / "a.csv").exists()  # its absence had it read again
