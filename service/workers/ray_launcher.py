@@ -216,7 +216,9 @@ class RayLauncher:
 
     def avoid(self, node: str) -> None:
         """See `service.workers.launcher.Launcher`."""
-        self._avoided = {**self._avoided, node: time.monotonic() + AVOID_FOR}
+        now = time.monotonic()
+        still = {name: until for name, until in self._avoided.items() if until > now}
+        self._avoided = {**still, node: now + AVOID_FOR}
 
     def watch(self, drained: Callable[[str], None]) -> None:
         """Look at the nodes twice a second, and call `drained` with the name of each that is about to leave."""

@@ -1,10 +1,8 @@
 """The sessions of several services on one cluster: each runs its own, and shows and serves those of all (Redis).
 
-Each service writes once a second who it is and what its sessions are (`affectstream:service:ID`, which expires), and
-keeps a record of each session that it opened (a field of `affectstream:sessions`), with its rules; markers and alerts
-are a list (`affectstream:notes:SESSION`). So a name is used once, requests about a session reach the service that has
-it, and the sessions of a service that has ended, or has no worker, are opened anew by another, with all that they were
-given.
+What they say of themselves, and records of their sessions, are in Redis (`service.workers.records`). So a name is used
+once, requests about a session reach the service that has it, and the sessions of a service that has ended, or has no
+worker, are opened anew by another, with all that they were given.
 """
 
 import asyncio
@@ -15,15 +13,13 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from models.errors import UserError
 from service import metrics
-from service.history import NOTES, Note
+from service.history import Note
 from service.publish.hub import Hub
 from service.register import NameTaken, OpenElsewhere, Unavailable, UnknownSession
 from service.roles import Role
@@ -34,27 +30,14 @@ from service.workers.fleet import Fleet
 from service.workers.foreign import ForeignSession, NoWorkerHere, OtherService
 from service.workers.handle import OPENED_IN, UNDO_WITHIN
 from service.workers.leases import Leases
+from service.workers.records import TELL_EVERY, Records, redis_errors
 from service.workers.remote_session import RemoteSession
 from service.workers.sessions import RemoteSessions
 
 log = logging.getLogger(__name__)
 
-TELL_EVERY = 1.0  # s
-SERVICE_LIVES = 4.0  # s after its last message in which a service counts as running
 WITHOUT_WORKER = 5.0  # s that a service has to start a worker in place of its last one, before others open its sessions
-RECORDS_LIVE = 3600  # s that the records outlive the last service; they hold sources, maybe with credentials
-LOOK_UP_WITHIN = 0.5  # s that Redis may take to say whether another service has opened a session just now
-_SERVICE, _SERVICES, _RECORDS = "affectstream:service:", "affectstream:services", "affectstream:sessions"
-_NOTES = "affectstream:notes:"
 _INFO = TypeAdapter(SessionInfo)
-_CLAIM = """
-    local held = redis.call('HGET', KEYS[1], ARGV[1])
-    if held and held ~= ARGV[3] then return held end
-    redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-    return false"""
-_RELEASE = """
-    local held = redis.call('HGET', KEYS[1], ARGV[1])
-    if held and cjson.decode(held)['service'] == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end"""
 
 
 class SharedSessions(RemoteSessions):
@@ -63,21 +46,11 @@ class SharedSessions(RemoteSessions):
     def __init__(self, fleet: Fleet, hub: Hub, settings: Settings, leases: Leases, address: str) -> None:
         """Tell others of this service, which answers at `address`, from now on."""
         super().__init__(fleet, hub, settings, leases=leases)
-        from redis import Redis
-
         assert settings.redis is not None
-        url = settings.redis.get_secret_value()
-        self._redis: Any = Redis.from_url(url, decode_responses=True, socket_timeout=2.0)
-        self._quick: Any = Redis.from_url(
-            url, decode_responses=True, socket_timeout=LOOK_UP_WITHIN, socket_connect_timeout=LOOK_UP_WITHIN
-        )
-        self._not_before = 0.0  # s, monotonic: when Redis may be asked again after it gave no answer
-        self._writer = ThreadPoolExecutor(1, "records")  # writes notes, and removes them, in order
-        self._claim = self._redis.register_script(_CLAIM)
-        self._release = self._redis.register_script(_RELEASE)
+        self.id = secrets.token_hex(8)
+        self._records = Records(settings.redis.get_secret_value(), self.id)
         self._token = next((token for token, role in settings.roles().items() if role is Role.MANAGE), None)
         self._address = address
-        self.id = secrets.token_hex(8)
         self._handed_over = False
         self._services: dict[str, OtherService] = {}
         self._alive: set[str] = set()  # ids of the other services that run
@@ -155,32 +128,22 @@ class SharedSessions(RemoteSessions):
     def confirm(self, session: RemoteSession) -> None:
         """See `RemoteSessions.confirm`; from then on, every service that is asked about the session knows it."""
         super().confirm(session)
-        with contextlib.suppress(*_redis_errors()):
+        with contextlib.suppress(*redis_errors()):
             self._say()  # first, so that a service that sees the record knows that there is a worker
             self._write_record(session)
 
     def keep_rules(self, session: RemoteSession) -> None:
         """Write the session's rules to its record, for the service that may have to go on with it. Blocks."""
-        with contextlib.suppress(*_redis_errors()):
+        with contextlib.suppress(*redis_errors()):
             self._write_record(session)
 
     def keep_note(self, session: RemoteSession, note: Note) -> None:
         """Write a marker or alert for the service that may have to go on with the session. Does not block."""
-
-        def write() -> None:
-            with contextlib.suppress(*_redis_errors()), self._redis.pipeline() as pipeline:
-                pipeline.rpush(_NOTES + session.name, json.dumps(asdict(note)))
-                pipeline.ltrim(_NOTES + session.name, -NOTES, -1)
-                pipeline.expire(_NOTES + session.name, RECORDS_LIVE)
-                pipeline.execute()
-
-        with contextlib.suppress(RuntimeError):  # the service is about to end
-            self._writer.submit(write)
+        self._records.keep_note(session.name, note)
 
     def forget_notes(self, session: RemoteSession) -> None:
         """Remove the session's markers and alerts. Blocks."""
-        with contextlib.suppress(RuntimeError):
-            self._writer.submit(self._delete_notes, session.name).result()
+        self._records.forget_notes(session.name)
 
     def get(self, name: str) -> Any:
         """Return the session called `name`, of whichever service. Raise `UnknownSession` if there is none."""
@@ -223,8 +186,8 @@ class SharedSessions(RemoteSessions):
         if self._register.find(session.name) is None and session.name not in self._adopting:
             self._taken_over.discard(session.name)
             self._foreign.pop(session.name, None)
-            with contextlib.suppress(RuntimeError):  # the service is about to end
-                self._writer.submit(self._forget, session.name)
+            if not self._handed_over:
+                self._records.release_soon(session.name)
 
     def hand_over(self) -> None:
         """Leave the sessions to the other services, which open them anew; before `close_all`. Blocks for a moment."""
@@ -235,7 +198,7 @@ class SharedSessions(RemoteSessions):
             worker.leaving = True  # so that the end of its sessions is not passed on
         for session in self.own():
             session.gone.set()
-        self._withdraw()
+        self._records.withdraw()
 
     async def metrics_of_others(self, within: float) -> Sequence[str]:
         """Return the metrics of the other services as text, of those that answer within so many seconds."""
@@ -245,14 +208,12 @@ class SharedSessions(RemoteSessions):
     def close_all(self, timeout: float = 5.0) -> None:
         """End every session of this service; the others go on."""
         super().close_all(timeout)
-        self._withdraw()
+        self._records.withdraw()
 
     def release(self) -> None:
         """Close the connections. Call it after `close_all`."""
         self._teller.join()
-        self._writer.shutdown()
-        self._redis.close()
-        self._quick.close()
+        self._records.close()
 
     def _equip(self, session: RemoteSession) -> None:
         """Give a session that was another service's the rules, prefixes and notes that it had there."""
@@ -275,20 +236,15 @@ class SharedSessions(RemoteSessions):
 
     def _look_up(self, name: str) -> ForeignSession | None:
         """Return a session that another service has opened since this one has heard of it, or None."""
-        if time.monotonic() < self._not_before:
+        found = self._records.look_up(name)
+        if found is None:
             return None
-        try:
-            record = json.loads(self._quick.hget(_RECORDS, name) or "{}")
-            id = record.get("service", self.id)
-            told = json.loads((id != self.id and self._quick.get(_SERVICE + id)) or "{}")
-        except _redis_errors():
-            self._not_before = time.monotonic() + TELL_EVERY
-            return None
-        for row in told.get("sessions", ()):
+        id, told = found
+        for row in told["sessions"]:
             if row["id"] == name:
-                found = self._foreign_session(id, told, row)
-                self._foreign = {**self._foreign, name: found}
-                return found
+                session = self._foreign_session(id, told, row)
+                self._foreign = {**self._foreign, name: session}
+                return session
         return None
 
     def _free_name(self) -> str:
@@ -302,38 +258,24 @@ class SharedSessions(RemoteSessions):
         """
         record = self._record(source=source, purpose=purpose)
         try:
-            held = self._claim(keys=[_RECORDS], args=[name, json.dumps(record), ""])
+            held = self._records.claim(name, record)
             if held is None:
-                self._delete_notes(name)
+                self._records.delete_notes(name)
                 return 0
             before = json.loads(held)
             if before["service"] == self.id:
                 return 0
-            if before["over"] or not self._redis.exists(_SERVICE + before["service"]):
-                self._redis.hset(_RECORDS, name, json.dumps(record))
-                self._delete_notes(name)
+            if before["over"] or not self._records.runs(before["service"]):
+                self._records.write(name, record)
+                self._records.delete_notes(name)
                 return int(before["incarnation"])
-        except _redis_errors() as error:
+        except redis_errors() as error:
             raise Unavailable(f"Redis, which keeps the names of all sessions, does not answer ({error})") from None
         raise OpenElsewhere(f"a session called {name!r} is open at another service here; choose another name")
 
-    def _withdraw(self) -> None:
-        """Tell the other services that this one has ended."""
-        with contextlib.suppress(*_redis_errors()):
-            self._redis.delete(_SERVICE + self.id)
-            self._redis.srem(_SERVICES, self.id)
-
     def _forget(self, name: str) -> None:
-        if self._handed_over:
-            return
-        with contextlib.suppress(*_redis_errors()):
-            self._release(keys=[_RECORDS], args=[name, self.id])
-            if not self._redis.hexists(_RECORDS, name):
-                self._delete_notes(name)
-
-    def _delete_notes(self, name: str) -> None:
-        with contextlib.suppress(*_redis_errors()):
-            self._redis.delete(_NOTES + name)
+        if not self._handed_over:
+            self._records.release(name)
 
     def _tell(self) -> None:
         """Tell the other services of this one, and learn of them, until the end."""
@@ -342,7 +284,7 @@ class SharedSessions(RemoteSessions):
             try:
                 self._exchange()
                 problem = ""
-            except _redis_errors() as error:
+            except redis_errors() as error:
                 if str(error) != problem:
                     problem = str(error)
                     log.warning("the other services of the cluster are not known now: %s", problem)
@@ -362,26 +304,13 @@ class SharedSessions(RemoteSessions):
         return json.dumps(told)
 
     def _say(self) -> None:
-        self._redis.set(_SERVICE + self.id, self._told(self._open_here), px=int(SERVICE_LIVES * 1e3))
+        self._records.tell(self._told(self._open_here))
 
     def _exchange(self) -> None:
         own = self.own()
         open_here = self._has_worker()
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for session in own:
-                pipeline.expire(_NOTES + session.name, RECORDS_LIVE)
-            pipeline.set(_SERVICE + self.id, self._told(open_here), px=int(SERVICE_LIVES * 1e3))
-            pipeline.sadd(_SERVICES, self.id)
-            pipeline.smembers(_SERVICES)
-            pipeline.hgetall(_RECORDS)
-            pipeline.expire(_RECORDS, RECORDS_LIVE)
-            *_, ids, records, _ = pipeline.execute()
+        alive, records = self._records.exchange(self._told(open_here), [session.name for session in own])
         self._open_here = open_here
-        others = sorted(set(ids) - {self.id})
-        found = dict(zip(others, self._redis.mget([_SERVICE + id for id in others]) if others else [], strict=True))
-        alive = {id: json.loads(text) for id, text in found.items() if text is not None}
-        for gone in set(others) - set(alive):
-            self._redis.srem(_SERVICES, gone)
         read = {name: json.loads(text) for name, text in records.items()}
         self._write_records(own, read, alive)
         self._adopt_orphans(read, records, alive)
@@ -449,7 +378,7 @@ class SharedSessions(RemoteSessions):
         return {**empty, **more, "service": self.id, "incarnation": incarnation, "over": over}
 
     def _write_record(self, session: RemoteSession) -> None:
-        self._redis.hset(_RECORDS, session.name, json.dumps(self._record_of(session)))
+        self._records.write(session.name, self._record_of(session))
 
     def _foreign_session(self, id: str, told: dict[str, Any], row: dict[str, Any]) -> ForeignSession:
         """Return the session that a service has told of in `row`."""
@@ -495,10 +424,10 @@ class SharedSessions(RemoteSessions):
                 continue
             if record["source"] is None or record["over"] or not record["opened"]:
                 if service not in alive:
-                    self._redis.hdel(_RECORDS, name)  # a peer connects again by itself
+                    self._records.remove(name)  # a peer connects again by itself
                 continue
             mine = {**record, "service": self.id}
-            if self._claim(keys=[_RECORDS], args=[name, json.dumps(mine), texts[name]]) is None:
+            if self._records.claim(name, mine, texts[name]) is None:
                 self._adopting.add(name)
                 self._taken_over.add(name)
                 threading.Thread(target=self._adopt, args=(name, record), daemon=True).start()
@@ -508,9 +437,9 @@ class SharedSessions(RemoteSessions):
         log.info("a session of another service, which has ended or has no worker, is opened anew")
         place, incarnation = super().place, record["incarnation"] + 1
         asked = RequestedOptions(**record.get("options", {}))
-        while not self._closing.is_set() and self._is_ours(name):
+        while not self._closing.is_set() and self._records.is_ours(name):
             try:
-                self._heritage[name] = record, self._notes_of(name)
+                self._heritage[name] = record, self._records.notes(name)
                 placed = place(name, record["source"], purpose=record["purpose"], incarnation=incarnation, asked=asked)
                 try:
                     self._open_in_worker(placed)
@@ -527,23 +456,3 @@ class SharedSessions(RemoteSessions):
                 log.error("a session of another service could not be opened anew: %s", error)
                 self._closing.wait(UNDO_WITHIN)
         self._adopting.discard(name)
-
-    def _is_ours(self, name: str) -> bool:
-        """Return whether the record of a session names this service; also where Redis does not answer."""
-        try:
-            return bool(json.loads(self._redis.hget(_RECORDS, name) or "{}").get("service") == self.id)
-        except _redis_errors():
-            return True
-
-    def _notes_of(self, name: str) -> Sequence[Note]:
-        """Return the markers and alerts that are kept of a session; none if Redis does not answer."""
-        try:
-            return [Note(**json.loads(text)) for text in self._redis.lrange(_NOTES + name, 0, -1)]
-        except _redis_errors():
-            return []
-
-
-def _redis_errors() -> tuple[type[Exception], ...]:
-    from redis.exceptions import RedisError
-
-    return RedisError, OSError

@@ -80,7 +80,7 @@ def test_a_session_has_one_name_and_is_inherited_from_a_service_that_died(server
         await asyncio.to_thread(again.erase)
         past = await asyncio.to_thread(again.worker.request, "GET", "/v1/sessions/hall/history?since=-1000")
         assert past["markers"] == []
-        assert there._notes_of("hall") == []
+        assert there._records.notes("hall") == []
         await asyncio.to_thread(there.close, "hall")
         assert there.find("hall") is None
         for one in (here, there):
@@ -131,7 +131,7 @@ def test_a_session_whose_new_worker_does_not_answer_at_first_is_inherited_all_th
 
         def second_time(session: RemoteSession, cut_off: Worker | None = None) -> None:
             attempts.append(session)
-            recorded.append(there._redis.hexists("affectstream:sessions", "hall"))
+            recorded.append(there._records._redis.hexists("affectstream:sessions", "hall"))
             if len(attempts) == 1:
                 raise Unavailable("its lease is another worker's")
             takes(session, cut_off)
@@ -144,8 +144,8 @@ def test_a_session_whose_new_worker_does_not_answer_at_first_is_inherited_all_th
         assert recorded == [True] * 3
         monkeypatch.setattr(there, "_take_lease", no_lease)
         there._adopting.add("lost")
-        record = {**json.loads(there._redis.hget("affectstream:sessions", "hall")), "source": "demo:"}
-        there._redis.hset("affectstream:sessions", "lost", json.dumps(record))
+        record = {**json.loads(there._records._redis.hget("affectstream:sessions", "hall")), "source": "demo:"}
+        there._records._redis.hset("affectstream:sessions", "lost", json.dumps(record))
         adopting = threading.Thread(target=there._adopt, args=("lost", record))
         adopting.start()
         await asyncio.to_thread(until, lambda: refused)
@@ -175,7 +175,9 @@ def test_a_service_without_a_worker_leaves_its_sessions_to_others_and_opens_none
     async def run(settings: Settings, first: Fleet, second: Fleet) -> None:
         here, there = shared(settings, first), shared(settings, second)
         await asyncio.to_thread(lambda: here.open("demo:", "hall", allowed=["demo:"]))
-        assert json.loads(here._redis.get(f"affectstream:service:{here.id}"))["reads"]  # at once: nobody takes it over
+        assert json.loads(here._records._redis.get(f"affectstream:service:{here.id}"))[
+            "reads"
+        ]  # at once: nobody takes it over
         await asyncio.to_thread(until, lambda: (last := here.get("hall").last) and last.data["captured_at"])
         await asyncio.to_thread(here.get("hall").mark, "begin")
         with here._hub.subscribe("hall", maxlen=10_000) as subscription:
