@@ -32,17 +32,21 @@ class RayWorkerProcess:
     """Run a worker program on a node of the cluster; see `service.workers.launcher.WorkerProcess`."""
 
     def __init__(
-        self, ray: Any, actor: Any, id: str, node: str | None, key: str, calls: list[threading.Thread]
+        self, ray: Any, ask: Callable[[], Any], id: str, node: str | None, key: str, calls: list[threading.Thread]
     ) -> None:
-        """Wait for nothing yet: the actor starts when Ray has found a node. `calls` takes the threads that call Ray."""
+        """Wait for nothing yet: the actor, which `ask` returns, starts when Ray has found a node.
+
+        `calls` takes the threads that call Ray.
+        """
         self.id = id
         self.node = node or ""
         self.core: int | None = None
         self._ray = ray
-        self._actor = actor
+        self._ask = ask
+        self._actor = ask()
         self._key = key
         self._calls = calls
-        self._starting = actor.start.remote()
+        self._starting = self._actor.start.remote()
         self._at: dict[str, Any] = {}
         self._over = threading.Event()  # the line is closed, or the program never started
         self._why = ""
@@ -63,7 +67,15 @@ class RayWorkerProcess:
         """Return when the program takes sessions, or why it does not. Blocks; `heard` is called with its beat."""
         why = None
         try:
-            at = self._ray.get(self._starting, timeout=2 * START_SILENCE)
+            try:
+                at = self._ray.get(self._starting, timeout=2 * START_SILENCE)
+            except self._ray.exceptions.ActorDiedError:
+                if self._over.is_set():  # it is not wanted any more
+                    raise
+                # Ray had it wait on a node that was dead already, as Ray knows only now.
+                self._actor = self._ask()
+                self._starting = self._actor.start.remote()
+                at = self._ray.get(self._starting, timeout=2 * START_SILENCE)
             why = at.get("why")
         except self._ray.exceptions.GetTimeoutError:
             why = f"no node of the cluster could start a worker within {2 * START_SILENCE:g} s; it may have no free CPU"
@@ -184,8 +196,10 @@ class RayLauncher:
         else:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self._named(node)["id"], soft=False)
         near = [one.address for several in psutil.net_if_addrs().values() for one in several]
-        actor = self._ray.remote(self._actor_class).options(**options).remote(given, key, id, near, self._redis)
-        return RayWorkerProcess(self._ray, actor, id, node, key, self._calls)
+        actors = self._ray.remote(self._actor_class).options(**options)
+        return RayWorkerProcess(
+            self._ray, lambda: actors.remote(given, key, id, near, self._redis), id, node, key, self._calls
+        )
 
     def most(self) -> int:
         """Return `--workers`, or as many as the nodes that stay have CPUs, or shares of GPUs."""
