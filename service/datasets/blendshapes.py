@@ -27,6 +27,11 @@ NAMES = (
     "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
     "noseSneerLeft", "noseSneerRight",
 )  # fmt: skip
+_SIDES = {"Left": "Right", "Right": "Left"}
+# Where each value of a face stands among those of its mirror image.
+_MIRRORED = [
+    NAMES.index(next((name.removesuffix(a) + b for a, b in _SIDES.items() if name.endswith(a)), name)) for name in NAMES
+]
 _SUBSET = np.array([
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80,
     81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154,
@@ -55,9 +60,16 @@ class Blendshapes:
     def __call__(self, image: NDArray[np.uint8], mesh: NDArray[np.floating]) -> NDArray[np.float32] | None:
         """Return (52,) in 0..1 in the order of `NAMES`, or None where the teacher sees no face.
 
-        image: (height, width, 3) RGB; mesh: (468, 3) pixels, where the face is.
+        image: (height, width, 3) RGB; mesh: (468, 3) pixels, where the face is. The values are the mean of the
+        picture's and of its mirror image's, which differ though the face is the same (r = 0.83 to 0.95 by unit).
         """
         roi = roi_from_mesh(mesh)
+        here = self._one(image, roi)
+        mirrored = Roi(image.shape[1] - roi.x, roi.y, roi.side, -roi.angle)
+        there = self._one(np.ascontiguousarray(image[:, ::-1]), mirrored)
+        return None if here is None or there is None else (here + there[_MIRRORED]) * np.float32(0.5)
+
+    def _one(self, image: NDArray[np.uint8], roi: Roi) -> NDArray[np.float32] | None:
         matrix = _to_input(roi)
         crop = cv2.warpAffine(
             image, matrix, (_SIZE, _SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
