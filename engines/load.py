@@ -350,14 +350,16 @@ def _quantised(yardstick: Yardstick, backend: str) -> records.Record:
     """Quantise with every second input of the probe, compare on the others, and return the record of that.
 
     The comparison runs on the CPU, which computes what every backend computes of an 8-bit file. An engine of another
-    backend is compared on all inputs afterwards. Raise `EngineError` if the file cannot be quantised.
+    backend is compared on all inputs afterwards, so that its file has to be fit for all. Raise `EngineError` if the
+    file cannot be quantised.
     """
     reference, truth = yardstick.reference, yardstick.truth
     seen, unseen = ({name: values[start::2] for name, values in yardstick.inputs.items()} for start in (0, 1))
+    asked = unseen if backend == REFERENCE else yardstick.inputs
     made = quantize.build(
         reference,
         seen,
-        lambda file: compare(truth, OpenVinoEngine(file, precision="int8", caching=False), unseen, yardstick.batch),
+        lambda file: compare(truth, OpenVinoEngine(file, precision="int8", caching=False), asked, yardstick.batch),
         BACKENDS[backend].scheme,
     )
     candidate = _Candidate(backend, made.weights or reference, "int8")
