@@ -4,10 +4,11 @@ The perception is the one that serves live. A data set is written in shards, eac
 was stopped goes on with the shards that are missing. Shards are `.npz` files without pickles:
 
 `crops` (n, 112, 112[, 3]) uint8 · `found` (n,) bool, false where no mesh was found and the crop was aligned by the mean
-transform · `blendshapes` (n, 52) float32, NaN where the teacher saw no face, and `blendshape_names` · where OpenFace's
-files are at hand, `openface` (n, 17) float32 intensities and `openface_names` · `yaw` (n,) degrees, NaN where no mesh
-was found · FER+: `votes`, `split`, `index` · pictures: `name`, `label` · webva: `valence` and `arousal` too · video:
-`t` seconds · RAVDESS and nEMO: `service.datasets.voices`.
+transform · `mesh` (n, 468, 2) float32 in pixels of the crop, NaN where none was found · `blendshapes` (n, 52) float32,
+NaN where the teacher saw no face, and `blendshape_names` · where OpenFace's files are at hand, `openface` (n, 17)
+float32 intensities and `openface_names` · `yaw` (n,) degrees, NaN where no mesh was found · FER+: `votes`, `split`,
+`index` · pictures: `name`, `label` · webva: `valence` and `arousal` too · video: `t` seconds · RAVDESS and nEMO:
+`service.datasets.voices`.
 """
 
 import csv
@@ -36,7 +37,8 @@ from service.capture.media import Frame
 from service.datasets import voices, webva
 from service.datasets.blendshapes import NAMES, Blendshapes
 from service.datasets.labelled import EXPRESSIONS_8
-from service.perception.align import aligned_crop
+from service.perception.align import aligned_crop, mesh_in_crop
+from service.perception.mesh import POINTS
 from service.perception.networks import Networks
 from service.perception.perceive import Perception
 from service.perception.still import face_in_crop
@@ -63,6 +65,7 @@ Columns = dict[str, NDArray[np.generic]]
 class _Picture:
     crop: NDArray[np.uint8]
     found: bool
+    mesh: NDArray[np.float32]  # (468, 2) in pixels of the crop, NaN where unknown
     blendshapes: NDArray[np.float32]  # (52,) NaN where unknown
     openface: NDArray[np.float32]  # (17,) likewise; empty without OpenFace's files
     yaw: float  # degrees, NaN where unknown
@@ -90,11 +93,13 @@ class _PictureReader:
         if face is None:
             crop = aligned_crop(_as_rgb(image), _mean_matrix(image))
             silent = np.full(len(self.units), np.nan, np.float32)
-            return _Picture(_as_source(crop, image), False, unknown, silent, np.nan)
+            nowhere = np.full((POINTS, 2), np.nan, np.float32)
+            return _Picture(_as_source(crop, image), False, nowhere, unknown, silent, np.nan)
         shapes = self.shapes(_as_rgb(image), face.mesh)
         return _Picture(
             _as_source(face.crop, image),
             True,
+            mesh_in_crop(face.mesh, face.matrix),
             unknown if shapes is None else shapes,
             self.intensities(_as_rgb(image), face.landmarks),
             face.head_pose.yaw,
@@ -225,6 +230,7 @@ def _pictures(images: list[NDArray[np.uint8]], reader: _PictureReader, title: st
     return {
         "crops": np.stack([one.crop for one in seen]),
         "found": np.array([one.found for one in seen]),
+        "mesh": np.stack([one.mesh for one in seen]),
         "blendshapes": np.stack([one.blendshapes for one in seen]),
         "blendshape_names": np.array(NAMES),
         "yaw": np.array([one.yaw for one in seen], np.float32),
@@ -310,7 +316,7 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
 
         def make(path: Path = path) -> Columns:
             perception = Perception(networks)
-            crops, shapes, times, units, yaws = [], [], [], [], []
+            crops, meshes, shapes, times, units, yaws = [], [], [], [], [], []
             for item in FileSource(path, path.name, realtime=False).read(Event()):
                 if not isinstance(item, Frame):
                     continue
@@ -318,6 +324,7 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
                     values = reader.shapes(item.image, face.mesh)
                     if values is not None:
                         crops.append(face.crop)
+                        meshes.append(mesh_in_crop(face.mesh, face.matrix))
                         shapes.append(values)
                         times.append(face.t)
                         units.append(reader.intensities(item.image, face.landmarks))
@@ -325,7 +332,8 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
             if not crops:
                 raise UserError(f"No face was found in {path}.")
             return {
-                "crops": np.stack(crops), "found": np.ones(len(crops), bool), "blendshapes": np.stack(shapes),
+                "crops": np.stack(crops), "found": np.ones(len(crops), bool), "mesh": np.stack(meshes),
+                "blendshapes": np.stack(shapes),
                 "blendshape_names": np.array(NAMES), "t": np.array(times), "name": np.full(len(crops), path.stem),
                 "yaw": np.array(yaws, np.float32),
             } | _openface_columns(units, reader)  # fmt: skip

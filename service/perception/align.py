@@ -39,3 +39,8 @@ def aligned_crop(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArr
         image, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0
     )  # type: ignore[assignment]
     return crop
+
+
+def mesh_in_crop(mesh: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return where the points of an (n, 3) `mesh` lie in the aligned crop, (n, 2) pixels; `matrix` leads there."""
+    return np.asarray(mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2], np.float32)
