@@ -1,21 +1,22 @@
 """Aligned faces on disk, as `affectstream prepare` wrote them, and the targets that training takes from them.
 
 A prepared folder holds `*.npz` shards without pickles. Each has `crops` (n, 112, 112[, 3]) uint8, `found` (n,) bool (a
-mesh was found; the others were aligned by the mean transform), and what its source knows: `votes` (n, 10) and `split`
-(n,) for FER+; `label` (n,) and `va` (n, 2) for webva; `label` (n,) for labelled pictures; `name` (n,). What the
-teachers of the action units gave is in `blendshapes` (n, 52) with `blendshape_names`, and `openface` (n, 17) with
-`openface_names`.
+mesh was found; the others were aligned by the mean transform), `mesh` (n, 468, 2) in pixels of the crop, and what its
+source knows: `votes` (n, 10) and `split` (n,) for FER+; `label` (n,) and `va` (n, 2) for webva; `label` (n,) for
+labelled pictures; `name` (n,). What the teachers of the action units gave is in `blendshapes` (n, 52) with
+`blendshape_names`, and `openface` (n, 17) with `openface_names`.
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.face_mt import votes
-from models.face_mt.action_units import SHAPES, UNITS, Scale, Teachers, scale, targets
+from models.errors import ModelError
+from models.face_mt import points, votes
+from models.face_mt.action_units import SHAPES, Scale, Teachers, scale, targets
 from models.labels import EXPRESSIONS
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -41,6 +42,7 @@ class Faces:
     affect: NDArray[np.float32]  # (n, 2) valence, arousal as people rated them
     units: NDArray[np.float32]  # (n, 19) intensities in the order of action_units.UNITS
     yaw: NDArray[np.float32]  # (n,) degrees that the head is turned, NaN where unknown
+    points: NDArray[np.float32]  # (n, 468, 2) of the mesh, as `points` describes them
 
     def __len__(self) -> int:
         return len(self.grey)
@@ -86,17 +88,39 @@ def _teachers(columns: Columns) -> Teachers:
     )
 
 
+def _mesh(columns: Columns) -> NDArray[np.float32]:
+    """Return (n, 468, 2) pixels of the crop. Raise `ModelError` for shards of an earlier version, which have none."""
+    if "mesh" not in columns:
+        raise ModelError("A prepared folder is of an earlier version, without `mesh`. Empty it and prepare it anew.")
+    return columns["mesh"].astype(np.float32)
+
+
 _ALL_SHAPES = sorted({shape for shapes in SHAPES.values() for shape in shapes})
 
 
-def _faces(
-    columns: Columns, unit_scale: Scale | None, majority: NDArray[np.int64], **known: NDArray[np.generic]
-) -> Faces:
+@dataclass(frozen=True)
+class Basis:
+    """Hold what the training rows of webva set for all sources.
+
+    Attributes:
+        scale: The scale of the units; another source has its own, with the same factors.
+        rest: (468, 2) points of the mesh of a face at rest, in pixels of the crop.
+        partner: (468,) the point that each becomes in the mirror image.
+    """
+
+    scale: Scale
+    rest: NDArray[np.float32]
+    partner: NDArray[np.int64]
+
+    def of(self, columns: Columns, neutral: NDArray[np.bool_]) -> "Basis":
+        """Return the basis of another source, whose `neutral` (n,) faces are at rest."""
+        return replace(self, scale=scale(_teachers(columns), neutral, self.scale.factor))
+
+
+def _faces(columns: Columns, basis: Basis, majority: NDArray[np.int64], **known: NDArray[np.generic]) -> Faces:
     """Return the faces of `columns`; what `known` leaves out is unknown."""
     n = len(majority)
-    units = np.full((n, len(UNITS)), np.nan, np.float32)
-    if unit_scale is not None:
-        units = targets(_teachers(columns), unit_scale)
+    units = targets(_teachers(columns), basis.scale)
     return Faces(
         grey=luminance(columns["crops"].astype(np.uint8)),
         found=columns["found"].astype(np.bool_),
@@ -107,20 +131,18 @@ def _faces(
         affect=known.get("affect", np.full((n, 2), np.nan)).astype(np.float32),
         units=units,
         yaw=columns["yaw"].astype(np.float32) if "yaw" in columns else np.full(n, np.nan, np.float32),
+        points=points.points_of(_mesh(columns), basis.rest),
     )
 
 
-def _rest(columns: Columns, neutral: NDArray[np.bool_], factor: dict[str, float] | None) -> Scale:
-    return scale(_teachers(columns), neutral, factor)
-
-
-def webva_scale(folder: Path) -> Scale:
-    """Return the scale of the units on the training rows of webva, which those of the other sources follow."""
+def webva_basis(folder: Path) -> Basis:
+    """Return what the training rows of webva set for all sources."""
     columns = read(folder)
     label = _classes(columns["label"])
     training = webva_split(len(label)) == TRAIN
     part = {k: v if k.endswith("_names") else v[training] for k, v in columns.items()}
-    return _rest(part, label[training] == NEUTRAL, None)
+    found = scale(_teachers(part), label[training] == NEUTRAL, None)
+    return Basis(found, *points.at_rest(_mesh(part)))
 
 
 def webva_split(n: int) -> NDArray[np.int64]:
@@ -129,14 +151,14 @@ def webva_split(n: int) -> NDArray[np.int64]:
     return np.where(np.arange(n) < n - test, TRAIN, TEST).astype(np.int64)
 
 
-def webva(folder: Path) -> Faces:
+def webva(folder: Path, basis: Basis) -> Faces:
     """Return the web faces that people rated, as prepared into `folder`."""
     columns = read(folder)
     label = _classes(columns["label"])
     smooth = np.eye(len(votes.CLASSES))[label] * (1 - SMOOTHING) + SMOOTHING / len(votes.CLASSES)
     return _faces(
         columns,
-        webva_scale(folder),
+        basis,
         label,
         split=webva_split(len(label)),
         expression=smooth,
@@ -150,14 +172,14 @@ def fold_of(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows % FOLDS
 
 
-def ferplus(folder: Path, factor: dict[str, float]) -> Faces:
-    """Return FER+ as prepared into `folder`, with its own split. `factor`: of webva's unit scale."""
+def ferplus(folder: Path, basis: Basis) -> Faces:
+    """Return FER+ as prepared into `folder`, with its own split."""
     columns = read(folder)
     count = columns["votes"].astype(np.uint8)
     soft, weight = votes.distributions(count)
     majority, split = votes.majority(count), columns["split"].astype(np.int64)
-    rest = _rest(columns, (majority == NEUTRAL) & (split == TRAIN), factor)
-    return _faces(columns, rest, majority, split=split, expression=soft, weight=weight)
+    own = basis.of(columns, (majority == NEUTRAL) & (split == TRAIN))
+    return _faces(columns, own, majority, split=split, expression=soft, weight=weight)
 
 
 def held_out(name: str, share: float = HELD_OUT) -> bool:
@@ -166,37 +188,36 @@ def held_out(name: str, share: float = HELD_OUT) -> bool:
     return zlib.crc32(stem.encode()) % 1000 < 1000 * share
 
 
-def labelled(folder: Path, factor: dict[str, float]) -> Faces:
+def labelled(folder: Path, basis: Basis) -> Faces:
     """Return pictures with one noisy label each, which teach the units only. `split` is TEST for the held-out part."""
     columns = read(folder)
     label = _classes(columns["label"])
     split = np.where([held_out(str(name)) for name in columns["name"]], TEST, TRAIN)
-    rest = _rest(columns, (label == NEUTRAL) & (split == TRAIN), factor)
-    return _faces(columns, rest, label, split=split)
+    own = basis.of(columns, (label == NEUTRAL) & (split == TRAIN))
+    return _faces(columns, own, label, split=split)
 
 
-def recorded(folder: Path, unit_scale: Scale) -> Faces:
+def recorded(folder: Path, basis: Basis) -> Faces:
     """Return the faces of prepared videos, of which the teachers' units alone are known; none was trained on."""
     columns = read(folder)
-    return _faces(columns, unit_scale, np.full(len(columns["found"]), -1, np.int64))
+    return _faces(columns, basis, np.full(len(columns["found"]), -1, np.int64))
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Hold the prepared sets with their targets, and the scale of the units."""
+    """Hold the prepared sets with their targets, and what they have in common."""
 
     ferplus: Faces
     webva: Faces
     faces: Faces
-    scale: Scale
+    basis: Basis
 
 
 def sets(folder: Path) -> Sets:
     """Return the sets ferplus, webva and faces in `folder`. Raise FileNotFoundError if one is missing."""
-    unit_scale = webva_scale(folder / "webva")
-    factor = unit_scale.factor
+    basis = webva_basis(folder / "webva")
     return Sets(
-        ferplus(folder / "ferplus", factor), webva(folder / "webva"), labelled(folder / "faces", factor), unit_scale
+        ferplus(folder / "ferplus", basis), webva(folder / "webva", basis), labelled(folder / "faces", basis), basis
     )
 
 

@@ -16,6 +16,7 @@ import openvino as ov
 from models.face_mt import confusions, evidence, evidence_units
 from models.face_mt.data import TEST, Faces, Sets, recorded, sets
 from models.face_mt.evidence import SEVEN, Table
+from models.face_mt.points import POINTS
 from models.face_mt.scores import Rows
 from models.face_mt.served import Outputs, Served
 from models.labels import EXPRESSIONS
@@ -34,7 +35,9 @@ def evaluate(weights: Path, data: Path, out: Path, small: Path | None = None) ->
     served, found = Served(weights), sets(data)
     fer, web, faces = found.ferplus, found.webva, found.faces
     fer_test, web_test, unseen = (np.flatnonzero(one.split == TEST) for one in (fer, web, faces))
-    on_fer, on_web, on_faces = served(fer.grey[fer_test]), served(web.grey[web_test]), served(faces.grey[unseen])
+    on_fer, on_web, on_faces = (
+        served(one.grey[rows], one.points[rows]) for one, rows in ((fer, fer_test), (web, web_test), (faces, unseen))
+    )
     title = "web faces that people rated, test"
     tables = {
         f"{title}: expressions": evidence.expression_rows(on_web, web, web_test),
@@ -77,7 +80,8 @@ def speed_rows(path: Path, small: Path | None) -> Table:
 
     The forms are called in turns, so that noise falls on all alike.
     """
-    crop = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    crop, points = rng.integers(0, 256, (1, 112, 112, 3), np.uint8), rng.standard_normal((1, POINTS, 2), np.float32)
     forms = {"float32": Served(path), "bfloat16": Served(path, "bf16")}
     if small is not None:
         forms["8 bits"] = Served(small)
@@ -85,7 +89,7 @@ def speed_rows(path: Path, small: Path | None) -> Table:
     for _ in range(_CALLS):
         for name, served in forms.items():
             start = time.perf_counter()
-            served.run(crop)
+            served.run(crop, points)
             times[name].append((time.perf_counter() - start) * 1e3)
     return [
         {"precision": name, "median_ms": float(np.median(spent[_FIRST:])), "best_ms": min(spent)}
@@ -97,9 +101,9 @@ def _on_videos(served: Served, found: Sets, folder: Path) -> dict[str, Table]:
     """Return what the frames of prepared videos tell; frames of one video are much alike."""
     if not folder.exists():
         return {}
-    faces = recorded(folder, found.scale)
+    faces = recorded(folder, found.basis)
     rows = np.arange(len(faces))
-    answers = served(faces.grey)
+    answers = served(faces.grey, faces.points)
     return {
         "valence and arousal, frames of videos": [
             {

@@ -1,6 +1,7 @@
 """From a checkpoint to the ONNX file that is served: preprocessing, network, calibration, one graph.
 
-Input `face` (N, 112, 112, 3) uint8 RGB. Outputs: `expression` (N, 8) probabilities under a balanced prior, as the
+Inputs `face` (N, 112, 112, 3) uint8 RGB, and `points` (N, 468, 2) float32 of the face's mesh (`models.face_mt.points`),
+from which the units are read too. Outputs: `expression` (N, 8) probabilities under a balanced prior, as the
 raters of web faces name them; `valence_arousal` and `std` (N, 2); `aus` (N, k) logits that a unit is present;
 `intensities` (N, k) 0 to 5 and `intensity_std` (N, k); `occluded` (N, 1) probability that nose or mouth is covered;
 `ferplus` (N, 8) probabilities as FER+'s raters name the expressions, under FER+'s prior. No event holds the last one:
@@ -29,7 +30,8 @@ from models.face_mt.calibration import (
     present_above,
 )
 from models.face_mt.data import NEUTRAL, VALIDATION, Sets
-from models.face_mt.network import CROP, Config, FaceNetwork, View
+from models.face_mt.network import CROP, Config, FaceNetwork, UnitHead, View
+from models.face_mt.points import POINTS
 from models.face_mt.scores import (
     Predictions,
     concordance,
@@ -41,19 +43,21 @@ from models.face_mt.scores import (
 from models.face_mt.votes import CLASSES
 from models.labels import EXPRESSIONS
 
-VERSION = "face-mt-4"  # named in every event; a new one with each change of the weights that are shipped
-INPUT = "face"
+VERSION = "face-mt-5"  # named in every event; a new one with each change of the weights that are shipped
+INPUTS = ("face", "points")
 OUTPUTS = ("expression", "valence_arousal", "std", "aus", "intensities", "intensity_std", "occluded", "ferplus")
 
 
-def load(path: Path) -> tuple[FaceNetwork, dict[str, Any]]:
-    """Return the network of a checkpoint, in evaluation mode, and what else the checkpoint says."""
+def load(path: Path) -> tuple[FaceNetwork, UnitHead, dict[str, Any]]:
+    """Return network and head of a checkpoint, in evaluation mode, and what else the checkpoint says."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     c = state["config"]
     config = Config(tuple(c["aus"]), tuple(c["widths"]), tuple(c["blocks"]), int(c["expressions"]), float(c["dropout"]))
     network = FaceNetwork(config)
     network.load_state_dict(state["network"])
-    return network.eval(), state
+    head = UnitHead(network.width, len(config.aus))
+    head.load_state_dict(state["unit_head"])
+    return network.eval(), head.eval(), state
 
 
 def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str, float]:
@@ -61,7 +65,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
 
     `held_out`: the file that training wrote, with each fold's predictions for the web faces that it was not trained on.
     """
-    network, state = load(checkpoint)
+    network, head, state = load(checkpoint)
     with np.load(held_out, allow_pickle=False) as file:
         rows = file["rows"]
         said = Predictions(*(file[name].astype(np.float64) for name in Predictions.__dataclass_fields__))
@@ -98,6 +102,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
     ]
     facts = {
         "aus": list(UNITS),
+        "rest": [[round(float(v), 2) for v in point] for point in data.basis.rest],
         "validation": [round(v, 4) for v in validation_scores],
         "present_above": [round(float(v), 4) for v in limits],
         "training_prior": [round(float(p), 6) for p in prior],
@@ -106,7 +111,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
             for name, weights in (("balanced", np.full(len(CLASSES), 1 / len(CLASSES))), ("ferplus", prior))
         },
     }
-    export(network, calibration, VERSION, facts, out)
+    export(network, head, calibration, VERSION, facts, out)
     return {
         "temperature": temperature,
         "std_scale_valence": calibration.std_scale[0],
@@ -116,11 +121,12 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
 
 
 class Served(nn.Module):
-    """Compute what the service calls: crops in, calibrated answers out."""
+    """Compute what the service calls: crops and points in, calibrated answers out."""
 
-    def __init__(self, network: FaceNetwork, calibration: Calibration) -> None:
+    def __init__(self, network: FaceNetwork, head: UnitHead, calibration: Calibration) -> None:
         super().__init__()
         self.view = View()
+        self.unit_head = head
         self.network = network
         self.temperature = calibration.temperature
         self.cover_offset = calibration.cover_offset
@@ -139,22 +145,26 @@ class Served(nn.Module):
         ):
             self.register_buffer(name, torch.tensor(np.asarray(value), dtype=torch.float32))
 
-    def forward(self, face: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, face: Tensor, points: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of `OUTPUTS`."""
-        y = self.network(self.view(face))
+        whole, local = self.network.read(self.view(face))
+        y = self.network.answers(whole, local)
+        units, log_std = self.unit_head(torch.cat([whole, local], 1), points)
         return (
             torch.softmax(y.logits / self.temperature, 1),
             y.va,
             torch.exp(y.log_std) * self.std_scale,
-            y.units * self.slope + self.offset,
-            y.units.clamp(0.0, HIGHEST),
-            torch.exp(y.unit_log_std) * self.unit_std_scale,
+            units * self.slope + self.offset,
+            units.clamp(0.0, HIGHEST),
+            torch.exp(log_std) * self.unit_std_scale,
             torch.sigmoid(y.occlusion + self.cover_offset)[:, None],
             torch.softmax(y.votes / self.votes_temperature + self.votes_log_prior, 1),
         )
 
 
-def export(network: FaceNetwork, calibration: Calibration, version: str, facts: dict[str, Any], out: Path) -> None:
+def export(
+    network: FaceNetwork, head: UnitHead, calibration: Calibration, version: str, facts: dict[str, Any], out: Path
+) -> None:
     """Write the ONNX file to `out`, whole or not at all, with `facts` in its metadata."""
     facts = facts | {
         "version": version,
@@ -162,5 +172,6 @@ def export(network: FaceNetwork, calibration: Calibration, version: str, facts: 
         "temperature": round(calibration.temperature, 6),
         "std_scale": [round(v, 6) for v in calibration.std_scale],
     }
-    sample = torch.zeros(2, CROP, CROP, 3, dtype=torch.uint8)
-    onnx_file.write(Served(network, calibration), INPUT, sample, OUTPUTS, facts, out, in_bytes=True)
+    samples = (torch.zeros(2, CROP, CROP, 3, dtype=torch.uint8), torch.zeros(2, POINTS, 2))
+    served = Served(network, head, calibration)
+    onnx_file.write(served, dict(zip(INPUTS, samples, strict=True)), OUTPUTS, facts, out, in_bytes=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.face_mt.points import POINTS
 from models.networks.phase import LUMA
 
 CROP = 112  # pixels, side of the aligned crop
@@ -25,6 +26,7 @@ STD_FLOOR = 8.0  # grey levels: a flat picture is not blown up to noise
 FACE_SIGMA = 0.25  # of the picture's side
 LIMIT = 4.0  # standard deviations
 UNIT_CELLS, UNIT_CHANNELS, UNIT_HIDDEN = 4, 24, 128  # where on the face a unit moves matters: a coarse map is kept
+HEAD_POINTS, HEAD_HIDDEN = 64, 256  # widths of `UnitHead`
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,31 @@ class Block(nn.Module):
         return F.relu(y * gate + self.shortcut(x))
 
 
+class UnitHead(nn.Module):
+    """Tell the action units from the features of `FaceNetwork` and from where the mesh's points lie.
+
+    The picture of 64 pixels shows skin and shadows; the points tell finer than its pixels how far a brow or a lip has
+    moved. It is trained last, on the finished trunk (`unit_head`).
+    """
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.seen = nn.Linear(features, HEAD_HIDDEN)
+        self.moved = nn.Linear(POINTS * 2, HEAD_POINTS)
+        self.joined = nn.Linear(HEAD_POINTS, HEAD_HIDDEN)
+        self.units = nn.Linear(HEAD_HIDDEN, 2 * units)
+        self.count = units
+
+    def forward(self, seen: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, units) intensities and their log deviations.
+
+        `seen`: (N, features), both of `FaceNetwork.read`; `points`: (N, 468, 2) as `points.points_of` gives them.
+        """
+        hidden = self.seen(seen) + self.joined(F.relu(self.moved(points.flatten(1))))
+        units = self.units(F.relu(hidden))
+        return units[:, : self.count], units[:, self.count :].clamp(-3.0, 1.5)
+
+
 class FaceNetwork(nn.Module):
     """Read (N, 1, 64, 64) standardised luminance and give `Answers`."""
 
@@ -105,7 +132,8 @@ class FaceNetwork(nn.Module):
         self.local = nn.Sequential(
             nn.Conv2d(config.widths[-2], UNIT_CHANNELS, 1, bias=False), nn.BatchNorm2d(UNIT_CHANNELS), nn.ReLU()
         )
-        self.hidden = nn.Linear(inner + UNIT_CHANNELS * UNIT_CELLS**2, UNIT_HIDDEN)
+        self.width = inner + UNIT_CHANNELS * UNIT_CELLS**2  # features that `read` gives for a face
+        self.hidden = nn.Linear(self.width, UNIT_HIDDEN)
         self.units = nn.Linear(UNIT_HIDDEN, 2 * len(config.aus))
         self.occlusion = nn.Linear(UNIT_HIDDEN, 1)
         for head in (self.affect, self.units, self.occlusion):
@@ -125,11 +153,18 @@ class FaceNetwork(nn.Module):
         """Return (N, width) float32, what the heads of expressions, valence and arousal read."""
         return cast(Tensor, self.top(self.body(self.stem(x))).mean((2, 3)).float())
 
-    def forward(self, x: Tensor) -> Answers:
-        """Return the answers for the faces."""
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, width) features of whole faces and (N, `UNIT_CHANNELS * UNIT_CELLS**2`) of their parts."""
         cells = self.body(self.stem(x))
         whole = self.top(cells).mean((2, 3)).float()
-        local = F.adaptive_avg_pool2d(self.local(cells), UNIT_CELLS).float().flatten(1)
+        return whole, F.adaptive_avg_pool2d(self.local(cells), UNIT_CELLS).float().flatten(1)
+
+    def forward(self, x: Tensor) -> Answers:
+        """Return the answers for the faces."""
+        return self.answers(*self.read(x))
+
+    def answers(self, whole: Tensor, local: Tensor) -> Answers:
+        """Return the answers for what `read` gave."""
         whole = self.dropout(whole)
         hidden = F.relu(self.hidden(torch.cat([whole, local], 1)).float())
         affect, units = self.affect(whole).float(), self.units(hidden).float()

@@ -19,28 +19,29 @@ OPSET = 18
 
 def write(
     served: nn.Module,
-    name: str,
-    sample: Tensor,
+    samples: dict[str, Tensor],
     outputs: Sequence[str],
     facts: dict[str, Any],
     out: Path,
     *,
     in_bytes: bool = False,
 ) -> None:
-    """Write `served`, whose input `name` is like `sample` with any batch, to `out`, whole or not at all.
+    """Write `served`, whose inputs are like the `samples` with any batch, to `out`, whole or not at all.
 
     `in_bytes`: store the weights of large convolutions in bytes instead of float16. Raise `ModelError` for a network
     that cannot be exported.
     """
+    batch = torch.export.Dim("batch", min=1, max=4096)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch about its own insides
+        warnings.filterwarnings("ignore", "# The axis name: batch")  # all inputs have one batch
         program = torch.onnx.export(
             served.eval(),
-            (sample,),
-            input_names=[name],
+            tuple(samples.values()),
+            input_names=list(samples),
             output_names=list(outputs),
             opset_version=OPSET,
-            dynamic_shapes={name: {0: torch.export.Dim("batch", min=1, max=4096)}},
+            dynamic_shapes={name: {0: batch} for name in samples},
             dynamo=True,
             verbose=False,
         )

@@ -4,6 +4,7 @@ QDQ nodes, so that every runtime with 8-bit arithmetic can use the file.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,23 +21,25 @@ from models.onnx_quantize import quantised
 SAMPLES = 300  # faces that the ranges are taken from
 # Parts of the names of the weights that stay in float: the gates, and the first layers, of which all others are made.
 _FLOAT = ("squeeze", "excite", "stem", "body.0")
+_LARGE = ("unit_head.seen", "unit_head.moved")  # the only matrix products whose weights are worth their room in bytes
 
 
-def _calibration(data: Sets) -> NDArray[np.uint8]:
-    """Return (n, 112, 112) grey training faces of all sources."""
+def _calibration(data: Sets) -> dict[str, NDArray[Any]]:
+    """Return the inputs of grey training faces of all sources."""
     rng = np.random.default_rng(1)
-    picked = []
+    grey, points = [], []
     for faces in (data.ferplus, data.webva, data.faces):
         rows = np.flatnonzero(faces.split == TRAIN)
-        picked.append(faces.grey[rng.choice(rows, min(SAMPLES // 3, len(rows)), replace=False)])
-    return np.concatenate(picked)
+        picked = rng.choice(rows, min(SAMPLES // 3, len(rows)), replace=False)
+        grey.append(faces.grey[picked])
+        points.append(faces.points[picked])
+    return {"face": np.repeat(np.concatenate(grey)[..., None], 3, axis=3), "points": np.concatenate(points)}
 
 
 def quantise(weights: Path, data: Sets, out: Path) -> dict[str, float]:
     """Write the 8-bit version of `weights` to `out`; return its differences on FER+ validation and webva's test."""
-    faces = np.repeat(_calibration(data)[..., None], 3, axis=3)
     model = onnx.load(str(weights))
-    small = _pooled(_by_lines(_packed(quantised(model, {"face": faces}, _float_nodes(model), thorough=True))))
+    small = _pooled(_by_lines(_packed(quantised(model, _calibration(data), _float_nodes(model), thorough=True))))
     onnx.checker.check_model(small)
     with written_whole(out) as aside:
         aside.write_bytes(small.SerializeToString())
@@ -44,12 +47,16 @@ def quantise(weights: Path, data: Sets, out: Path) -> dict[str, float]:
 
 
 def _float_nodes(model: onnx.ModelProto) -> list[str]:
-    """Return the nodes that stay in float: matrix products (preprocessing, heads) and convolutions of `_FLOAT`."""
+    """Return the nodes that stay in float: matrix products but those of `_LARGE`, and convolutions of `_FLOAT`."""
+
+    def reads(node: onnx.NodeProto, parts: tuple[str, ...]) -> bool:
+        return any(part in name for name in node.input for part in parts)
+
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in ("Gemm", "MatMul")
-        or (node.op_type == "Conv" and any(part in name for name in node.input for part in _FLOAT))
+        if (node.op_type in ("Gemm", "MatMul") and not reads(node, _LARGE))
+        or (node.op_type == "Conv" and reads(node, _FLOAT))
     ]
 
 
@@ -126,7 +133,7 @@ def compare(weights: Path, small: Path, data: Sets) -> dict[str, float]:
     answers = []
     for name, path in (("", weights), ("_int8", small)):
         served = Served(path)
-        on_fer, on_web = served(fer.grey[rows]), served(web.grey[test])
+        on_fer, on_web = served(fer.grey[rows], fer.points[rows]), served(web.grey[test], web.points[test])
         answers.append(on_fer)
         figures[f"accuracy{name}"] = float((on_fer.trained.argmax(1) == fer.majority[rows]).mean())
         truth = web.majority[test]

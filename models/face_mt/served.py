@@ -9,7 +9,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from models.face_mt.export import OUTPUTS
+from models.face_mt.export import INPUTS, OUTPUTS
+from models.face_mt.points import POINTS
 from models.face_mt.scores import Floats
 
 _BATCH = 64
@@ -43,19 +44,24 @@ class Served:
         config = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         self._compiled = core.compile_model(model, "CPU", config)
 
-    def run(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Return the raw outputs for (n, 112, 112, 3) crops, in the order of `OUTPUTS`."""
-        results = self._compiled(crops)
+    def run(self, crops: NDArray[np.uint8], points: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Return the raw outputs for (n, 112, 112, 3) crops and (n, 468, 2) points, in the order of `OUTPUTS`."""
+        results = self._compiled(dict(zip(INPUTS, (crops, points), strict=True)))
         return [results[name] for name in OUTPUTS]
 
-    def __call__(self, crops: NDArray[np.uint8]) -> Outputs:
-        """Return the answers for (n, 112, 112) luminance or (n, 112, 112, 3) colour."""
+    def __call__(self, crops: NDArray[np.uint8], points: NDArray[np.float32] | None = None) -> Outputs:
+        """Return the answers for (n, 112, 112) luminance or (n, 112, 112, 3) colour.
+
+        `points`: (n, 468, 2); without them the units are those of faces whose mesh is unknown.
+        """
+        if points is None:
+            points = np.zeros((len(crops), POINTS, 2), np.float32)
         parts: list[list[NDArray[np.float32]]] = []
         for start in range(0, len(crops), _BATCH):
             part = crops[start : start + _BATCH]
             if part.ndim == 3:
                 part = np.repeat(part[..., None], 3, axis=3)
-            parts.append([np.array(v) for v in self.run(np.ascontiguousarray(part))])
+            parts.append([np.array(v) for v in self.run(np.ascontiguousarray(part), points[start : start + _BATCH])])
         balanced, va, std, aus, intensities, intensity_std, occluded, voted = (
             np.concatenate(v).astype(np.float64) for v in zip(*parts, strict=True)
         )

@@ -5,8 +5,9 @@ stage of units follows, FER+'s votes and the units of both teachers on all faces
 valence, arousal and expressions from the web faces that people rated, and from what a teacher says of other faces, with
 votes and units mixed in, each without another fifth of the rated faces. Their heads are fitted first, on the unchanged
 trunk, so that training changes the trunk less (Kumar et al. 2022). What is served is the mean of the five copies'
-weights (Wortsman et al. 2022); what each predicts for the fifth that it was not trained on calibrates it. A killed run
-goes on from its last part; a loss that is not a number ends it.
+weights (Wortsman et al. 2022); what each predicts for the fifth that it was not trained on calibrates it. The head of
+the units is trained last, on that mean (`unit_head`). A killed run goes on from its last part; a loss that is not a
+number ends it.
 """
 
 import copy
@@ -26,7 +27,7 @@ from torch import nn
 from tqdm import tqdm
 
 from models.errors import ModelError
-from models.face_mt import action_units, start
+from models.face_mt import action_units, start, unit_head
 from models.face_mt.data import (
     FOLDS,
     TEST,
@@ -39,7 +40,7 @@ from models.face_mt.data import (
 )
 from models.face_mt.export import VERSION, load, release
 from models.face_mt.heads import fit_heads
-from models.face_mt.network import Config, FaceNetwork
+from models.face_mt.network import Config, FaceNetwork, UnitHead
 from models.face_mt.objective import (
     TASKS,
     Objective,
@@ -113,12 +114,15 @@ def train(options: Options, data: Sets) -> Path:
         said.append({"rows": unseen} | vars(answers))
         found = expression_scores(answers, data.webva, unseen) | affect_scores(answers, data.webva, unseen)
         log.info("fold %d: %s", fold, " ".join(f"{k} {v:.3f}" for k, v in found.items()))
-    _write_arrays(out / "held_out.npz", {k: np.concatenate([one[k] for one in said]) for k in said[0]})
     mean = copy.deepcopy(networks[0])
     states = [network.state_dict() for network in networks]
     mean.load_state_dict({key: _mean([s[key] for s in states]) for key in states[0]})
+    head, unseen, units, deviations = unit_head.train(mean, data, options.seed)
+    held_out = {k: np.concatenate([one[k] for one in said]) for k in said[0]}
+    assert (held_out["rows"] == unseen).all()
+    _write_arrays(out / "held_out.npz", held_out | {"units": units, "unit_std": deviations})
     best = out / "best.pt"
-    _save(best, checkpoint(mean, training_prior(data.ferplus)))
+    _save(best, checkpoint(mean, head, training_prior(data.ferplus)))
     return best
 
 
@@ -319,10 +323,11 @@ def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def checkpoint(network: FaceNetwork, prior: NDArray[np.float64]) -> dict[str, Any]:
+def checkpoint(network: FaceNetwork, head: UnitHead, prior: NDArray[np.float64]) -> dict[str, Any]:
     """Return all that export needs, loadable with `weights_only=True`."""
     return {
         "network": network.state_dict(),
+        "unit_head": head.state_dict(),
         "config": asdict(network.config),
         "prior": torch.from_numpy(np.asarray(prior)),
     }
@@ -343,10 +348,10 @@ def main(data: Path, out: Path, *, start: Path | None = None, seed: int = 1, **c
     best = train(options, found)
     weights = out / "face-mt.onnx"
     figures = release(best, found, out / "held_out.npz", weights)
-    network, _ = load(best)
+    network, head, _ = load(best)
     validation, unseen = (np.flatnonzero(f.split == s) for f, s in ((found.ferplus, VALIDATION), (found.faces, TEST)))
     figures |= expression_scores(predict(network, found.ferplus.grey[validation]), found.ferplus, validation)
-    r = unit_correlations(predict(network, found.faces.grey[unseen]).units, found.faces, unseen)
+    r = unit_correlations(unit_head.predict(network, head, found.faces, unseen)[0], found.faces, unseen)
     figures["units_r"] = float(np.median(list(r.values()))) if r else float("nan")
     small = None
     if find_spec("nncf") is None:

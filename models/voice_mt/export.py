@@ -117,7 +117,7 @@ def export(network: VoiceNetwork, fit: Fit, version: str, facts: dict[str, Any],
         "std_scale": [round(v, 6) for v in fit.std_scale],
         "validation": [round(v, 4) for v in fit.validation],
     }
-    onnx_file.write(Served(network, fit), "voice", torch.zeros(2, ROWS, len(NAMES)), OUTPUTS, facts, out)
+    onnx_file.write(Served(network, fit), {"voice": torch.zeros(2, ROWS, len(NAMES))}, OUTPUTS, facts, out)
 
 
 def release(run: Path, data: Recordings, found: Windows, out: Path) -> Fit:

@@ -18,8 +18,9 @@ FILES = (IRIS, POSE_DETECTION, POSE_LANDMARK)  # the other networks that are run
 class FeatureEngine:
     """Run the feature networks together.
 
-    Inputs are `face` (N, 112, 112, 3) and, where they are to be read, `eyes` (N, 2, 64, 64, 3), `person` (N, 256, 256,
-    3) or `scene` (N, 224, 224, 3), all uint8 RGB; a row of `person` or `scene` that is black is left out.
+    Inputs are `face` (N, 112, 112, 3) and `points` (N, 468, 2) float32, as `face_mt.inputs_of` gives them, and, where
+    they are to be read, `eyes` (N, 2, 64, 64, 3), `person` (N, 256, 256, 3) or `scene` (N, 224, 224, 3). Pictures are
+    uint8 RGB; a row of `person` or `scene` that is black is left out.
 
     Outputs, in float32, are `aus` (N, units) logits and `embedding` (N, width); `irises` (N, 2, 15); `landmarks`
     (N, 195) and `presence` (N,); `boxes` (N, 2254, 12) and `logits` (N, 2254), as MediaPipe's networks give them.
@@ -36,7 +37,7 @@ class FeatureEngine:
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Return the outputs by name of those inputs that are given."""
-        face = self._face({"face": inputs["face"]})
+        face = self._face({name: inputs[name] for name in self._face.inputs})
         out: Arrays = {name: face[name] for name in ("aus", "embedding")}
         if "eyes" in inputs:
             eyes = inputs["eyes"]

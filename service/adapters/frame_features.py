@@ -17,6 +17,7 @@ from models.multiterm.live_windows import HOLD, slot_of
 from models.multiterm.windows import FPS, SHIFT
 from service.adapters import au_calibration
 from service.adapters.au_calibration import AUCalibration
+from service.adapters.face_mt import Facts, inputs_of
 from service.adapters.pacing import FORGET, Pacer
 from service.perception import body, iris
 from service.perception.camera_pose import camera_pose
@@ -92,15 +93,15 @@ class _BodyRequest:
 class FrameFeatures:
     """Make the rows of features of one session; causal."""
 
-    def __init__(self, units: Sequence[str], rate: float = float(FPS), wanted: Collection[str] = tuple(NAMES)) -> None:
+    def __init__(self, facts: Facts, rate: float = float(FPS), wanted: Collection[str] = tuple(NAMES)) -> None:
         """Begin a session.
 
         Args:
-            units: Names of the action units that the face network gives, in its order.
+            facts: What the face network's file says of it.
             rate: Requests a second.
             wanted: Modalities; eyes and bodies are only read for theirs.
         """
-        self._units = tuple(units)
+        self._facts = facts
         self._wanted = frozenset(wanted)
         self._pacer = Pacer(rate)
         self._people: dict[int, _Person] = {}
@@ -120,7 +121,7 @@ class FrameFeatures:
         if not faces or not self._pacer.due(t):
             return None
         slot = slot_of(t)
-        given: Arrays = {"face": np.stack([face.crop for face in faces])}
+        given = inputs_of(faces, self._facts)
         self._body_request = _BodyRequest(None, None)
         if any(face.image is None for face in faces):
             return given
@@ -146,7 +147,7 @@ class FrameFeatures:
             row: Row = {"deep": outputs["embedding"][i].astype(np.float64)}
             if face.image is not None:
                 row |= self._geometry(i, face, person, outputs)
-            values = dict(zip(self._units, units[i].tolist(), strict=True))
+            values = dict(zip(self._facts.aus, units[i].tolist(), strict=True))
             found[face.track] = _advance(person, _Reading(t, slot, values, row))
         return found
 

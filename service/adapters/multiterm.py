@@ -21,7 +21,7 @@ from models.multiterm.system import MultiTerm
 from models.multiterm.windows import FPS
 from models.registry import row
 from service.adapters.adapter import Estimate
-from service.adapters.face_mt import read_names
+from service.adapters.face_mt import read_facts
 from service.adapters.feature_engine import FACE, FeatureEngine
 from service.adapters.frame_features import NAMES, FrameFeatures, Slot
 from service.adapters.options import ModelOptions
@@ -60,8 +60,8 @@ class Multiterm:
     def __init__(self, loaded: LoadedEngine, options: ModelOptions) -> None:
         """Begin a session; `rate` is the only one of the `options` that is read."""
         self._system = system_at(loaded.weights.location)
-        units = read_names(weights.path(FACE)).aus
-        self._features = FrameFeatures(units, options.rate or RATE, wanted=self._system.standard)
+        facts = read_facts(weights.path(FACE))
+        self._features = FrameFeatures(facts, options.rate or RATE, wanted=self._system.standard)
         # Deep features mean something else under other weights.
         self._deep = self._system.extractor in ("", weights.entry(FACE).version)
         self._windows: dict[int, BlockWindows] = {}

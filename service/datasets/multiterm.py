@@ -23,7 +23,7 @@ from models.files import written_whole
 from models.multiterm.live_windows import slot_of
 from models.training import affwild2
 from models.training.recordings import FPS
-from service.adapters.face_mt import read_names
+from service.adapters.face_mt import read_facts
 from service.adapters.feature_engine import FACE, FeatureEngine
 from service.adapters.frame_features import FrameFeatures, Slot
 from service.capture.file import FileSource
@@ -47,7 +47,7 @@ class Person:
     def __init__(self, engine: FeatureEngine) -> None:
         """Take the engine of the feature networks."""
         self._engine = engine
-        self._features = FrameFeatures(read_names(weights.path(FACE)).aus)
+        self._features = FrameFeatures(read_facts(weights.path(FACE)))
         self._slots: list[Slot] = []
         self._length = 0  # slots
 

@@ -3,17 +3,17 @@
 import numpy as np
 import openvino as ov
 import pytest
+from helpers.default_model import inputs
 from openvino import opset13 as ops
 
 from engines import weights
 from engines.embedding import with_embedding
 from engines.errors import WeightsError
 from engines.openvino import OpenVinoEngine
-from engines.probe import faces
 
 
 def test_the_four_outputs_stay_as_they_are_and_expressions_follow_from_the_features():
-    path, given = weights.path("face-mt"), {"face": faces(6)}
+    path, given = weights.path("face-mt"), inputs(6)
     plain = OpenVinoEngine(path, threads=1)(given)
     wide = OpenVinoEngine(with_embedding(path), threads=1)(given)
     assert wide.keys() == {*plain, "embedding"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.default_model import inputs, part
 from helpers.small_models import model  # noqa: F401
 from helpers.small_network import WEIGHT, write_network
 
@@ -223,10 +224,10 @@ def test_a_face_is_read_alike_alone_and_among_those_of_other_sessions(precision:
     if precision == "bf16" and "BF16" not in openvino.capabilities():
         pytest.skip("needs a CPU with bf16")
     engine = load("face-mt", f"openvino:{precision}").engine
-    crops = faces(16)
-    together = engine({"face": crops})
+    given = inputs(16)
+    together = engine(given)
     for i in (0, 7, 15):
-        alone = engine({"face": crops[i : i + 1]})
+        alone = engine(part(given, slice(i, i + 1)))
         for name in ("expression", "valence_arousal"):
             np.testing.assert_allclose(together[name][i], alone[name][0], atol=1e-5)
 

@@ -416,12 +416,28 @@ def test_sound_alone_makes_events(runtime: Runtime, tmp_path: Path) -> None:
     assert sorted(event["t"] for event in events) == [event["t"] for event in events]
 
 
-def test_expressive_clip_has_one_face_throughout(runtime: Runtime, shared: Path, tmp_path: Path) -> None:
+def test_the_expressive_clip_has_one_face_throughout_and_its_units_are_those_one_sees(
+    runtime: Runtime, shared: Path, tmp_path: Path
+) -> None:
     path = shared / "data/video/one_face_expressive.mp4"
     outcome = analyze(runtime, str(path), tmp_path / "x.jsonl", quiet=True)
     events = lines(tmp_path / "x.jsonl")
     assert outcome.with_face >= 0.98 * len(events)
     assert {face["track"] for event in events for face in event["faces"]} == {1}
+
+    def present(unit: str, start: float, end: float) -> list[float]:
+        """Return the probabilities of a unit, lowest first, between two times in seconds."""
+        between = [event["faces"][0] for event in events if event["faces"] and start <= event["t"] <= end]
+        return sorted(face["aus"][unit] for face in between if face["status"] != "abstained")
+
+    grimace, laugh, smile = (1.2, 2.2), (11.6, 12.6), (16.2, 18.3)  # seconds, as one sees them
+    assert present("AU04", *grimace)[0] > 0.5
+    assert present("AU04", *smile)[-1] < 0.1
+    assert present("AU06", *smile)[0] > 0.5
+    assert present("AU12", *smile)[0] > 0.9
+    assert present("AU26", *smile)[-1] < 0.3
+    assert np.median(present("AU25", *laugh)) > 0.5
+    assert np.median(present("AU26", *laugh)) > 0.5
 
 
 def test_an_address_that_answers_nothing_to_look_at_is_bad_input(

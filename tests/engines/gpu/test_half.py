@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from helpers.default_model import inputs
 from onnx import TensorProto, helper, numpy_helper
 
 from engines import weights
 from engines.errors import EngineError
 from engines.gpu.half import halved
 from engines.openvino import OpenVinoEngine
-from engines.probe import faces
 from engines.verify import compare
 
 CONV = np.random.default_rng(1).standard_normal((6, 3, 3, 3)).astype(np.float32)
@@ -94,7 +94,7 @@ def test_the_default_model_in_half_precision_passes_its_verification(tmp_path: P
     figures = compare(
         OpenVinoEngine(file, caching=False),
         OpenVinoEngine(tmp_path / "half.onnx", caching=False),
-        {"face": faces(16)},
+        inputs(16),
     )
     assert figures.excess is None, figures
 

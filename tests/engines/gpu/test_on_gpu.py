@@ -7,6 +7,7 @@ from threading import Lock
 
 import numpy as np
 import pytest
+from helpers.default_model import inputs, part
 
 from engines import load, quantize, split, weights
 from engines.engine import SOUND_EMBEDDING
@@ -16,7 +17,6 @@ from engines.gpu.tensorrt import TensorRtEngine
 from engines.gpu.torch_cuda import TorchEngine
 from engines.openvino import OpenVinoEngine
 from engines.papers import export
-from engines.probe import faces
 from engines.split import Typed
 from engines.verify import compare
 from service.inference import gpu_perception
@@ -27,7 +27,7 @@ from service.perception.perceive import perceive_still
 # What torch and its compiler warn of there is not this project's to mend, and would keep the compiler from running.
 pytestmark = pytest.mark.filterwarnings("default")
 
-FACES = {"face": faces(21)}
+FACES = inputs(21)
 Make = Callable[[Path, str], Typed]
 BACKENDS: dict[str, tuple[Callable[[], tuple[str, ...]], Make]] = {
     "tensorrt": (tensorrt.precisions, lambda path, precision: TensorRtEngine(path, precision=precision)),
@@ -57,7 +57,7 @@ def test_the_default_model_is_within_the_limits_whatever_the_batch(backend: str,
     assert figures.excess is None, figures
     whole = engine(FACES)
     for rows in (1, 5, 5, 1):  # the first of a size runs layer by layer, the second as a CUDA graph
-        for name, values in engine({"face": FACES["face"][:rows]}).items():
+        for name, values in engine(part(FACES, slice(rows))).items():
             np.testing.assert_allclose(values, whole[name][:rows], atol=1e-3 if precision == "fp32" else 5e-2)
 
 
@@ -87,7 +87,7 @@ def test_tensorrt_and_torch_share_the_gpu_from_many_threads() -> None:
 
     def call(index: int) -> float:
         rows = 1 + index % 7
-        found = engines[index % 2]({"face": FACES["face"][:rows]})["valence_arousal"]
+        found = engines[index % 2](part(FACES, slice(rows)))["valence_arousal"]
         return float(np.abs(found - expected[:rows]).max())
 
     with ThreadPoolExecutor(8) as pool:
@@ -126,7 +126,7 @@ def test_pycuda_and_torch_share_one_context_from_many_threads() -> None:
 
     def read(index: int) -> bool:
         rows = 1 + index % 7
-        outputs = engine({"face": FACES["face"][:rows]})["valence_arousal"]
+        outputs = engine(part(FACES, slice(rows)))["valence_arousal"]
         return float(np.abs(outputs - expected[:rows]).max()) < 1e-3
 
     with ThreadPoolExecutor(8) as pool:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers.default_model import inputs
 from helpers.live_models import live_of
 from helpers.small_network import WEIGHT, write_network
 
@@ -21,7 +22,6 @@ from engines.gpu.half import halved
 from engines.gpu.onnx_torch import OnnxModule
 from engines.gpu.torch_compile import faster, flat
 from engines.papers import export
-from engines.probe import faces
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +38,8 @@ def test_the_flat_graph_is_the_network_and_one_piece_to_the_compiler(precision: 
     network = onnx.load(str(weights.path("face-mt")))
     network.graph.name = "face-mt"
     module = OnnxModule(network if precision == "fp32" else halved(network, precision)).eval()
-    pictures = torch.from_numpy(faces(5))
-    made = flat(module, {"face": torch.zeros(5, 112, 112, 3, dtype=torch.uint8)})
+    given = {name: torch.from_numpy(values) for name, values in inputs(5).items()}
+    made = flat(module, given)
     seen = []
 
     def backend(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
@@ -47,8 +47,8 @@ def test_the_flat_graph_is_the_network_and_one_piece_to_the_compiler(precision: 
         return graph.forward
 
     compiled = torch.compile(made, backend=backend, fullgraph=True)
-    expected = module(pictures)
-    for outputs in (made(pictures), compiled(pictures)):
+    expected = module(*given.values())
+    for outputs in (made(*given.values()), compiled(*given.values())):
         assert outputs.keys() == expected.keys()
         for name, values in expected.items():
             torch.testing.assert_close(outputs[name], values, atol=0, rtol=0)

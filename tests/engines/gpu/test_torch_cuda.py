@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers.default_model import inputs
 from helpers.small_network import WEIGHT, write_network
 from onnx import TensorProto, helper, numpy_helper
 
@@ -22,7 +23,6 @@ from engines.gpu.torch_cuda import TorchEngine
 from engines.openvino import OpenVinoEngine
 from engines.papers.export import write
 from engines.papers.live_networks import LiveNetwork
-from engines.probe import faces
 from engines.verify import compare
 from service.perception.networks import FULL_RANGE, MESH, SHORT_RANGE
 
@@ -40,7 +40,7 @@ def threads():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_default_model_gives_what_openvino_gives(precision: str) -> None:
     file = weights.path("face-mt")
-    probe = {"face": faces(9)}
+    probe = inputs(9)
     truth, engine = OpenVinoEngine(file, caching=False), TorchEngine(file, precision=precision, device="cpu")
     assert (engine.inputs, engine.types) == (truth.inputs, truth.types)
     expected, found = truth(probe), engine(probe)

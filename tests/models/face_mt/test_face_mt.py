@@ -28,10 +28,11 @@ from models.face_mt import (  # noqa: E402
 from models.face_mt.action_units import SHAPES, UNITS  # noqa: E402
 from models.face_mt.data import TEST, TRAIN, held_out, sets, webva_split  # noqa: E402
 from models.face_mt.export import OUTPUTS, VERSION, Served, export, load  # noqa: E402
-from models.face_mt.network import Config, FaceNetwork, View  # noqa: E402
+from models.face_mt.network import Config, FaceNetwork, UnitHead, View  # noqa: E402
+from models.face_mt.points import POINTS  # noqa: E402
 from models.face_mt.train import Options, train  # noqa: E402
 from models.labels import EXPRESSIONS  # noqa: E402
-from service.adapters.face_mt import FaceMT, read_names  # noqa: E402
+from service.adapters.face_mt import FaceMT, read_facts  # noqa: E402
 from service.datasets.blendshapes import NAMES  # noqa: E402
 
 WIDTHS, BLOCKS = (8, 8, 16, 16), (1, 1, 1, 1)
@@ -61,6 +62,7 @@ def _prepared(folder: Path, rows: int = 48) -> Path:
     common = {
         "crops": crops,
         "found": np.ones(rows, bool),
+        "mesh": rng.normal(56, 20, (rows, POINTS, 2)).astype(np.float32),
         "blendshapes": rng.random((rows, 52)).astype(np.float32),
         "blendshape_names": np.array(NAMES),
         "openface": rng.normal(1, 1, (rows, 3)).astype(np.float32),
@@ -336,10 +338,11 @@ def test_one_command_trains_calibrates_exports_and_writes_the_evidence(
     figures = module.main(data, out, **{k: plain[k] for k in plain.keys() - {"data", "out", "start", "seed"}})
     assert figures.keys() >= {"temperature", "accuracy7", "units_r"}
     assert asked == [(out / "face-mt.onnx", data, out / f"{VERSION}.md", None)]
-    network, state = load(out / "best.pt")
+    network, head, state = load(out / "best.pt")
     assert network.config.aus == UNITS
+    assert head.units.out_features == 2 * len(UNITS)
     assert state["prior"].sum() == pytest.approx(1.0)
-    assert read_names(out / "face-mt.onnx").aus == UNITS
+    assert read_facts(out / "face-mt.onnx").aus == UNITS
     with np.load(out / "held_out.npz", allow_pickle=False) as said:
         training = np.flatnonzero(sets(data).webva.split == TRAIN)
         assert sorted(said["rows"]) == list(training)  # each once, by the fold that never saw it
@@ -354,21 +357,25 @@ def test_units_of_a_teacher_that_is_silent_are_unknown(tmp_path: Path) -> None:
     assert all(known[unit] for unit in SHAPES if unit not in ("AU01", "AU02", "AU10", "AU20"))
 
 
+def _networks() -> tuple[FaceNetwork, UnitHead]:
+    torch.manual_seed(0)
+    network = FaceNetwork(SMALL).eval()
+    return network, UnitHead(network.width, len(UNITS)).eval()
+
+
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
     out = tmp_path_factory.mktemp("onnx") / "face-mt.onnx"
-    export(FaceNetwork(SMALL).eval(), PLAIN, "test-0", {"aus": list(UNITS)}, out)
+    export(*_networks(), PLAIN, "test-0", {"aus": list(UNITS), "rest": np.full((POINTS, 2), 56.0).tolist()}, out)
     return out
 
 
 def test_the_file_computes_what_the_network_computes(shipped: Path) -> None:
-    torch.manual_seed(0)
-    network = FaceNetwork(SMALL).eval()
-    faces = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    faces, points = rng.integers(0, 256, (5, 112, 112, 3), np.uint8), rng.standard_normal((5, POINTS, 2), np.float32)
     with torch.no_grad():
-        expected = Served(network, PLAIN)(torch.from_numpy(faces))
-    found = OpenVinoEngine(shipped, caching=False)({"face": faces})
+        expected = Served(*_networks(), PLAIN)(torch.from_numpy(faces), torch.from_numpy(points))
+    found = OpenVinoEngine(shipped, caching=False)({"face": faces, "points": points})
     for name, value in zip(OUTPUTS, expected, strict=True):
         assert np.allclose(found[name], value.numpy(), atol=2e-3), name
 
@@ -401,9 +408,11 @@ def test_the_adapter_batches_faces_and_names_what_comes_back(shipped: Path) -> N
     loaded = SimpleNamespace(weights=SimpleNamespace(location=shipped))
     adapter = FaceMT(loaded)  # type: ignore[arg-type]
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
-    faces = [SimpleNamespace(track=10 + i, crop=crop) for i, crop in enumerate(crops)]
+    placed = {"mesh": np.full((POINTS, 3), 28.0, np.float32), "matrix": np.array([[2.0, 0, 0], [0, 2.0, 2.0]])}
+    faces = [SimpleNamespace(track=10 + i, crop=crop, **placed) for i, crop in enumerate(crops)]
     inputs = adapter.inputs(1.5, faces, None)  # type: ignore[arg-type]
     assert inputs is not None
+    assert (inputs["points"] == [0, 1]).all()  # two pixels below their place at rest
     estimates = adapter.estimates(1.5, faces, OpenVinoEngine(shipped, caching=False)(inputs))  # type: ignore[arg-type]
     assert sorted(estimates) == [10, 11, 12]
     one = estimates[11]
@@ -427,4 +436,4 @@ def test_a_file_that_does_not_name_its_outputs_is_refused(tmp_path: Path, shippe
     del model.metadata_props[:]
     onnx.save(model, str(tmp_path / "nameless.onnx"))
     with pytest.raises(WeightsError, match="nameless"):
-        read_names(tmp_path / "nameless.onnx")
+        read_facts(tmp_path / "nameless.onnx")

@@ -15,6 +15,7 @@ from models.multiterm import system as boosters
 from models.multiterm.live_windows import slot_of
 from models.multiterm.windows import SHIFT
 from service.adapters import multiterm
+from service.adapters.face_mt import Facts
 from service.adapters.feature_engine import FeatureEngine
 from service.adapters.frame_features import BODY_PERIOD, IRIS_PERIOD, FrameFeatures
 from service.adapters.multiterm import Multiterm, system_at
@@ -28,6 +29,7 @@ from service.perception.perceive import Perception
 
 pytest.importorskip("lightgbm", reason="needs LightGBM")
 SECONDS = 2.6
+FACTS = Facts((), ("AU12",), np.zeros((468, 2), np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,7 @@ def test_what_is_missing_is_named_and_unknown_not_zero(loaded, seen, live):
 
 
 def test_a_gap_of_a_fifth_of_a_second_is_held_and_a_longer_one_unknown(loaded, seen):
-    features = FrameFeatures(("AU12",))
+    features = FrameFeatures(FACTS)
 
     def read(t):
         faces = seen[0][1]
@@ -138,7 +140,7 @@ def test_a_gap_of_a_fifth_of_a_second_is_held_and_a_longer_one_unknown(loaded, s
 def test_with_several_faces_one_body_is_read_at_a_time(loaded, seen):
     face = seen[0][1][0]
     faces = [replace(face, track=track) for track in (1, 2, 3)]
-    features, looked = FrameFeatures(("AU12",)), []
+    features, looked = FrameFeatures(FACTS), []
     for i in range(4 * SHIFT):
         inputs = features.ask(i / 30, faces)
         pictures = inputs.get("scene", inputs.get("person"))
@@ -149,8 +151,8 @@ def test_with_several_faces_one_body_is_read_at_a_time(loaded, seen):
 
 
 def test_eyes_and_bodies_are_only_looked_at_for_what_was_learned(seen):
-    asked = FrameFeatures(("AU12",), wanted=("au", "deep")).ask(0.0, seen[0][1])
-    assert asked.keys() == {"face"}
+    asked = FrameFeatures(FACTS, wanted=("au", "deep")).ask(0.0, seen[0][1])
+    assert asked.keys() == {"face", "points"}
 
 
 def test_deep_features_of_other_weights_are_not_taken_for_its_own(loaded, seen, tmp_path):
@@ -218,7 +220,7 @@ def test_boosters_are_taken_in_whole_or_not_at_all(loaded, tmp_path, monkeypatch
 
 def test_the_engine_reads_no_black_row_and_joins_sessions(loaded, seen):
     engine: FeatureEngine = loaded.engine
-    features = FrameFeatures(("AU12",))
+    features = FrameFeatures(FACTS)
     inputs = features.ask(0.0, seen[0][1])
     twice = {name: np.concatenate((x, np.zeros_like(x))) for name, x in inputs.items()}
     one, two = engine(inputs), engine(twice)
