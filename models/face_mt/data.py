@@ -65,6 +65,14 @@ def read(folder: Path) -> Columns:
     return {key: np.concatenate(arrays) for key, arrays in parts.items()} | names
 
 
+def _of_faces(folder: Path) -> Columns:
+    """Return what `read` does. Raise `ModelError` for shards of an earlier version, which have no meshes."""
+    columns = read(folder)
+    if "mesh" not in columns:
+        raise ModelError(f"{folder} was prepared by an earlier version, without `mesh`. Empty it and prepare it anew.")
+    return columns
+
+
 def luminance(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return (n, 112, 112) BT.601 luminance, rounded, of (n, 112, 112[, 3]) crops."""
     if crops.ndim == 3:
@@ -86,13 +94,6 @@ def _teachers(columns: Columns) -> Teachers:
         columns["openface"].astype(np.float32) if "openface" in columns else silent[:, : len(names)],
         names,
     )
-
-
-def _mesh(columns: Columns) -> NDArray[np.float32]:
-    """Return (n, 468, 2) pixels of the crop. Raise `ModelError` for shards of an earlier version, which have none."""
-    if "mesh" not in columns:
-        raise ModelError("A prepared folder is of an earlier version, without `mesh`. Empty it and prepare it anew.")
-    return columns["mesh"].astype(np.float32)
 
 
 _ALL_SHAPES = sorted({shape for shapes in SHAPES.values() for shape in shapes})
@@ -131,18 +132,18 @@ def _faces(columns: Columns, basis: Basis, majority: NDArray[np.int64], **known:
         affect=known.get("affect", np.full((n, 2), np.nan)).astype(np.float32),
         units=units,
         yaw=columns["yaw"].astype(np.float32) if "yaw" in columns else np.full(n, np.nan, np.float32),
-        points=points.points_of(_mesh(columns), basis.rest),
+        points=points.points_of(columns["mesh"].astype(np.float32), basis.rest),
     )
 
 
 def webva_basis(folder: Path) -> Basis:
     """Return what the training rows of webva set for all sources."""
-    columns = read(folder)
+    columns = _of_faces(folder)
     label = _classes(columns["label"])
     training = webva_split(len(label)) == TRAIN
     part = {k: v if k.endswith("_names") else v[training] for k, v in columns.items()}
     found = scale(_teachers(part), label[training] == NEUTRAL, None)
-    return Basis(found, *points.at_rest(_mesh(part)))
+    return Basis(found, *points.at_rest(part["mesh"].astype(np.float32)))
 
 
 def webva_split(n: int) -> NDArray[np.int64]:
@@ -153,7 +154,7 @@ def webva_split(n: int) -> NDArray[np.int64]:
 
 def webva(folder: Path, basis: Basis) -> Faces:
     """Return the web faces that people rated, as prepared into `folder`."""
-    columns = read(folder)
+    columns = _of_faces(folder)
     label = _classes(columns["label"])
     smooth = np.eye(len(votes.CLASSES))[label] * (1 - SMOOTHING) + SMOOTHING / len(votes.CLASSES)
     return _faces(
@@ -174,7 +175,7 @@ def fold_of(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def ferplus(folder: Path, basis: Basis) -> Faces:
     """Return FER+ as prepared into `folder`, with its own split."""
-    columns = read(folder)
+    columns = _of_faces(folder)
     count = columns["votes"].astype(np.uint8)
     soft, weight = votes.distributions(count)
     majority, split = votes.majority(count), columns["split"].astype(np.int64)
@@ -190,7 +191,7 @@ def held_out(name: str, share: float = HELD_OUT) -> bool:
 
 def labelled(folder: Path, basis: Basis) -> Faces:
     """Return pictures with one noisy label each, which teach the units only. `split` is TEST for the held-out part."""
-    columns = read(folder)
+    columns = _of_faces(folder)
     label = _classes(columns["label"])
     split = np.where([held_out(str(name)) for name in columns["name"]], TEST, TRAIN)
     own = basis.of(columns, (label == NEUTRAL) & (split == TRAIN))
@@ -199,7 +200,7 @@ def labelled(folder: Path, basis: Basis) -> Faces:
 
 def recorded(folder: Path, basis: Basis) -> Faces:
     """Return the faces of prepared videos, of which the teachers' units alone are known; none was trained on."""
-    columns = read(folder)
+    columns = _of_faces(folder)
     return _faces(columns, basis, np.full(len(columns["found"]), -1, np.int64))
 
 

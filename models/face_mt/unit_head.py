@@ -73,7 +73,7 @@ def views_of(
     The views of one kind follow each other in the order of the rows.
     """
     generator, shapes = Generator().manual_seed(seed), bank()
-    found: list[list[Tensor]] = [[], [], [], []]
+    kinds: list[Views] = []
     points = faces.points[rows]
     turned = mirrored(points, partner)
     for kind in range(2 + spoiled):
@@ -90,12 +90,15 @@ def views_of(
                 x = augment.view(pictures, generator)
             features.append(seen(network, x).half())
         # Spoiled views are mirrored by chance; units do not tell left from right, so that their points may be either's.
-        for column, value in zip(found, (
-            torch.cat(features), torch.from_numpy(turned if kind % 2 else points).half(),
-            torch.from_numpy(faces.units[rows]), free,
-        ), strict=True):  # fmt: skip
-            column.append(value)
-    return Views(*(torch.cat(column) for column in found))
+        kinds.append(
+            Views(
+                torch.cat(features),
+                torch.from_numpy(turned if kind % 2 else points).half(),
+                torch.from_numpy(faces.units[rows]),
+                free,
+            )
+        )
+    return joined(kinds)
 
 
 def fit(views: Views, spread: Tensor, seed: int) -> UnitHead:

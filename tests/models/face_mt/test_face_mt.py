@@ -357,6 +357,16 @@ def test_units_of_a_teacher_that_is_silent_are_unknown(tmp_path: Path) -> None:
     assert all(known[unit] for unit in SHAPES if unit not in ("AU01", "AU02", "AU10", "AU20"))
 
 
+def test_a_folder_of_an_earlier_version_is_named(tmp_path: Path) -> None:
+    data = _prepared(tmp_path)
+    shard = data / "faces" / "0.npz"
+    with np.load(shard) as columns:
+        kept = {name: columns[name] for name in columns.files if name != "mesh"}
+    np.savez(shard, **kept)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"faces was prepared by an earlier version, without `mesh`"):
+        sets(data)
+
+
 def _networks() -> tuple[FaceNetwork, UnitHead]:
     torch.manual_seed(0)
     network = FaceNetwork(SMALL).eval()
