@@ -1,9 +1,13 @@
-"""The garbage collector while a process starts: what it imports and compiles then lives until its end.
+"""The memory of a process that runs for days: what its start leaves there, and what an ended session does.
 
-A full collection looks through all of it, which stops every thread for 50 to 100 ms, and a session's frames bring one
-about every few minutes.
+What a start imports and compiles lives until the process ends. A full collection of garbage looks through all of it,
+which stops every thread for 50 to 100 ms, and a session's frames bring one about every few minutes.
+
+What a session frees at its end stays with the process: glibc keeps it for the next one, in pieces between those that
+are in use, so that a process stays as large as it ever was.
 """
 
+import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,3 +22,14 @@ def starting() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def give_back() -> None:
+    """Give what is not used any more back to the system, where the C library is glibc.
+
+    Takes about 2 ms for the garbage, during which no other thread of Python runs, and 2 to 15 ms for the rest.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,11 +1,15 @@
-"""What a process loads when it starts is not looked through by the garbage collector afterwards."""
+"""What a start loads is not looked through by the garbage collector, and what a session frees goes to the system."""
 
 import gc
+import subprocess
+import sys
+import weakref
 from collections.abc import Iterator
 
 import pytest
+from helpers.repository import ROOT
 
-from service.long_lived import starting
+from service.long_lived import give_back, starting
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +31,37 @@ def test_the_collector_goes_on_after_a_start_that_failed() -> None:
     with pytest.raises(OSError), starting():
         raise OSError
     assert gc.isenabled()
+
+
+def test_what_was_freed_goes_back_to_the_system() -> None:
+    """In a process of its own, whose memory nothing else changes."""
+    program = (
+        "import os, psutil\n"
+        "from service.long_lived import give_back\n"
+        "size = lambda: psutil.Process().memory_info().rss / 1e6\n"
+        "kept = [bytes(60_000) for _ in range(3000)]\n"  # too small for pages of their own
+        "above = bytes(60_000)\n"  # lies behind them, so that the heap's end does not move when they are freed
+        "del kept\n"
+        "before = size()\n"
+        "give_back()\n"
+        "print(before - size())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 100  # MB of 180
+
+
+def test_an_object_that_refers_to_itself_is_gone() -> None:
+    class Frame:
+        pass
+
+    frame = Frame()
+    frame.itself = frame  # type: ignore[attr-defined]
+    seen = weakref.ref(frame)
+    gc.disable()
+    try:
+        del frame
+        assert seen() is not None
+        give_back()
+        assert seen() is None
+    finally:
+        gc.enable()
