@@ -61,6 +61,7 @@ class Launcher(Protocol):
     """Describe what starts worker programs, on one machine or on the nodes of a cluster. Thread-safe."""
 
     leases: Leases  # what keeps the leases of the sessions that its workers read
+    new_worker_within: float  # s that a session waits for a worker that is being started while others take sessions
 
     def start(self, number: int, node: str | None) -> WorkerProcess:
         """Start the program, on the node of that name if one is given. Does not block."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import select
 import shutil
@@ -181,6 +182,10 @@ class LocalWorkerProcess:
 
 class LocalLauncher:
     """Start workers on this machine; see `service.workers.launcher.Launcher`."""
+
+    # A process that starts here begins or fails, however busy the machine is. A session that went to another worker
+    # meanwhile would share a core for as long as it lives.
+    new_worker_within = math.inf
 
     def __init__(self, settings: Settings, most: int) -> None:
         """Allow `most` workers at once. Start nothing yet."""

@@ -158,6 +158,8 @@ class RayWorkerProcess:
 class RayLauncher:
     """Start workers on a Ray cluster; see `service.workers.launcher.Launcher`."""
 
+    new_worker_within = 10.0  # s; Ray starts workers on a dead node until it notices, which takes it up to 25 s
+
     def __init__(self, settings: Settings) -> None:
         """Connect to the cluster that the settings name. Raise `UserError` if that cannot be or is not safe."""
         assert settings.cluster is not None

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 CLOSED = "closed"  # the detail of a session that its worker ended
 MOST_BREAKS = 5  # of one session within a minute, after which its source counts as the cause and it stays failed
-NEW_WORKER_WITHIN = 10.0  # s that a session waits for a worker that is being started while others take sessions
 ASK_LEASE_EVERY = 0.2  # s between attempts to take the lease of a session from a worker that was cut off
 
 
@@ -196,7 +195,7 @@ class RemoteSessions:
         since, other = time.monotonic(), None
         while other is None and not worker.started_within(1.0):
             check()
-            if time.monotonic() - since > NEW_WORKER_WITHIN:
+            if time.monotonic() - since > self.fleet.launcher.new_worker_within:
                 other = self.fleet.ready_worker(self._load, node)
         if other is not None:
             return other

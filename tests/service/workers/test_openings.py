@@ -1,10 +1,12 @@
 """Openings in a worker that the service in front has given up: they are undone, whichever request comes first."""
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from types import SimpleNamespace
 
 import pytest
 from helpers.streams import until
@@ -93,6 +95,22 @@ def test_an_opening_that_took_too_long_is_undone_in_the_worker(monkeypatch: pyte
         await asyncio.to_thread(sessions.close_all)
 
     with closing(Fleet(LocalLauncher(load_settings(workers=1), 1))) as fleet:
+        fleet.start()
+        asyncio.run(run(fleet))
+
+
+def test_a_session_waits_for_a_worker_of_its_own_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    passing = itertools.count(0, 60)  # s: a worker that takes a moment to start takes minutes by this clock
+    monkeypatch.setattr("service.workers.sessions.time", SimpleNamespace(monotonic=lambda: float(next(passing))))
+
+    async def run(fleet: Fleet) -> None:
+        sessions = RemoteSessions(fleet, Hub(asyncio.get_running_loop()))
+        one, two = [await asyncio.to_thread(sessions.open, "demo:", name) for name in ("one", "two")]
+        assert one.worker is not two.worker
+        monkeypatch.undo()
+        await asyncio.to_thread(sessions.close_all)
+
+    with closing(Fleet(LocalLauncher(load_settings(workers=2), 2))) as fleet:
         fleet.start()
         asyncio.run(run(fleet))
 

@@ -16,7 +16,6 @@ from service.capture.media import State
 from service.publish.hub import Hub
 from service.register import NameTaken, OpenElsewhere, Unavailable
 from service.settings import Settings, load_settings
-from service.workers import sessions
 from service.workers.fleet import Fleet
 from service.workers.foreign import ForeignSession, NoWorkerHere
 from service.workers.handle import Worker
@@ -170,7 +169,7 @@ def test_a_session_whose_new_worker_does_not_answer_at_first_is_inherited_all_th
 def test_a_service_without_a_worker_leaves_its_sessions_to_others_and_opens_none(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "NEW_WORKER_WITHIN", 0.0)
+    monkeypatch.setattr(LocalLauncher, "new_worker_within", 0.0)
 
     async def run(settings: Settings, first: Fleet, second: Fleet) -> None:
         here, there = shared(settings, first), shared(settings, second)
