@@ -142,10 +142,7 @@ class Sessions:
 
         Raise `UnknownSession` if there is none.
         """
-        session = self.get(name)
-        session.close(timeout)
-        self._register.remove(name, session)
-        del session
+        self._end(name, timeout)
         give_back()
 
     def close_all(self, timeout: float = 5.0) -> None:
@@ -155,7 +152,7 @@ class Sessions:
 
         def end(name: str) -> None:
             with contextlib.suppress(UnknownSession):  # another request closed it just now
-                self.close(name, timeout)
+                self._end(name, timeout)
 
         closers = [threading.Thread(target=end, args=(session.name,), daemon=True) for session in self.list()]
         for closer in closers:
@@ -163,6 +160,11 @@ class Sessions:
         for closer in closers:
             closer.join(max(0.0, deadline - time.monotonic()))
         self._models.close()
+
+    def _end(self, name: str, timeout: float) -> None:
+        session = self.get(name)
+        session.close(timeout)
+        self._register.remove(name, session)
 
 
 def close_if_open(sessions: Sessions, name: str, incarnation: int) -> None:

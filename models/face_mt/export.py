@@ -69,6 +69,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
     with np.load(held_out, allow_pickle=False) as file:
         rows = file["rows"]
         said = Predictions(*(file[name].astype(np.float64) for name in Predictions.__dataclass_fields__))
+        units, unit_std = (file[name].astype(np.float64) for name in ("units", "unit_std"))
     fer, web = data.ferplus, data.webva
     truth, rated, teacher = web.majority[rows], web.affect[rows].astype(np.float64), web.units[rows].astype(np.float64)
     temperature = fit_temperature(said.logits, truth, np.zeros(len(CLASSES)))
@@ -76,7 +77,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
     lines = []
     for k in range(len(UNITS)):
         known = np.isfinite(teacher[:, k])
-        lines.append(fit_logistic(said.units[known, k], teacher[known, k] > limits[k]))
+        lines.append(fit_logistic(units[known, k], teacher[known, k] > limits[k]))
     slope, offset = np.array(lines).T
     validation = np.flatnonzero((fer.split == VALIDATION) & (fer.majority >= 0))
     on_fer = predict(network, fer.grey[validation])
@@ -86,7 +87,7 @@ def release(checkpoint: Path, data: Sets, held_out: Path, out: Path) -> dict[str
     calibration = Calibration(
         temperature,
         fit_std_scale(said.va, said.std, rated),
-        fit_scales(said.units, said.unit_std, teacher),
+        fit_scales(units, unit_std, teacher),
         slope,
         offset,
         fit_cover(said.occlusion),

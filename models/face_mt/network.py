@@ -95,7 +95,6 @@ class UnitHead(nn.Module):
         self.moved = nn.Linear(POINTS * 2, HEAD_POINTS)
         self.joined = nn.Linear(HEAD_POINTS, HEAD_HIDDEN)
         self.units = nn.Linear(HEAD_HIDDEN, 2 * units)
-        self.count = units
 
     def forward(self, seen: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return (N, units) intensities and their log deviations.
@@ -103,8 +102,8 @@ class UnitHead(nn.Module):
         `seen`: (N, features), both of `FaceNetwork.read`; `points`: (N, 468, 2) as `points.points_of` gives them.
         """
         hidden = self.seen(seen) + self.joined(F.relu(self.moved(points.flatten(1))))
-        units = self.units(F.relu(hidden))
-        return units[:, : self.count], units[:, self.count :].clamp(-3.0, 1.5)
+        units, k = self.units(F.relu(hidden)), self.units.out_features // 2
+        return units[:, :k], units[:, k:].clamp(-3.0, 1.5)
 
 
 class FaceNetwork(nn.Module):
@@ -132,9 +131,8 @@ class FaceNetwork(nn.Module):
         self.local = nn.Sequential(
             nn.Conv2d(config.widths[-2], UNIT_CHANNELS, 1, bias=False), nn.BatchNorm2d(UNIT_CHANNELS), nn.ReLU()
         )
-        self.width = inner + UNIT_CHANNELS * UNIT_CELLS**2  # features that `read` gives for a face
-        self.hidden = nn.Linear(self.width, UNIT_HIDDEN)
-        self.units = nn.Linear(UNIT_HIDDEN, 2 * len(config.aus))
+        self.hidden = nn.Linear(inner + UNIT_CHANNELS * UNIT_CELLS**2, UNIT_HIDDEN)
+        self.units = nn.Linear(UNIT_HIDDEN, 2 * len(config.aus))  # teaches the trunk; `UnitHead` is what is served
         self.occlusion = nn.Linear(UNIT_HIDDEN, 1)
         for head in (self.affect, self.units, self.occlusion):
             nn.init.normal_(head.weight, 0.0, 0.01)
@@ -148,6 +146,11 @@ class FaceNetwork(nn.Module):
                 if isinstance(part, nn.BatchNorm2d):
                     part.eval()
         return self
+
+    @property
+    def width(self) -> int:
+        """Return how many features `read` gives for a face, both kinds together."""
+        return self.hidden.in_features
 
     def features(self, x: Tensor) -> Tensor:
         """Return (N, width) float32, what the heads of expressions, valence and arousal read."""

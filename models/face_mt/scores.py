@@ -25,8 +25,6 @@ class Predictions:
     logits: Floats  # (n, 8) under a balanced prior
     va: Floats  # (n, 2)
     std: Floats  # (n, 2), not calibrated
-    units: Floats  # (n, k) intensities
-    unit_std: Floats  # (n, k), not calibrated
     occlusion: Floats  # (n,) logits
     votes: Floats  # (n, 8) logits of FER+'s names under a balanced prior
 
@@ -40,7 +38,7 @@ def predict(network: FaceNetwork, grey: NDArray[np.uint8]) -> Predictions:
         x = exact_view(torch.from_numpy(np.ascontiguousarray(grey[start : start + _BATCH])))
         with torch.autocast("cpu", torch.bfloat16):
             y = network(x.contiguous(memory_format=torch.channels_last))
-        columns = (y.logits, y.va, y.log_std.exp(), y.units, y.unit_log_std.exp(), y.occlusion, y.votes)
+        columns = (y.logits, y.va, y.log_std.exp(), y.occlusion, y.votes)
         parts.append([v.float().numpy() for v in columns])
     return Predictions(*(np.concatenate(columns).astype(np.float64) for columns in zip(*parts, strict=True)))
 

@@ -18,7 +18,7 @@ from models.labels import EXPRESSIONS
 from service.adapters import openface
 from service.adapters.adapter import Estimate
 from service.adapters.options import ModelOptions
-from service.perception.align import mesh_in_crop
+from service.perception.align import in_crop
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
@@ -58,7 +58,7 @@ def read_facts(path: Path) -> Facts:
 
 def inputs_of(faces: Sequence[Face], facts: Facts) -> Arrays:
     """Return the network's inputs for N faces: `face` (N, 112, 112, 3) uint8, `points` (N, 468, 2) float32."""
-    meshes = np.stack([mesh_in_crop(face.mesh, face.matrix) for face in faces])
+    meshes = np.stack([in_crop(face.mesh[:, :2], face.matrix) for face in faces])
     return {"face": np.stack([face.crop for face in faces]), "points": points_of(meshes, facts.rest)}
 
 

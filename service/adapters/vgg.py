@@ -17,7 +17,7 @@ from service.adapters.medians import TrackMedians
 from service.adapters.options import ModelOptions
 from service.adapters.outputs import estimates_of
 from service.adapters.pacing import Carried, Pacer
-from service.perception.align import CROP_SIZE
+from service.perception.align import CROP_SIZE, in_crop
 from service.perception.face import Face
 from service.perception.mel import MelStream
 
@@ -84,7 +84,7 @@ def resized(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def landmarks_of(face: Face) -> NDArray[np.float32]:
     """Return (136,) x and y of the 68 points in turn, with the crop's edges at -1 and 1."""
-    points = face.landmarks @ face.matrix[:, :2].T + face.matrix[:, 2]
+    points = in_crop(face.landmarks, face.matrix)
     return (points / ((CROP_SIZE - 1) / 2) - 1).reshape(-1).astype(np.float32)
 
 

@@ -31,6 +31,7 @@ from service.capture.file import FileSource
 from service.capture.media import SAMPLE_RATE, Frame, Sound
 from service.datasets.affwild2_layout import CROPS, Layout, layout
 from service.datasets.annotated_person import AnnotatedPerson
+from service.perception.align import in_crop
 from service.perception.face import Face
 from service.perception.mel import HOP, MELS, SILENCE_DB, WINDOW, MelStream
 from service.perception.networks import Networks
@@ -257,8 +258,7 @@ class RecordingFiles:
         if face is None:
             self._landmarks.append(np.full((68, 2), np.nan, np.float32))
             return
-        points = face.landmarks @ face.matrix[:, :2].T + face.matrix[:, 2]
-        self._landmarks.append(points.astype(np.float32))
+        self._landmarks.append(in_crop(face.landmarks, face.matrix).astype(np.float32))
         _write(picture(self._folders["cropped_aligned"], self._name, index), face.crop[..., ::-1])
         _write(picture(self._folders["masks"], self._name, index).with_suffix(".png"), face.mask)
         if context is not None:

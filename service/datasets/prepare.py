@@ -37,7 +37,7 @@ from service.capture.media import Frame
 from service.datasets import voices, webva
 from service.datasets.blendshapes import NAMES, Blendshapes
 from service.datasets.labelled import EXPRESSIONS_8
-from service.perception.align import aligned_crop, mesh_in_crop
+from service.perception.align import aligned_crop, in_crop
 from service.perception.mesh import POINTS
 from service.perception.networks import Networks
 from service.perception.perceive import Perception
@@ -99,7 +99,7 @@ class _PictureReader:
         return _Picture(
             _as_source(face.crop, image),
             True,
-            mesh_in_crop(face.mesh, face.matrix),
+            in_crop(face.mesh[:, :2], face.matrix).astype(np.float32),
             unknown if shapes is None else shapes,
             self.intensities(_as_rgb(image), face.landmarks),
             face.head_pose.yaw,
@@ -324,7 +324,7 @@ def _video(source: Path) -> Iterator[tuple[str, Callable[[], Columns]]]:
                     values = reader.shapes(item.image, face.mesh)
                     if values is not None:
                         crops.append(face.crop)
-                        meshes.append(mesh_in_crop(face.mesh, face.matrix))
+                        meshes.append(in_crop(face.mesh[:, :2], face.matrix).astype(np.float32))
                         shapes.append(values)
                         times.append(face.t)
                         units.append(reader.intensities(item.image, face.landmarks))

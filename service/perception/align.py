@@ -41,6 +41,7 @@ def aligned_crop(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArr
     return crop
 
 
-def mesh_in_crop(mesh: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return where the points of an (n, 3) `mesh` lie in the aligned crop, (n, 2) pixels; `matrix` leads there."""
-    return np.asarray(mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2], np.float32)
+def in_crop(points: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where (n, 2) `points` of the frame lie in the aligned crop, in its pixels; `matrix` leads there."""
+    placed: NDArray[np.float64] = points @ matrix[:, :2].T + matrix[:, 2]
+    return placed

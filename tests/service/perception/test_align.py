@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.perception.align import TEMPLATE, five_points, mesh_in_crop, similarity
+from service.perception.align import TEMPLATE, five_points, in_crop, similarity
 from service.perception.head_pose import _INDICES, _MEAN_FACE, head_pose_of
 from service.perception.landmarks68 import MESH_OF_68, landmarks_of
 from service.perception.mask import draw_mask
@@ -83,4 +83,4 @@ def test_signs_of_the_head_pose() -> None:
 def test_a_mesh_moves_with_the_crop() -> None:
     mesh = np.array([[1, 2, 3], [0, 0, -1]], np.float32)
     matrix = np.array([[0.0, -2.0, 5.0], [2.0, 0.0, 7.0]])  # a quarter turn clockwise, twice the size
-    assert mesh_in_crop(mesh, matrix) == pytest.approx(np.array([[1, 9], [5, 7]]))
+    assert in_crop(mesh[:, :2], matrix) == pytest.approx(np.array([[1, 9], [5, 7]]))
