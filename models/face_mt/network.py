@@ -85,8 +85,8 @@ class Block(nn.Module):
 class UnitHead(nn.Module):
     """Tell the action units from the features of `FaceNetwork` and from where the mesh's points lie.
 
-    The picture of 64 pixels shows skin and shadows; the points tell finer than its pixels how far a brow or a lip has
-    moved. It is trained last, on the finished trunk (`unit_head`).
+    The picture of 64 pixels shows skin and shadows; the points say more exactly than its pixels how far a brow or a lip
+    has moved. The head is trained last, on the finished trunk (`unit_head`).
     """
 
     def __init__(self, features: int, units: int) -> None:

@@ -14,7 +14,10 @@ Floats = NDArray[np.float32]
 
 
 def points_of(mesh: NDArray[np.floating], rest: NDArray[np.floating]) -> Floats:
-    """Return (n, 468, 2) float32 of meshes like that, which may be NaN, against the face at `rest`, (468, 2)."""
+    """Return how far each point of (n, 468, 2) meshes lies from its place in the face at `rest`, (468, 2).
+
+    The distances are in `UNIT`, and 0 where a mesh is NaN.
+    """
     return np.nan_to_num((mesh - rest) / UNIT).astype(np.float32)
 
 

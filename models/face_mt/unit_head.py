@@ -51,7 +51,7 @@ class Views:
 
 
 def joined(views: list[Views]) -> Views:
-    """Return the views of all."""
+    """Return several sets of views as one."""
     return Views(*(torch.cat([getattr(one, field.name) for one in views]) for field in fields(Views)))
 
 
