@@ -1,18 +1,28 @@
 """Rewrite what is generated from the code (`make docs`); tests fail where a file is no longer current."""
 
 import json
+import math
 import re
+import textwrap
+import threading
+from typing import Any
 
 from service import event_types
+from service.analyze import events_of_recording
+from service.capture.open import open_source
 from service.event_types import ROOT
 from service.events import event_schema
 from service.publish.table import AU_THRESHOLD, COLUMNS
+from service.runtime import Runtime, load_runtime
 from service.settings import Settings, settings_table
 from service.web.app import create_app
 
 README = ROOT / "README.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 OPENAPI = ROOT / "docs" / "openapi.json"
+EXAMPLE_T = 7.5  # s of the demo: a surprise, while the voice is heard
+_MEASURED = ("captured_at", "timing_ms")  # fields of the event that differ from run to run
+_WIDTH = 150  # characters in a line of the event
 TABLE_TYPESCRIPT = ROOT / "service" / "dashboard" / "src" / "table_columns.ts"
 
 
@@ -50,6 +60,58 @@ def figures() -> str:
     return "\n".join(lines)
 
 
+def example(runtime: Runtime) -> dict[str, Any]:
+    """Return the event that `affectstream analyze demo:` writes at `EXAMPLE_T` seconds."""
+    events = events_of_recording(runtime, open_source("demo:", realtime=False), stop=threading.Event())
+    return next(dict(event.data) for event in events if event.data["t"] >= EXAMPLE_T)
+
+
+def event_in(text: str) -> dict[str, Any]:
+    """Return the event that a README shows."""
+    event: dict[str, Any] = json.loads(_event_block(text)[1])
+    return event
+
+
+def with_event(text: str, event: dict[str, Any]) -> str:
+    """Return a README that shows `event`, unless the one that it shows says the same."""
+    before, shown, after = _event_block(text)
+    if alike(json.loads(shown), event, 0.0):
+        return text
+    lines: list[str] = []
+    (face,) = event["faces"]
+    for part in ({k: v for k, v in event.items() if k != "faces"}, face):
+        row = ""
+        for field in (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in part.items()):
+            if row and len(row) + len(field) > _WIDTH:
+                lines.append(row)
+                row = ""
+            row += f"{field}, "
+        lines.append(row)
+    first_of_face = next(i for i, line in enumerate(lines) if line.startswith('"track"'))
+    lines[first_of_face] = '"faces": [{' + lines[first_of_face]
+    whole = "{" + "\n".join(lines).removesuffix(", ") + "}]}"
+    whole = whole.replace(": ", ":\N{NO-BREAK SPACE}")  # a value stays in the line of its name
+    rows = [row for line in whole.split("\n") for row in textwrap.wrap(line, _WIDTH, break_on_hyphens=False)]
+    return before + "\n ".join(rows).replace("\N{NO-BREAK SPACE}", " ") + "\n" + after
+
+
+def alike(a: Any, b: Any, tolerance: float) -> bool:
+    """Return whether two events have the same fields and values, numbers within `tolerance`, whatever was measured."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(alike(a[k], b[k], tolerance) for k in a if k not in _MEASURED)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(alike(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    if isinstance(a, bool) or isinstance(b, bool) or not (isinstance(a, int | float) and isinstance(b, int | float)):
+        return bool(a == b)
+    return math.isclose(a, b, rel_tol=0.0, abs_tol=tolerance)
+
+
+def _event_block(text: str) -> tuple[str, str, str]:
+    before, begin, rest = text.partition("```json\n")
+    shown, end, after = rest.partition("```")
+    return before + begin, shown, end + after
+
+
 def openapi() -> str:
     """Return docs/openapi.json with the routes that exist now."""
     return json.dumps(create_app(Settings.model_construct()).openapi(), indent=1, sort_keys=True) + "\n"
@@ -68,7 +130,11 @@ def table_typescript() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(readme(), "utf-8")
+    loaded = load_runtime()
+    try:
+        README.write_text(with_event(readme(), example(loaded)), "utf-8")
+    finally:
+        loaded.close()
     OPENAPI.write_text(openapi(), "utf-8")
     event_types.PYTHON.write_text(event_types.python_types(event_schema()), "utf-8")
     event_types.TYPESCRIPT.write_text(event_types.typescript(event_schema()), "utf-8")
