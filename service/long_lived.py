@@ -4,13 +4,16 @@ What a start imports and compiles lives until the process ends. A full collectio
 which stops every thread for 50 to 100 ms, and a session's frames bring one about every few minutes.
 
 What a session frees at its end stays with the process: glibc keeps it for the next one, in pieces between those that
-are in use, so that a process stays as large as it ever was.
+are in use, so that a process stays as large as it ever was. By default it does so in several arenas, one for every few
+threads, which sessions that come and go fill in ever new ways.
 """
 
 import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
 
 
 @contextmanager
@@ -22,6 +25,17 @@ def starting() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def share_one_arena() -> None:
+    """Let all threads take their memory from one arena, where the C library is glibc; before there are threads.
+
+    With sessions opened and closed beside one that stays, a worker had 13 to 20 MB of free memory between pieces in use
+    instead of 80 to 140, and stopped growing. It costs no time where threads of Python take turns anyway.
+    """
+    options = getattr(ctypes.CDLL(None), "mallopt", None)
+    if options is not None:
+        options(_ARENA_MAX, 1)
 
 
 def give_back() -> None:

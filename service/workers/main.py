@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from models.errors import UserError
 from service import audit, logs, tracing
-from service.long_lived import starting
+from service.long_lived import share_one_arena, starting
 from service.workers.heartbeat import Beat, Heart, pack_beat
 from service.workers.relay import LEAVING, READY, Pipe, RelaySink, message
 
@@ -33,6 +33,7 @@ LEAVE_WITHIN = 30.0  # s in which the service in front has the sessions of a nod
 
 def main() -> int:
     """Serve until standard input ends or SIGTERM comes; return the exit code."""
+    share_one_arena()
     pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not get between the messages
     given = json.loads(sys.stdin.readline())

@@ -50,6 +50,31 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
     assert float(done.stdout) > 100  # MB of 180
 
 
+def test_threads_share_one_arena() -> None:
+    """In a process of its own; `malloc_info` counts the arenas."""
+    program = (
+        "import ctypes, threading\n"
+        "from service.long_lived import share_one_arena\n"
+        "share_one_arena()\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype = ctypes.c_void_p\n"
+        "together = threading.Barrier(8)\n"
+        "def take():\n"
+        "    together.wait()\n"
+        "    libc.malloc(50_000)\n"
+        "    together.wait()\n"
+        "threads = [threading.Thread(target=take) for _ in range(8)]\n"
+        "[one.start() for one in threads]\n"
+        "[one.join() for one in threads]\n"
+        "libc.fdopen.restype = ctypes.c_void_p\n"
+        "out = libc.fdopen(1, b'w')\n"
+        "libc.malloc_info(0, ctypes.c_void_p(out))\n"
+        "libc.fflush(ctypes.c_void_p(out))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.count("<heap nr=") == 1
+
+
 def test_an_object_that_refers_to_itself_is_gone() -> None:
     class Frame:
         pass
