@@ -11,9 +11,6 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-
 # Exactly what the lock file names, each file checked by its hash; then this package, built without fetching anything.
 LOCKED := --no-deps --require-hashes --requirement
 THIS := --no-deps --no-build-isolation --editable .
-# A file's tests stay in one process. Those that keep a core busy have a process for each, four at most, because each
-# loads the networks anew; those that mostly wait (tests/conftest.py) follow in three processes on any machine.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 # Environments that only `make lock`, `make sbom` and `make test-newest` use.
 TOOLS := build/tools
 SERVING := build/serving
@@ -38,9 +35,7 @@ serve: $(VENV)/.serve dashboard ## set everything up and serve http://localhost:
 	@$(BIN)/affectstream serve $(ARGS)
 
 test: $(VENV)/.test dashboard ## set everything up and run the tests (ARGS='-k hub' adds options)
-	@run() { $(PYTEST) "$$@" $(ARGS); code=$$?; test $$code -eq 0 -o $$code -eq 5 || exit $$code; }; \
-	run --numprocesses logical --maxprocesses 4 -m 'not alone'; \
-	run --numprocesses 3 -m alone # 5: ARGS choose no test of this part
+	@tests/run $(BIN)/python $(ARGS)
 
 check: $(VENV)/.test ## ruff, import-linter and mypy strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy && $(BIN)/mypy docs/examples
@@ -50,7 +45,7 @@ bench: $(VENV)/.serve ## measure this machine (one live stream, then as many as 
 
 dashboard: $(PAGE)/dist/index.html ## build the web page
 
-docs: $(VENV)/.serve ## rewrite what is generated: settings in the README, OpenAPI, types of the event
+docs: $(VENV)/.serve ## rewrite what is generated: settings and event in the README, OpenAPI, types of the event
 	@$(BIN)/python -m service.docs
 
 screenshots: $(VENV)/.test dashboard ## take README's pictures of the dashboard anew (needs Chromium)

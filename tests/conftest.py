@@ -27,8 +27,8 @@ settings.register_profile("no deadline", deadline=None, suppress_health_check=[H
 settings.load_profile("no deadline")
 
 
-# Tests that mostly wait: for a browser, for several processes, or for pictures at their own pace. They run apart from
-# those that keep every core busy, beside which they would take too long: tried, it took 20 minutes instead of 13.
+# Tests that mostly wait: for a browser, for several processes, or for pictures at their own pace. `tests/run` runs them
+# apart from those that keep every core busy: beside those, at the same priority, all took 20 minutes instead of 13.
 ALONE = (
     "affectstream/test_client.py",
     "affectstream/test_js_client.py",
@@ -62,7 +62,7 @@ ALONE = (
 RAY = {
     "service/workers/test_cluster.py": "sessions",
     "service/workers/test_ingress.py": "sessions",
-    "service/workers/test_shared.py": "sessions",
+    "service/workers/test_shared.py": "models",
     "service/archive/test_on_cluster.py": "models",
     "service/pool/test_pool.py": "models",
 }
