@@ -258,7 +258,7 @@ class Session:
     def _change(self, change: StateChange) -> None:
         self._reconnects += change.state is State.RECONNECTING
         self.state, self.detail = change.state, change.detail
-        log.info("the session is %s%s", change.state, f": {change.detail}" if change.detail else "")
+        log.info("the session is %s", change)
         self._emit(self._pipeline.state(change))
 
     def _judge(self, event: Event) -> None:

@@ -46,5 +46,9 @@ class StateChange:
     state: State
     detail: str = ""
 
+    def __str__(self) -> str:
+        """Return the state and the detail, if there is one, for people."""
+        return f"{self.state}: {self.detail}" if self.detail else str(self.state)
+
 
 Item = Frame | Sound | StateChange

@@ -27,6 +27,17 @@ def test_the_rate_has_no_ceiling(runtime: Runtime, monkeypatch: pytest.MonkeyPat
     assert session.figures().fps == pytest.approx(fps, rel=0.03)
 
 
+def test_a_state_without_a_detail_is_logged_without_a_colon(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        session = Session(Recorded([]), runtime.pipeline("desk"), lambda event: None)
+        session.wait(10)
+        session.close()
+    said = [one.getMessage() for one in caplog.records if one.name in ("service.session", "service.capture.reader")]
+    assert sorted(said) == [
+        "source recorded:: ended", "source recorded:: live", "the session is ended", "the session is live"
+    ]  # fmt: skip
+
+
 def test_what_is_logged_says_which_session(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
     caplog.handler.addFilter(add_session)
     try:
