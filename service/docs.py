@@ -77,22 +77,9 @@ def with_event(text: str, event: dict[str, Any]) -> str:
     before, shown, after = _event_block(text)
     if alike(json.loads(shown), event, 0.0):
         return text
-    lines: list[str] = []
-    (face,) = event["faces"]
-    for part in ({k: v for k, v in event.items() if k != "faces"}, face):
-        row = ""
-        for field in (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in part.items()):
-            if row and len(row) + len(field) > _WIDTH:
-                lines.append(row)
-                row = ""
-            row += f"{field}, "
-        lines.append(row)
-    first_of_face = next(i for i, line in enumerate(lines) if line.startswith('"track"'))
-    lines[first_of_face] = '"faces": [{' + lines[first_of_face]
-    whole = "{" + "\n".join(lines).removesuffix(", ") + "}]}"
-    whole = whole.replace(": ", ":\N{NO-BREAK SPACE}")  # a value stays in the line of its name
-    rows = [row for line in whole.split("\n") for row in textwrap.wrap(line, _WIDTH, break_on_hyphens=False)]
-    return before + "\n ".join(rows).replace("\N{NO-BREAK SPACE}", " ") + "\n" + after
+    line = json.dumps(event).replace(": ", ":\N{NO-BREAK SPACE}")  # a value stays in the line of its name
+    rows = textwrap.wrap(line, _WIDTH, break_on_hyphens=False, subsequent_indent=" ")
+    return before + "\n".join(rows).replace("\N{NO-BREAK SPACE}", " ") + "\n" + after
 
 
 def alike(a: Any, b: Any, tolerance: float) -> bool:
