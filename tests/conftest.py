@@ -27,8 +27,8 @@ settings.register_profile("no deadline", deadline=None, suppress_health_check=[H
 settings.load_profile("no deadline")
 
 
-# Tests that mostly wait: for a browser, for several processes, or for pictures at their own pace. `tests/run` runs them
-# apart from those that keep every core busy: beside those, at the same priority, all took 20 minutes instead of 13.
+# Tests that mostly wait: for a browser, for several processes, or for pictures at their own pace. `tests/run` gives the
+# others, which keep every core busy, a lower priority: at the same one, all took 20 minutes instead of 13.
 ALONE = (
     "affectstream/test_client.py",
     "affectstream/test_js_client.py",
