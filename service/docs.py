@@ -21,7 +21,7 @@ README = ROOT / "README.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 OPENAPI = ROOT / "docs" / "openapi.json"
 EXAMPLE_T = 7.5  # s of the demo: a surprise, while the voice is heard
-_MEASURED = ("captured_at", "timing_ms")  # fields of the event that differ from run to run
+_TIMES = ("captured_at", "timing_ms")  # fields of the event that differ from run to run
 _WIDTH = 150  # characters in a line of the event
 TABLE_TYPESCRIPT = ROOT / "service" / "dashboard" / "src" / "table_columns.ts"
 
@@ -67,13 +67,13 @@ def example(runtime: Runtime) -> dict[str, Any]:
 
 
 def event_in(text: str) -> dict[str, Any]:
-    """Return the event that a README shows."""
+    """Return the event that the README `text` shows."""
     event: dict[str, Any] = json.loads(_event_block(text)[1])
     return event
 
 
 def with_event(text: str, event: dict[str, Any]) -> str:
-    """Return a README that shows `event`, unless the one that it shows says the same."""
+    """Return the README `text` with `event` in place of the one that it shows, or as it is if the two are alike."""
     before, shown, after = _event_block(text)
     if alike(json.loads(shown), event, 0.0):
         return text
@@ -83,9 +83,9 @@ def with_event(text: str, event: dict[str, Any]) -> str:
 
 
 def alike(a: Any, b: Any, tolerance: float) -> bool:
-    """Return whether two events have the same fields and values, numbers within `tolerance`, whatever was measured."""
+    """Return whether two events have the same fields and values; times may differ, and numbers by `tolerance`."""
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(alike(a[k], b[k], tolerance) for k in a if k not in _MEASURED)
+        return a.keys() == b.keys() and all(alike(a[k], b[k], tolerance) for k in a if k not in _TIMES)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(alike(x, y, tolerance) for x, y in zip(a, b, strict=True))
     if isinstance(a, bool) or isinstance(b, bool) or not (isinstance(a, int | float) and isinstance(b, int | float)):
