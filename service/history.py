@@ -27,6 +27,9 @@ COLUMNS = (
     *EXPRESSIONS,
     *ACTION_UNITS,
 )
+# A row takes half of the memory of Python's precision, which a session fills for six hours; 24 bits hold the four
+# decimals of every value but the time, and tell 16 million tracks apart.
+_ROW = np.dtype([("t", np.float64), ("values", np.float32, (len(COLUMNS) - 1,))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class SessionHistory:
     def __init__(self, earlier: Sequence[Note] = ()) -> None:
         """Begin with the notes of earlier incarnations, and without rows."""
         self._earlier = [*earlier]
-        self._blocks: deque[NDArray[np.float64]] = deque()  # (`_BLOCK`, columns) each, full but for the newest
+        self._blocks: deque[NDArray[np.void]] = deque()  # (`_BLOCK`,) of `_ROW` each, full but for the newest
         self._count = 0  # rows of the newest block that are in use
         self._due = -math.inf  # s of the session clock from which the next row is taken
         self._markers: deque[dict[str, Any]] = deque(maxlen=NOTES)
@@ -88,14 +91,14 @@ class SessionHistory:
         if t < self._due:
             return
         self._due = t + STEP
-        row = _row(t, event.data["faces"])
+        values = _values(event.data["faces"])
         with self._lock:
             if not self._blocks or self._count == _BLOCK:
-                self._blocks.append(np.empty((_BLOCK, len(COLUMNS))))
+                self._blocks.append(np.empty(_BLOCK, _ROW))
                 self._count = 0
                 if (len(self._blocks) - 2) * _BLOCK >= ROWS:  # the newest rows are in the others
                     self._blocks.popleft()
-            self._blocks[-1][self._count] = row
+            self._blocks[-1][self._count] = t, values
             self._count += 1
 
     def clear(self) -> int:
@@ -129,14 +132,15 @@ class SessionHistory:
             earlier = [(note.kind, note.in_session(began or 0.0)) for note in notes]
             markers = [*_of("marker", earlier), *(marker for marker in self._markers if marker["t"] > t)]
             alerts = [*_of("alert", earlier), *(alert for alert in self._alerts if alert["t"] > t)]
-        chosen = kept[kept[:, 0] > t][::resolution].round(4)
-        rows = [[None if math.isnan(value) else value for value in row] for row in chosen.tolist()]
+        chosen = kept[kept["t"] > t][::resolution]
+        table = np.column_stack([chosen["t"], chosen["values"]]).round(4)
+        rows = [[None if math.isnan(value) else value for value in row] for row in table.tolist()]
         return Past(rows, sorted(markers, key=lambda marker: marker["t"]), alerts)
 
-    def _kept(self) -> NDArray[np.float64]:
-        """Return a copy of the rows that are kept, (rows, columns), oldest first. Call it with the lock."""
+    def _kept(self) -> NDArray[np.void]:
+        """Return a copy of the rows that are kept, (rows,) of `_ROW`, oldest first. Call it with the lock."""
         if not self._blocks:
-            return np.empty((0, len(COLUMNS)))
+            return np.empty(0, _ROW)
         *full, newest = self._blocks
         return np.concatenate([*full, newest[: self._count]])[-ROWS:]
 
@@ -145,9 +149,10 @@ def _of(kind: str, notes: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str
     return [fields for one, fields in notes if one == kind]
 
 
-def _row(t: float, faces: Sequence[Mapping[str, Any]]) -> list[float]:
+def _values(faces: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return what `COLUMNS` names after the time, NaN where it is unknown."""
     read = [face for face in faces if face["status"] in ("ok", "warming_up")]
-    values: list[float | None] = [t]
+    values: list[float | None] = []
     if read:
         face = max(read, key=lambda one: one["box"][2] * one["box"][3])
         shares = face["expression"]["probabilities"] if face["expression"] else {}
@@ -155,5 +160,5 @@ def _row(t: float, faces: Sequence[Mapping[str, Any]]) -> list[float]:
         values += [face[part][name] for part in ("std", "from_baseline") for name in _PAIRS]
         values += [shares.get(name) for name in EXPRESSIONS]
         values += [face["aus"].get(name) for name in ACTION_UNITS]
-    values += [None] * (len(COLUMNS) - len(values))
-    return [math.nan if value is None else float(value) for value in values]
+    values += [None] * (len(COLUMNS) - 1 - len(values))
+    return [math.nan if value is None else value for value in values]

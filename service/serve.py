@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from models.errors import UserError
 from service import audit, tracing
 from service.capture.limits import limit_megapixels
-from service.long_lived import starting
+from service.long_lived import give_back_regularly, starting
 from service.purpose import PurposeNeeded, decide
 from service.register import check_name, split_name
 from service.settings import LOOPBACK, Settings
@@ -34,6 +34,7 @@ def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM and return the exit code. Raise `UserError` for a busy port or a bad setting."""
     limit_megapixels(settings.max_megapixels)
     tracing.set_up()
+    give_back_regularly()
     check_purposes(settings)
     workers = workers_for(settings)
     many = settings.cluster is not None or workers > 1

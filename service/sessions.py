@@ -14,7 +14,6 @@ from service.capture.source import Source
 from service.events import Event
 from service.history import Note
 from service.loaded_model import LoadedModel
-from service.long_lived import give_back
 from service.models_beside import Models
 from service.purpose import decide
 from service.register import Register, UnknownSession
@@ -143,7 +142,6 @@ class Sessions:
         Raise `UnknownSession` if there is none.
         """
         self._end(name, timeout)
-        give_back()
 
     def close_all(self, timeout: float = 5.0) -> None:
         """End every session, all at once, and refuse new ones; return within about `timeout` seconds."""

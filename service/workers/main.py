@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from models.errors import UserError
 from service import audit, logs, tracing
-from service.long_lived import share_one_arena, starting
+from service.long_lived import give_back_regularly, share_one_arena, starting
 from service.workers.heartbeat import Beat, Heart, pack_beat
 from service.workers.relay import LEAVING, READY, Pipe, RelaySink, message
 
@@ -69,6 +69,7 @@ def _serve(given: dict[str, Any], pipe: IO[bytes], heart: Heart, relays: list[Re
         settings = Settings(**given["settings"])
         limit_megapixels(settings.max_megapixels)
         runtime = load(settings)
+    give_back_regularly()
     on_a_node = "line" in given
 
     def relay(settings: Settings, hub: Hub) -> list[RelaySink]:

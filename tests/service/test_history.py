@@ -86,6 +86,14 @@ def test_a_short_session_reserves_little_memory() -> None:
     assert sum(block.nbytes for block in kept._blocks) < 200_000
 
 
+def test_a_row_of_a_long_session_is_as_exact_as_its_event_and_takes_half_of_the_memory() -> None:
+    kept = SessionHistory()
+    kept.add(made(event(0.1234, track=123_456)), 864_000.0337)  # the tenth day
+    (row,) = kept.since(-1, 1).rows
+    assert [value(row, name) for name in ("t", "track", "valence")] == [864_000.0337, 123_456, 0.1234]
+    assert kept._blocks[0].itemsize < 0.55 * 8 * len(COLUMNS)
+
+
 def test_notes_of_an_earlier_incarnation_are_before_the_session_began_until_they_are_erased() -> None:
     alert = {"rule": "away", "status": "raised", "since": 7.5, "value": None, "track": None, "t": 8.0}
     notes = [Note("marker", {"label": "begin", "t": 5.0, "at": "2026-11-29T10:00:05.000Z"}, 1005.0)]

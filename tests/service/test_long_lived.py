@@ -33,17 +33,18 @@ def test_the_collector_goes_on_after_a_start_that_failed() -> None:
     assert gc.isenabled()
 
 
-def test_what_was_freed_goes_back_to_the_system() -> None:
+@pytest.mark.parametrize("call", ["give_back()", "give_back_regularly(every=0.05); time.sleep(1.0)"])
+def test_what_was_freed_goes_back_to_the_system(call: str) -> None:
     """In a process of its own, whose memory nothing else changes."""
     program = (
-        "import os, psutil\n"
-        "from service.long_lived import give_back\n"
+        "import os, psutil, time\n"
+        "from service.long_lived import give_back, give_back_regularly\n"
         "size = lambda: psutil.Process().memory_info().rss / 1e6\n"
         "kept = [bytes(60_000) for _ in range(3000)]\n"  # too small for pages of their own
         "above = bytes(60_000)\n"  # lies behind them, so that the heap's end does not move when they are freed
         "del kept\n"
         "before = size()\n"
-        "give_back()\n"
+        f"{call}\n"
         "print(before - size())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
