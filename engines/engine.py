@@ -41,6 +41,14 @@ class KeepsSound(Protocol):
     kept: int  # values in an embedding
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """Compile for a number of rows when the first batch of them comes, unless that was prepared."""
+
+    def prepare(self, rows: int) -> None:
+        """Compile what a batch of so many rows needs. Raise `EngineError` where that fails."""
+
+
 def is_finite(outputs: Mapping[str, NDArray[np.generic]]) -> bool:
     """Return whether no output holds NaN or Inf."""
     return all(bool(np.isfinite(values).all()) for values in outputs.values() if values.dtype.kind == "f")

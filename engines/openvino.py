@@ -187,6 +187,14 @@ class OpenVinoEngine:
             require_finite(outputs, self._label)
         return outputs
 
+    def prepare(self, rows: int) -> None:
+        """Compile what a batch of so many rows needs, so that the first of them waits for nothing.
+
+        Raise `EngineError` where it cannot be compiled.
+        """
+        if self._sizes:  # else one graph takes every number of rows
+            self({name: np.zeros((rows, *shape[1:]), self.types[name]) for name, shape in self.inputs.items()})
+
     def rows(self, inputs: Mapping[str, NDArray[np.generic]]) -> int:
         """Return the batch size that all `inputs` share. Raise `EngineError` for wrong names or shapes."""
         if inputs.keys() != self.inputs.keys():

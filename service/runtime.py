@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from engines import weights
 from engines.cores import usable_cores
-from engines.engine import Arrays
+from engines.engine import Arrays, Prepares
+from engines.errors import EngineError
 from engines.load import ON_GPU, LoadedEngine, load, weights_of
 from engines.openvino import threads_for
 from models.errors import UserError
@@ -155,6 +157,7 @@ class Runtime:
         # had a p95 of 125-160 ms with a quarter of the machine idle, and 44-48 ms with this. With a GPU there is no
         # limit, because all sessions have to reach its batch.
         self.semaphore = semaphore or (FairSemaphore(len(usable_cores())) if perception is None else None)
+        self._preparing = ThreadPoolExecutor(1, "prepare")
         self._scheduler.start()
 
     @property
@@ -218,6 +221,15 @@ class Runtime:
         perception = Perception(self.networks, max_faces=self.options.max_faces)
         return self._pipeline(name, perception, submit, patient=not live, incarnation=incarnation, options=options)
 
+    def expect(self, sessions: int) -> None:
+        """Prepare the engine for a face of each of so many sessions in one batch; does not block.
+
+        Without that all of them wait for 0.2 to 1 s when their faces first coincide, which may be an hour later.
+        """
+        if isinstance(engine := self.loaded.engine, Prepares) and self._pool is None:
+            rows = min(sessions, self.options.max_batch or MAX_BATCH)
+            self._preparing.submit(_prepare, engine, rows)
+
     def still_pipeline(self, name: str) -> Pipeline:
         """Return a pipeline for one picture that stands alone, in which faces are searched for more thoroughly."""
         most = self.options.max_faces
@@ -243,6 +255,7 @@ class Runtime:
 
     def close(self) -> None:
         """Let the engine finish the requests that it has within `CLOSE_TIMEOUT`, and fail the rest."""
+        self._preparing.shutdown(wait=False, cancel_futures=True)
         self._standby.close()
         if self._voice is not None:
             self._voice.close()
@@ -329,6 +342,11 @@ class Runtime:
                 raise Superseded(f"There was no answer within {ANSWER_WITHIN:g} s, while its value is held.") from None
 
         return infer
+
+
+def _prepare(engine: Prepares, rows: int) -> None:
+    with suppress(EngineError):  # a batch of so many rows fails with it too, and the scheduler acts on that
+        engine.prepare(rows)
 
 
 def load_runtime(options: RuntimeOptions | None = None) -> Runtime:

@@ -109,10 +109,12 @@ class Sessions:
             )  # fmt: skip
 
         try:
-            return self._register.add(name, begin, incarnation)
+            session = self._register.add(name, begin, incarnation)
         except BaseException:
             release()
             raise
+        runtime.expect(sum(not one.over for one in self.list()))
+        return session
 
     def check(self, name: str | None, purpose: str | None, asked: RequestedOptions | None = None) -> None:
         """Raise what `adopt` would raise now for a peer of this name and purpose that asks for this."""

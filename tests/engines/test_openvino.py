@@ -85,6 +85,16 @@ def test_many_threads_may_call_at_once(network: Path, streams: int) -> None:
         assert all(pool.map(call, range(200)))
 
 
+def test_a_number_of_rows_that_was_prepared_is_compiled_already(network: Path) -> None:
+    engine = OpenVinoEngine(network)
+    assert set(engine._graphs._by_rows) == {1}
+    engine.prepare(3)
+    compiled = dict(engine._graphs._by_rows)
+    assert set(compiled) == {1, 4}
+    engine({"crop": np.ones((3, 4), np.float32)})
+    assert engine._graphs._by_rows == compiled
+
+
 @pytest.mark.parametrize(
     ("crop", "message"),
     [

@@ -175,6 +175,9 @@ class FakeRuntime:
     def problems(self) -> list[str]:
         return []
 
+    def expect(self, sessions: int) -> None:
+        """Nothing to prepare."""
+
     def close(self) -> None:
         """Nothing to let go of."""
 
