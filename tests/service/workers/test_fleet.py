@@ -61,18 +61,19 @@ def dropped(client: httpx.Client) -> float:
 
 
 def test_one_stream_brings_the_events_of_all_workers(running: Process) -> None:
-    with running.client() as client, listen(running) as stream:
-        lost = dropped(client)
+    seen: dict[str, list[int]] = {"one": [], "two": []}
+    taken: list[dict[str, Any]] = []  # checked afterwards: a slow reader misses events
+    with running.client() as client:
         valid = jsonschema.Draft202012Validator(client.get("/v1/schema").json())
-        seen: dict[str, list[int]] = {"one": [], "two": []}
-        taken: list[dict[str, Any]] = []  # checked afterwards: a slow reader misses events
-        for event in events(stream):
-            taken.append(event)
-            if event["session"] in seen:
-                seen[event["session"]].append(event["seq"])
-            if all(len(numbers) >= 20 for numbers in seen.values()):
-                break
-        lost = dropped(client) - lost
+        lost = dropped(client)  # before there is a reader that may be too slow
+        with listen(running) as stream:
+            for event in events(stream):
+                taken.append(event)
+                if event["session"] in seen:
+                    seen[event["session"]].append(event["seq"])
+                if all(len(numbers) >= 20 for numbers in seen.values()):
+                    break
+            lost = dropped(client) - lost
     for event in taken:
         valid.validate(event)
     assert all(one < other for numbers in seen.values() for one, other in pairwise(numbers))
