@@ -57,7 +57,6 @@ class SourceReader:
                     captured.inc()
                 elif isinstance(item, StateChange):
                     last = item.state
-                    log.info("source %s: %s", self._source.label, item)
         except UserError as error:
             last = State.FAILED
             self._inbox.put(StateChange(State.FAILED, redact_text(str(error))))
