@@ -28,6 +28,7 @@ from models.files import sha256, written_whole
 from service import logs
 from service.inference.queue import Pending, Superseded
 from service.inference.scheduler import Scheduler
+from service.long_lived import give_back_regularly
 from service.pool.messages import Answer, Counts, Facts, PoolRequest, Spec
 from service.pool.pictures import Kept
 
@@ -49,6 +50,7 @@ class Replica:
         self._pictures = Kept()
         self._answered = self._late = self._failed = 0
         self._waited = 0.0  # s
+        give_back_regularly()
 
     async def ping(self) -> None:
         """Return, which shows that the cluster has placed this actor."""

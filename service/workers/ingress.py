@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models.errors import UserError
 from service import logs, tracing
 from service.cluster import is_own
+from service.long_lived import give_back_regularly
 from service.settings import LOOPBACK, Settings, load_settings
 from service.workers.metrics import WHOLE
 from service.workers.shared import SharedSessions
@@ -43,6 +44,7 @@ class FrontEnd:
         settings = load_settings(**options)
         logs.set_form(settings.log_format)
         tracing.set_up()
+        give_back_regularly()
         try:
             await self._start(settings)
         except BaseException:
