@@ -224,7 +224,7 @@ class Runtime:
     def expect(self, sessions: int) -> None:
         """Prepare the engine for a face of each of so many sessions in one batch; does not block.
 
-        Without that all of them wait for 0.2 to 1 s when their faces first coincide, which may be an hour later.
+        Without that all of them wait for 0.1 to 0.7 s when their faces first coincide, which may be an hour later.
         """
         if isinstance(engine := self.loaded.engine, Prepares) and self._pool is None:
             rows = min(sessions, self.options.max_batch or MAX_BATCH)
