@@ -19,8 +19,11 @@ FINDINGS = """async () => (await axe.run(document, {resultTypes: ['violations']}
 
 
 @contextmanager
-def opened(browser: Any, server: LiveServer, **options: Any) -> Iterator[Any]:
-    """A tab with the dashboard; it must not have complained when it is left, and leaves no session to the next."""
+def opened(browser: Any, server: LiveServer, query: str = "", **options: Any) -> Iterator[Any]:
+    """A tab with the dashboard at an address with `query`, and contexts' `options`.
+
+    It must not have complained when it is left, and leaves no session to the next.
+    """
     before = _sessions(server)
     context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
     context.set_default_timeout(180_000)
@@ -28,7 +31,7 @@ def opened(browser: Any, server: LiveServer, **options: Any) -> Iterator[Any]:
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
-    page.goto(server.url)
+    page.goto(f"{server.url}/{query}")
     try:
         yield page
     finally:

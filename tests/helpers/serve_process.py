@@ -18,8 +18,11 @@ PATIENCE = 180.0  # s after which a test gives up waiting
 
 
 def environment_of(changes: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with `changes`, and with a purpose for the sessions that a test is not about."""
-    return {"AFFECTSTREAM_PURPOSE": PURPOSE, **os.environ, **changes}
+    """This process's environment with `changes`, and with a purpose for the sessions that a test is not about.
+
+    They read 10 pictures a second: at 30, those that run beside a test took most of the CPU time of its file.
+    """
+    return {"AFFECTSTREAM_PURPOSE": PURPOSE, "AFFECTSTREAM_RATE": "10", **os.environ, **changes}
 
 
 # The command, with workers that count as hung only after a minute.

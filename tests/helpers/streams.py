@@ -30,10 +30,13 @@ def first(stream: ClientConnection, **wanted: Any) -> dict[str, Any]:
     return next(event for event in events(stream) if wanted.items() <= event.items())
 
 
-def until(holds: Callable[[], Any], **wanted: Any) -> Any:
-    """Waits until `holds` returns something true, or with `wanted` an object with these values, and returns it."""
+def until(holds: Callable[[], Any], every: float = 0.05, **wanted: Any) -> Any:
+    """Waits until `holds` returns something true, or with `wanted` an object with these values, and returns it.
+
+    It is asked `every` so many seconds.
+    """
     deadline = time.monotonic() + PATIENCE
     while not (found := holds()) or not wanted.items() <= dict(found if wanted else {}).items():
         assert time.monotonic() < deadline, f"still {found!r} after {PATIENCE:g} s"
-        time.sleep(0.05)
+        time.sleep(every)
     return found

@@ -23,7 +23,7 @@ def built() -> None:
 
 @pytest.fixture(scope="module")
 def server(runtime: Runtime) -> Iterator[LiveServer]:
-    with serving(real_app(runtime)) as server:
+    with serving(real_app(runtime, rate=10.0)) as server:  # the pages redraw themselves with each reading
         yield server
 
 

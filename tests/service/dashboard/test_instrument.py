@@ -42,18 +42,17 @@ RECORDED = f"wanted => ({BEYOND})(wanted) >= 0"
 
 @pytest.fixture(scope="module")
 def demo(server: LiveServer) -> Iterator[str]:
-    """The address of the page on a session that all tests here watch."""
+    """The query of the page on a session that all tests here watch."""
     with server.client() as client:
         client.post("/v1/sessions", json={"source": "demo:", "name": "demo"}).raise_for_status()
-        yield f"{server.url}/?session=demo"
+        yield "?session=demo"
         client.delete("/v1/sessions/demo")
 
 
 @pytest.fixture
 def watched(browser: Any, server: LiveServer, demo: str) -> Iterator[Any]:
     """A tab that watches it."""
-    with opened(browser, server, accept_downloads=True) as page:
-        page.goto(demo)
+    with opened(browser, server, demo, accept_downloads=True) as page:
         wait_for_numbers(page)
         yield page
 
@@ -273,7 +272,7 @@ def test_refusals_are_in_the_language_of_the_page(browser: Any, server: LiveServ
         page.get_by_label("In Worten").fill("watching my employees")
         page.get_by_role("button", name="Kamera starten", exact=True).click()
         page.wait_for_function(SAYS, arg=["source-problem", "Der Zweck nennt „employees“"])
-        page.goto(demo)
+        page.goto(f"{server.url}/{demo}")
         page.get_by_role("button", name="Alarme").click()
         page.get_by_label("Grenze").fill("nichts")
         page.get_by_role("button", name="Hinzufügen").click()
@@ -284,7 +283,7 @@ def test_a_german_browser_has_the_page_in_german(browser: Any, server: LiveServe
     with opened(browser, server, locale="de-DE") as page:
         assert page.get_attribute("html", "lang") == "de"
         assert page.get_by_role("button", name="Beispiel ansehen").count() == 1
-        page.goto(demo)
+        page.goto(f"{server.url}/{demo}")
         page.wait_for_function(SAYS, arg=["status-words", "Lese Gesicht"])
         assert "Mundwinkel ziehen" in page.inner_text("#unit-bars")
         assert findings(page) == []
@@ -328,7 +327,7 @@ def test_on_a_phone_too_and_everything_can_be_hit_with_a_finger(browser: Any, se
     phone = {"width": PHONES[0][0], "height": PHONES[0][1]}
     with opened(browser, server, viewport=phone, has_touch=True, is_mobile=True) as page:
         assert page.evaluate(SMALL) == []
-        page.goto(demo)
+        page.goto(f"{server.url}/{demo}")
         wait_for_numbers(page)
         assert page.evaluate(SMALL) == []
         page.get_by_role("button", name="Got it").first.click()
@@ -345,7 +344,7 @@ def test_on_a_phone_too_and_everything_can_be_hit_with_a_finger(browser: Any, se
         page.get_by_role("button", name="Alerts").click()
         assert page.evaluate(SMALL) == []
         assert findings(page) == []
-        page.goto(f"{demo}&lang=de")  # longer words
+        page.goto(f"{server.url}/{demo}&lang=de")  # longer words
         wait_for_numbers(page)
         assert page.evaluate(WIDE) <= 0
         assert page.evaluate(SMALL) == []

@@ -46,8 +46,7 @@ def page(browser: Any, staged: tuple[LiveServer, Stage]) -> Iterator[Any]:
     """A tab that watches the stage."""
     server, stage = staged
     stage.show("voice")
-    with opened(browser, server) as page:
-        page.goto(f"{server.url}/?session=desk")
+    with opened(browser, server, "?session=desk") as page:
         yield page
 
 
@@ -92,8 +91,7 @@ def reading(browser: Any, staged: tuple[LiveServer, Stage], query: str = "") -> 
     """A page of its own, at an address with `query`, that shows the reading of one face."""
     server, stage = staged
     stage.show("voice")
-    with opened(browser, server) as page:
-        page.goto(f"{server.url}/?session=desk{query}")
+    with opened(browser, server, f"?session=desk{query}") as page:
         page.wait_for_function(SAYS, arg=["status-words", "Reading face 1"])
         yield page
 
@@ -125,8 +123,7 @@ def test_a_kiosk_shows_numbers_and_no_buttons(browser: Any, staged: tuple[LiveSe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_scenes_have_no_accessibility_findings(browser: Any, staged: tuple[LiveServer, Stage], theme: str) -> None:
     server, stage = staged
-    with opened(browser, server, color_scheme=theme) as page:
-        page.goto(f"{server.url}/?session=desk")
+    with opened(browser, server, "?session=desk", color_scheme=theme) as page:
         for scene in ("several", "occluded", "failed", "untrained"):
             stage.show(scene)
             page.wait_for_timeout(700)

@@ -29,6 +29,77 @@ from service.workers.local import LocalLauncher
 from service.workers.metrics import merged
 
 
+def listen(running: Process, query: str = "") -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{running.port}/v1/stream{query}", max_size=None)
+
+
+# First those with a service of their own: the one of the other tests reads faces until the last of them.
+
+
+def test_a_worker_that_breaks_takes_nothing_along() -> None:
+    options = ["--workers", "2", "--source", "one=demo:", "--source", "two=demo:"]
+    with process(*options) as running, running.client() as client:
+        running.wait(client)
+        with listen(running) as stream:
+            first(stream, session="two", state="live")
+            rules = client.put("/v1/sessions/two/rules", json={"rules": ["low: valence < -0.5 for 9 s"]}).json()
+            victim = max(running.workers(), key=lambda worker: worker.create_time())
+            until(lambda: counters(client)["affect_frames_total", "event"] > 0)
+            counted = counters(client)
+            victim.send_signal(signal.SIGKILL)
+            broken = first(stream, state="reconnecting")
+            assert (broken["session"], broken["incarnation"]) == ("two", 1)
+            assert broken["detail"] == "The worker process that read it ended (signal SIGKILL)"
+            assert (broken["faces"], broken["reasons"]) == ([], ["stale"])
+            jsonschema.validate(broken, client.get("/v1/schema").json())
+            anew = first(stream, session="two", state="live")  # its source was opened once more
+            assert anew["incarnation"] == 2
+            assert anew["seq"] < broken["seq"]
+            until(lambda: client.get("/v1/sessions/two/rules").json() == rules)  # the new worker was given them
+            first(stream, session="one", state="live")
+            after = counters(client)
+            assert [name for name, value in counted.items() if after.get(name, 0.0) < value] == []
+        until(lambda: client.get("/readyz").status_code == 200 and len(running.workers()) == 2)
+        code, log = running.stop(signal.SIGTERM)
+    assert code == 0, log
+    assert "Traceback" not in log
+    audited = [line.partition("affectstream.audit: ")[2] for line in log.splitlines() if "affectstream.audit" in line]
+    entries = [json.loads(line) for line in audited]
+    assert [entry["action"] for entry in entries] == ["start", "start", "stop", "stop"]  # each once, from one process
+    assert len({entry["session"] for entry in entries}) == 2
+
+
+def test_another_worker_takes_the_place_of_the_only_one_though_no_session_does() -> None:
+    with process("--workers", "2") as running, running.client() as client:
+        running.wait(client)
+        (only,) = running.workers()
+        only.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while only in (now := running.workers()) or not now or client.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline, client.get("/readyz").text
+            time.sleep(0.1)
+        assert len(now) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_the_service(number: int, tmp_path: Path) -> None:
+    with process("--workers", "2", "--source", "one=demo:", "--source", "two=demo:", TMPDIR=str(tmp_path)) as running:
+        with running.client() as client:
+            running.wait(client)
+        with listen(running) as stream:
+            first(stream, session="two", state="live")
+            left = running.children()
+            code, log = running.stop(number)
+            if number == signal.SIGTERM:
+                states = {event["session"]: event["state"] for event in _until_closed(stream)}
+                assert states == {"one": "ended", "two": "ended"}
+                assert code == 0, log
+                assert "Traceback" not in log
+                assert not [*tmp_path.glob("affectstream-*")]
+        _, alive = psutil.wait_procs(left, timeout=PATIENCE)
+        assert not alive
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Process]:
     options = ("--workers", "2", "--max-sessions", "4", "--session-metrics")
@@ -36,10 +107,6 @@ def running() -> Iterator[Process]:
         with started.client() as client:
             started.wait(client)
         yield started
-
-
-def listen(running: Process, query: str = "") -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{running.port}/v1/stream{query}", max_size=None)
 
 
 def test_each_session_has_a_process_on_a_core_of_its_own(running: Process) -> None:
@@ -250,70 +317,6 @@ def counters(client: httpx.Client) -> dict[tuple[str, ...], float]:
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = [sample for family in families if family.type == "counter" for sample in family.samples]
     return {(sample.name, *sample.labels.values()): sample.value for sample in samples if "_created" not in sample.name}
-
-
-def test_a_worker_that_breaks_takes_nothing_along() -> None:
-    options = ["--workers", "2", "--source", "one=demo:", "--source", "two=demo:"]
-    with process(*options) as running, running.client() as client:
-        running.wait(client)
-        with listen(running) as stream:
-            first(stream, session="two", state="live")
-            rules = client.put("/v1/sessions/two/rules", json={"rules": ["low: valence < -0.5 for 9 s"]}).json()
-            victim = max(running.workers(), key=lambda worker: worker.create_time())
-            until(lambda: counters(client)["affect_frames_total", "event"] > 0)
-            counted = counters(client)
-            victim.send_signal(signal.SIGKILL)
-            broken = first(stream, state="reconnecting")
-            assert (broken["session"], broken["incarnation"]) == ("two", 1)
-            assert broken["detail"] == "The worker process that read it ended (signal SIGKILL)"
-            assert (broken["faces"], broken["reasons"]) == ([], ["stale"])
-            jsonschema.validate(broken, client.get("/v1/schema").json())
-            anew = first(stream, session="two", state="live")  # its source was opened once more
-            assert anew["incarnation"] == 2
-            assert anew["seq"] < broken["seq"]
-            until(lambda: client.get("/v1/sessions/two/rules").json() == rules)  # the new worker was given them
-            first(stream, session="one", state="live")
-            after = counters(client)
-            assert [name for name, value in counted.items() if after.get(name, 0.0) < value] == []
-        until(lambda: client.get("/readyz").status_code == 200 and len(running.workers()) == 2)
-        code, log = running.stop(signal.SIGTERM)
-    assert code == 0, log
-    assert "Traceback" not in log
-    audited = [line.partition("affectstream.audit: ")[2] for line in log.splitlines() if "affectstream.audit" in line]
-    entries = [json.loads(line) for line in audited]
-    assert [entry["action"] for entry in entries] == ["start", "start", "stop", "stop"]  # each once, from one process
-    assert len({entry["session"] for entry in entries}) == 2
-
-
-def test_another_worker_takes_the_place_of_the_only_one_though_no_session_does() -> None:
-    with process("--workers", "2") as running, running.client() as client:
-        running.wait(client)
-        (only,) = running.workers()
-        only.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + PATIENCE
-        while only in (now := running.workers()) or not now or client.get("/readyz").status_code != 200:
-            assert time.monotonic() < deadline, client.get("/readyz").text
-            time.sleep(0.1)
-        assert len(now) == 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_worker_outlives_the_service(number: int, tmp_path: Path) -> None:
-    with process("--workers", "2", "--source", "one=demo:", "--source", "two=demo:", TMPDIR=str(tmp_path)) as running:
-        with running.client() as client:
-            running.wait(client)
-        with listen(running) as stream:
-            first(stream, session="two", state="live")
-            left = running.children()
-            code, log = running.stop(number)
-            if number == signal.SIGTERM:
-                states = {event["session"]: event["state"] for event in _until_closed(stream)}
-                assert states == {"one": "ended", "two": "ended"}
-                assert code == 0, log
-                assert "Traceback" not in log
-                assert not [*tmp_path.glob("affectstream-*")]
-        _, alive = psutil.wait_procs(left, timeout=PATIENCE)
-        assert not alive
 
 
 def test_a_worker_that_cannot_start_gets_its_own_sentence() -> None:

@@ -68,7 +68,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     with redis_in(folder) as redis, ray_cluster("head", "one", "two", **environment) as cluster:
         redis.start()
         made = Front(cluster, redis.url, folder)
-        done = made.deploy("--replicas", "2", "--source", "hall=demo:")
+        done = made.deploy("--replicas", "2", "--source", "hall=demo:", "--rate", "10")
         assert done.returncode == 0, done.stderr
         assert f"Affectstream is at http://localhost:{made.port}" in done.stdout
         yield made
@@ -121,7 +121,8 @@ def test_a_front_end_that_is_killed_takes_no_session_along(front: Front, client:
     front.owner_of("hall").kill()
     until(lambda: session().get("incarnation", 0) > before)
     until(session, state="live")
-    until(lambda: len(front.replicas()) == 2)  # Serve has started another one
+    # Serve has started another one; to look for it among all processes takes 0.1 s.
+    until(lambda: len(front.replicas()) == 2, every=1.0)
 
 
 def test_what_serve_cannot_take_is_refused_with_a_sentence(front: Front) -> None:
