@@ -228,7 +228,8 @@ class Runtime:
         """
         if isinstance(engine := self.loaded.engine, Prepares) and self._pool is None:
             rows = min(sessions, self.options.max_batch or MAX_BATCH)
-            self._preparing.submit(_prepare, engine, rows)
+            with suppress(RuntimeError):  # it was closed meanwhile
+                self._preparing.submit(_prepare, engine, rows)
 
     def still_pipeline(self, name: str) -> Pipeline:
         """Return a pipeline for one picture that stands alone, in which faces are searched for more thoroughly."""

@@ -30,3 +30,9 @@ def test_a_face_of_each_session_fits_into_a_batch_that_is_compiled(runtime: Runt
     assert isinstance(engine, OpenVinoEngine)
     runtime.expect(7)
     asyncio.run(until(lambda: 8 in engine._graphs._by_rows))
+
+
+def test_a_session_that_begins_while_the_service_ends_is_no_error(runtime: Runtime) -> None:
+    ended = Runtime(runtime.loaded, runtime.networks)
+    ended.close()
+    ended.expect(7)
