@@ -35,6 +35,11 @@ def rows_of(label: str, shapes: Shapes, types: Mapping[str, str], inputs: Mappin
     return sizes.pop()
 
 
+def size_for(rows: int, sizes: Sequence[int] = SIZES) -> int:
+    """Return the smallest of `sizes`, which ascend, that holds so many `rows`; the largest where none does."""
+    return next((size for size in sizes if size >= rows), sizes[-1])
+
+
 def in_sizes(
     rows: int,
     inputs: Mapping[str, NDArray[np.generic]],
@@ -52,8 +57,7 @@ def in_sizes(
     parts = []
     for start in range(0, rows, sizes[-1]):
         piece = {name: values[start : start + sizes[-1]] for name, values in inputs.items()}
-        count = len(next(iter(piece.values())))
-        parts.append(run(piece, next(size for size in sizes if size >= count)))
+        parts.append(run(piece, size_for(len(next(iter(piece.values()))), sizes)))
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -43,10 +43,10 @@ class KeepsSound(Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """Compile for a number of rows when the first batch of them comes, unless that was prepared."""
+    """Compile for each number of rows when its first batch comes, or earlier, where `prepare` is called."""
 
     def prepare(self, rows: int) -> None:
-        """Compile what a batch of so many rows needs. Raise `EngineError` where that fails."""
+        """Compile what a batch of so many rows needs, unless that was done. Raise `EngineError` where it fails."""
 
 
 def is_finite(outputs: Mapping[str, NDArray[np.generic]]) -> bool:

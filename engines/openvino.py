@@ -19,7 +19,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from engines.batches import in_sizes
+from engines.batches import in_sizes, size_for
 from engines.cache import cache_dir
 from engines.cores import cpu_quota
 from engines.engine import Arrays, require_finite
@@ -188,12 +188,13 @@ class OpenVinoEngine:
         return outputs
 
     def prepare(self, rows: int) -> None:
-        """Compile what a batch of so many rows needs, so that the first of them waits for nothing.
-
-        Raise `EngineError` where it cannot be compiled.
-        """
-        if self._sizes:  # else one graph takes every number of rows
-            self({name: np.zeros((rows, *shape[1:]), self.types[name]) for name, shape in self.inputs.items()})
+        """Compile what a batch of so many rows needs, unless that was done. Raise `EngineError` where it fails."""
+        if not self._sizes:
+            return  # one graph takes every number of rows
+        try:
+            self._graphs.of(size_for(rows, self._sizes))
+        except RuntimeError as e:
+            raise EngineError(f"OpenVINO cannot compile {self._label} for {rows} rows: {_reason(e)}.") from e
 
     def rows(self, inputs: Mapping[str, NDArray[np.generic]]) -> int:
         """Return the batch size that all `inputs` share. Raise `EngineError` for wrong names or shapes."""

@@ -222,14 +222,16 @@ class Runtime:
         return self._pipeline(name, perception, submit, patient=not live, incarnation=incarnation, options=options)
 
     def expect(self, sessions: int) -> None:
-        """Prepare the engine for a face of each of so many sessions in one batch; does not block.
+        """Compile, in a thread, what a batch with one face or voice of each of so many sessions needs.
 
-        Without that all of them wait for 0.1 to 0.7 s when their faces first coincide, which may be an hour later.
+        Otherwise all sessions wait for that when their faces (0.1 to 0.7 s) or voices (0.1 s) first coincide, which may
+        be an hour later.
         """
-        if isinstance(engine := self.loaded.engine, Prepares) and self._pool is None:
-            rows = min(sessions, self.options.max_batch or MAX_BATCH)
-            with suppress(RuntimeError):  # it was closed meanwhile
-                self._preparing.submit(_prepare, engine, rows)
+        rows = min(sessions, self.options.max_batch or MAX_BATCH)
+        for runs in (self._standby, self._voice):
+            if runs is not None and isinstance(engine := runs.loaded.engine, Prepares):
+                with suppress(RuntimeError):  # this runtime was closed meanwhile
+                    self._preparing.submit(_prepare, engine, rows)
 
     def still_pipeline(self, name: str) -> Pipeline:
         """Return a pipeline for one picture that stands alone, in which faces are searched for more thoroughly."""

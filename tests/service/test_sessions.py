@@ -1,10 +1,9 @@
 """Sessions as the process that runs them counts them: the engine is prepared for as many as there are."""
 
-import asyncio
 from typing import cast
 
 from helpers.live_server import PURPOSE
-from helpers.waiting import until
+from helpers.streams import until
 from helpers.whip import SeesNobody
 
 from engines.openvino import OpenVinoEngine
@@ -25,11 +24,12 @@ def test_the_engine_is_prepared_for_the_sessions_that_run() -> None:
     sessions.close_all()
 
 
-def test_a_face_of_each_session_fits_into_a_batch_that_is_compiled(runtime: Runtime) -> None:
-    engine = runtime.loaded.engine
-    assert isinstance(engine, OpenVinoEngine)
+def test_a_face_and_a_voice_of_each_session_fit_into_batches_that_are_compiled(runtime: Runtime) -> None:
+    assert runtime._voice is not None
     runtime.expect(7)
-    asyncio.run(until(lambda: 8 in engine._graphs._by_rows))
+    for engine in (runtime.loaded.engine, runtime._voice.loaded.engine):
+        assert isinstance(engine, OpenVinoEngine)
+        until(lambda engine=engine: 8 in engine._graphs._by_rows)
 
 
 def test_a_session_that_begins_while_the_service_ends_is_no_error(runtime: Runtime) -> None:
