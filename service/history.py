@@ -27,8 +27,8 @@ COLUMNS = (
     *EXPRESSIONS,
     *ACTION_UNITS,
 )
-# A row takes half of the memory of Python's precision, which a session fills for six hours; 24 bits hold the four
-# decimals of every value but the time, and tell 16 million tracks apart.
+# With values in float32 a row takes half of the memory that it would take in float64; a session keeps six hours of
+# them. 24 bits are enough for four decimals of every value but the time, and for 16 million tracks.
 _ROW = np.dtype([("t", np.float64), ("values", np.float32, (len(COLUMNS) - 1,))])
 
 

@@ -50,7 +50,7 @@ class Sessions:
         self._publish = publish
         self._purpose = purpose
         self._register: Register[Session] = Register(limit, forget)
-        metrics.SESSIONS.set_function(lambda: sum(not session.over for session in self.list()))
+        metrics.SESSIONS.set_function(self._running)
 
     def open(
         self,
@@ -113,7 +113,7 @@ class Sessions:
         except BaseException:
             release()
             raise
-        runtime.expect(sum(not one.over for one in self.list()))
+        runtime.expect(self._running())
         return session
 
     def check(self, name: str | None, purpose: str | None, asked: RequestedOptions | None = None) -> None:
@@ -160,6 +160,10 @@ class Sessions:
         for closer in closers:
             closer.join(max(0.0, deadline - time.monotonic()))
         self._models.close()
+
+    def _running(self) -> int:
+        """Return the number of sessions that are not over."""
+        return sum(not session.over for session in self.list())
 
     def _end(self, name: str, timeout: float) -> None:
         session = self.get(name)

@@ -33,7 +33,7 @@ def listen(running: Process, query: str = "") -> ClientConnection:
     return connect(f"ws://127.0.0.1:{running.port}/v1/stream{query}", max_size=None)
 
 
-# First those with a service of their own: the one of the other tests reads faces until the last of them.
+# Tests with a service of their own come first: the service that the others share reads faces until the last test.
 
 
 def test_a_worker_that_breaks_takes_nothing_along() -> None:

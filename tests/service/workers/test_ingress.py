@@ -121,7 +121,7 @@ def test_a_front_end_that_is_killed_takes_no_session_along(front: Front, client:
     front.owner_of("hall").kill()
     until(lambda: session().get("incarnation", 0) > before)
     until(session, state="live")
-    # Serve has started another one; to look for it among all processes takes 0.1 s.
+    # Serve has started another one. Each look reads the command of every process of the cluster.
     until(lambda: len(front.replicas()) == 2, every=1.0)
 
 
