@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Program:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input, self.output = self._process.stdin, self._process.stdout
+        self._starting = threading.Lock()  # held while `wait_ready` reads the output
         with contextlib.suppress(BrokenPipeError):  # it has ended already: `wait_ready` returns the reason
             self._input.write(json.dumps(given).encode() + b"\n")
 
@@ -68,7 +70,9 @@ class Program:
         `heard` is called with each beat.
         """
         poll = select.poll()
-        try:
+        with self._starting:
+            if self.output.closed:  # the worker is not wanted any more
+                return "the worker process was ended while it started"
             poll.register(self.output, select.POLLIN)
             while poll.poll(START_SILENCE * 1e3):
                 body = read_message(self.output)
@@ -79,8 +83,6 @@ class Program:
                     continue
                 reason = body.decode() if body else None
                 return reason or f"a worker process did not start ({self.how_it_ended()}); its log holds the reason"
-        except ValueError:  # closed meanwhile: the worker is not wanted any more
-            return "the worker process was ended while it started"
         self.kill()
         return f"a worker process gave no sign of life for {START_SILENCE:g} s while it started, and was ended"
 
@@ -107,6 +109,11 @@ class Program:
             self._process.wait()
         with contextlib.suppress(BrokenPipeError):
             self._input.close()
+
+    def close_output(self) -> None:
+        """Close the output of a process that has ended. Blocks until `wait_ready` has read it to its end."""
+        with self._starting:
+            self.output.close()
 
 
 class LocalWorkerProcess:
@@ -177,7 +184,7 @@ class LocalWorkerProcess:
         """End the process, by force after `timeout` seconds. Blocks."""
         self._program.end(timeout)
         if not self._read_by_loop:
-            self._program.output.close()
+            self._program.close_output()
 
 
 class LocalLauncher:

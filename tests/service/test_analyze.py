@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from helpers.clips import beep, write_clip
+from helpers.command import started
 from helpers.encode import write_pictures
 from helpers.sources import demo_items
 from jsonschema import Draft202012Validator
@@ -350,17 +351,12 @@ def test_interrupted_keeps_what_is_done(tmp_path: Path, number: int) -> None:
     out = tmp_path / "x.jsonl"
     command = [sys.executable, "-m", "service.cli", "analyze", "demo:", "--speed", "realtime", "--out", str(out)]
     command += ["--report", str(tmp_path / "report.html")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
-    try:
-        aside = []
-        while not any(p.stat().st_size > 5000 for p in aside):
-            aside = list(tmp_path.iterdir())
+    with started(command) as process:
+        while not any(journal.stat().st_size > 5000 for journal in tmp_path.glob("*.part")):
             assert process.poll() is None
             threading.Event().wait(0.05)
         process.send_signal(number)
         _, err = process.communicate(timeout=180)
-    finally:
-        process.kill()
     assert process.returncode == 130
     assert b"interrupted after" in err
     assert b"Traceback" not in err

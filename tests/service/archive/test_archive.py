@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import pytest
 from helpers import shelf
 from helpers.archive import check_fifty, fifty, rows
 from helpers.clips import beep, write_clip
+from helpers.command import started
 
 from models.errors import UserError
 from service.archive import local
@@ -96,17 +96,12 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(
     out = tmp_path / "out"
     report = tmp_path / "report.html"
     command = ["analyze", str(folder), "--out", f"{out}/", "--jobs", "1", "--report", str(report)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service.cli", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
+    with started([sys.executable, "-m", "service.cli", *command]) as process:
         while not (out / "b.parquet.meta.json").is_file():
             assert process.poll() is None
             threading.Event().wait(0.05)
         process.send_signal(signal.SIGINT)
         said, err = process.communicate()
-    finally:
-        process.kill()
     assert process.returncode == 130
     assert b" of 3 recordings are done; interrupted" in said
     assert b"Traceback" not in err

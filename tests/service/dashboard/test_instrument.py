@@ -23,6 +23,7 @@ from helpers.dashboard_page import (
     wait_for_numbers,
 )  # fmt: skip
 from helpers.live_server import LiveServer
+from helpers.streams import until
 from numpy.typing import NDArray
 from playwright.sync_api import TimeoutError
 
@@ -123,7 +124,7 @@ def test_numbers_are_recorded_summed_up_and_saved_as_analyze_saves_them(watched:
     assert summary["pictures"] == len({row["frame"] for row in rows})
 
 
-def test_a_marker_stands_in_the_history_at_the_chosen_moment(watched: Any) -> None:
+def test_a_marker_stands_in_the_history_at_the_chosen_moment(watched: Any, server: LiveServer) -> None:
     wait_for_history(watched, 3)
     watched.focus("#charts")
     watched.keyboard.press("ArrowLeft")
@@ -131,8 +132,13 @@ def test_a_marker_stands_in_the_history_at_the_chosen_moment(watched: Any) -> No
     watched.get_by_label("Label of the next marker").fill("smile")
     watched.get_by_role("button", name="Mark", exact=True).click()
     watched.wait_for_function(SAYS, arg=["toasts", "Marked: smile"])
-    answer = watched.evaluate("async () => (await fetch('/v1/sessions/demo/history')).json()")
-    (marker,) = [one for one in answer["markers"] if one["label"] == "smile"]
+    with server.client() as client:  # it is in the history once an event has reported it
+        marker = until(
+            lambda: next(
+                (one for one in client.get("/v1/sessions/demo/history").json()["markers"] if one["label"] == "smile"),
+                None,
+            )
+        )
     shown = watched.inner_text("#moment-words").split()[1].rstrip(".").split(":")
     assert marker["t"] == pytest.approx(60 * float(shown[0]) + float(shown[1]), abs=0.06)
 
