@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.browser import HEADLESS_SHELL, QUIET
 from playwright.sync_api import sync_playwright
 
 from models.labels import ACTION_UNITS, EXPRESSIONS
@@ -170,7 +171,7 @@ def test_a_browser_shows_it_in_both_themes_without_a_request_or_a_message(tmp_pa
     several = [readings(f"{who} {what}", valence=[0.3] * 40, participant=who, condition=what) for who, what in people]
     write(tmp_path / "report.html", several, "A study")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=HEADLESS_SHELL, args=[*QUIET])
         shown = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
         messages: list[str] = []
         shown.on("console", lambda message: messages.append(message.text))
